@@ -1,0 +1,10 @@
+"""The one exception a user is expected to read."""
+
+
+class InputError(ValueError):
+  """Input that cannot be used: a file, a field of a config, an argument.
+
+  The message is one sentence that says what is wrong, where (file, line, field)
+  and what would be right. `launch.py` prints it without a traceback and exits
+  with status 1.
+  """

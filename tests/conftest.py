@@ -1,0 +1,34 @@
+"""Shared fixtures: where real tissue is, eight host devices, the slow marker."""
+
+import os
+import pathlib
+
+os.environ["XLA_FLAGS"] = (
+  os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+)
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import pytest
+
+
+def pytest_addoption(parser):
+  parser.addoption("--slow", action="store_true", help="run the slow experiments too")
+
+
+def pytest_collection_modifyitems(config, items):
+  if config.getoption("--slow"):
+    return
+  skip = pytest.mark.skip(reason="slow experiment: run with --slow")
+  for item in items:
+    if "slow" in item.keywords:
+      item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> pathlib.Path:
+  """The folder of real tissue; tests that ask for it skip where there is none."""
+  beside = pathlib.Path(__file__).resolve().parents[2] / "shared" / "data"
+  root = pathlib.Path(os.environ.get("MICRONET_DATA", beside))
+  if not root.is_dir():
+    pytest.skip("no real tissue: set MICRONET_DATA to its folder")
+  return root
