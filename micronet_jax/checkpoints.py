@@ -1,0 +1,298 @@
+"""All of Orbax behind one door: save, resume, transfer, export.
+
+A checkpoint is a folder with three items: `weights` (parameters and running
+statistics), `training` (optimiser and step; absent from exported weights) and `meta`
+(JSON: model, detection, split, config, and a checksum for each array, so that a
+damaged file is recognised whatever the storage format lets through).
+"""
+
+import json
+import logging
+import pathlib
+import shutil
+import zlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from micronet_jax.errors import InputError
+
+KINDS = ("latest", "best", "snapshots")
+Tree = Any  # nested dicts, tuples and named tuples of arrays
+
+logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax reports every step there
+
+
+class DamagedCheckpoint(Exception):
+  """A checkpoint that is incomplete or whose arrays differ from what was saved."""
+
+
+def flatten(tree: Tree) -> dict[str, Any]:
+  """Leaves by path, the names joined by `/`."""
+  leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+  return {jax.tree_util.keystr(path, simple=True, separator="/"): x for path, x in leaves}
+
+
+def _checksums(tree: Tree) -> dict[str, int]:
+  return {
+    path: zlib.crc32(np.ascontiguousarray(leaf).tobytes())
+    for path, leaf in flatten(tree).items()
+  }
+
+
+def _items(weights: Tree, training: Tree | None, meta: Mapping[str, Any]):
+  """What Orbax saves; host arrays, so that no device layout is baked in."""
+  weights, training = jax.device_get((weights, training))
+  checksums = _checksums({"weights": weights, "training": training})
+  items: dict[str, Any] = {
+    "weights": ocp.args.StandardSave(weights),
+    "meta": ocp.args.JsonSave({**meta, "checksums": checksums}),
+  }
+  if training is not None:
+    items["training"] = ocp.args.StandardSave(training)
+  return ocp.args.Composite(**items)
+
+
+def _read(folder: pathlib.Path, templates: Mapping[str, Tree]) -> dict[str, Any]:
+  """Reads items of one checkpoint folder and compares the checksums.
+
+  Args:
+    folder: of the checkpoint.
+    templates: for each item wanted, a tree like the one saved, or None for nested
+      dicts as they lie on disk.
+
+  Raises:
+    DamagedCheckpoint: something is missing, unreadable or altered.
+  """
+  handler = ocp.CompositeCheckpointHandler()
+  wanted: dict[str, Any] = {"meta": ocp.args.JsonRestore()}
+  for name, template in templates.items():
+    wanted[name] = ocp.args.StandardRestore(template)
+  try:
+    with ocp.Checkpointer(handler) as checkpointer:
+      restored = checkpointer.restore(folder, args=ocp.args.Composite(**wanted))
+    found = {name: restored[name] for name in wanted}
+    checksums = found["meta"].pop("checksums")
+  except Exception as error:  # Orbax and TensorStore raise many kinds
+    raise DamagedCheckpoint(f"{type(error).__name__} while reading") from error
+  for path, value in _checksums({name: found[name] for name in templates}).items():
+    if checksums.get(path) != value:
+      raise DamagedCheckpoint(f"{path} differs from what was saved")
+  return found
+
+
+class Checkpoints:
+  """The checkpoints of one run: `latest` and `best` (two each), and `snapshots`.
+
+  Saving is asynchronous: arrays are copied to the host at once and written
+  meanwhile, beside, then renamed. `close` waits for the last one.
+  """
+
+  def __init__(self, folder: pathlib.Path):
+    self.folder = folder.absolute()
+    self._managers: dict[str, ocp.CheckpointManager] = {}
+
+  def _manager(self, kind: str) -> ocp.CheckpointManager:
+    if kind not in self._managers:
+      self._managers[kind] = ocp.CheckpointManager(
+        self.folder / kind,
+        item_names=("weights", "training", "meta"),
+        options=ocp.CheckpointManagerOptions(
+          max_to_keep=None if kind == "snapshots" else 2,
+          enable_async_checkpointing=True,
+          cleanup_tmp_directories=True,
+        ),
+      )
+    return self._managers[kind]
+
+  def save(
+    self, kind: str, step: int, weights: Tree, training: Tree, meta: Mapping[str, Any]
+  ) -> None:
+    """Saves one checkpoint; one that exists for this step is left as it is."""
+    manager = self._manager(kind)
+    if step not in manager.all_steps():
+      manager.save(step, args=_items(weights, training, meta), force=True)
+
+  def restore(
+    self,
+    kind: str,
+    weights: Tree,
+    training: Tree,
+    *,
+    report: Callable[[str], None] = print,
+  ) -> dict[str, Any] | None:
+    """Restores the newest checkpoint that is whole.
+
+    Args:
+      kind: one of `KINDS`.
+      weights: template, a tree of arrays like the one saved.
+      training: likewise.
+      report: gets one line for each damaged checkpoint that was passed over; the
+        checkpoint is moved to the folder `damaged`.
+
+    Returns:
+      `{"weights", "training", "meta"}`, or None if there is no checkpoint.
+    """
+    if not (self.folder / kind).is_dir():
+      return None
+    templates = jax.device_get({"weights": weights, "training": training})
+    manager = self._manager(kind)
+    for step in sorted(manager.all_steps(), reverse=True):
+      folder = self.folder / kind / str(step)
+      try:
+        return _read(folder, templates)
+      except DamagedCheckpoint as damage:
+        target = self.folder / "damaged" / f"{kind}-{step}"
+        report(
+          f"checkpoint {folder} is damaged ({damage}): moved to {target}, "
+          "using the one before"
+        )
+        shutil.rmtree(target, ignore_errors=True)
+        target.parent.mkdir(exist_ok=True)
+        folder.rename(target)
+        manager.reload()
+    return None
+
+  def newest(self, kind: str) -> pathlib.Path | None:
+    """Folder of the newest finished checkpoint of a kind, if there is one."""
+    if not (self.folder / kind).is_dir():
+      return None
+    step = self._manager(kind).latest_step()
+    return None if step is None else self.folder / kind / str(step)
+
+  def wait(self) -> None:
+    """Returns when everything saved so far is on disk."""
+    for manager in self._managers.values():
+      manager.wait_until_finished()
+
+  def close(self) -> None:
+    """Waits, then lets go of the folder."""
+    for manager in self._managers.values():
+      manager.close()
+    self._managers.clear()
+
+
+def find(path_or_name: str) -> pathlib.Path:
+  """The checkpoint folder that a path or a name stands for.
+
+  Args:
+    path_or_name: the name of weights that come with the package (`base`); the
+      folder of a run, which stands for its best checkpoint, or its latest if none is
+      best; or the folder of one checkpoint.
+
+  Raises:
+    InputError: there is no such checkpoint.
+  """
+  packaged = pathlib.Path(__file__).parent / "weights"
+  names = sorted(p.name for p in packaged.iterdir() if _is_checkpoint(p))
+  if path_or_name in names:
+    return packaged / path_or_name
+  path = pathlib.Path(path_or_name).absolute()
+  if _is_checkpoint(path):
+    return path
+  for parent in (path, path / "checkpoints"):
+    for kind in ("best", "latest"):
+      steps = [p for p in (parent / kind).glob("*") if _is_checkpoint(p)]
+      if steps:
+        return max(steps, key=lambda p: int(p.name) if p.name.isdigit() else -1)
+  raise InputError(
+    f"no checkpoint at {path_or_name!r}: give the folder of a run, of a checkpoint, "
+    f"or the name of packaged weights ({', '.join(names) or 'none here'})"
+  )
+
+
+def _is_checkpoint(path: pathlib.Path) -> bool:
+  return (path / "weights").is_dir() and (path / "meta").is_dir()
+
+
+def load_weights(path_or_name: str) -> tuple[Tree, dict[str, Any]]:
+  """Reads parameters, running statistics and meta of a checkpoint.
+
+  Args:
+    path_or_name: as in `find`.
+
+  Returns:
+    `{"params", "batch_stats"}` as nested dicts of host arrays, floats in float32;
+    and the meta.
+
+  Raises:
+    InputError: no such checkpoint, or a damaged one.
+  """
+  folder = find(path_or_name)
+  try:
+    found = _read(folder, {"weights": None})
+  except DamagedCheckpoint as damage:
+    raise InputError(f"checkpoint {folder} is damaged ({damage})") from damage
+  weights = jax.tree.map(lambda x: np.asarray(x, np.float32), found["weights"])
+  return weights, found["meta"]
+
+
+def export_weights(
+  folder: pathlib.Path, weights: Tree, meta: Mapping[str, Any], *, dtype: str
+) -> None:
+  """Writes weights without optimiser, beside and then renamed.
+
+  Args:
+    folder: must not exist.
+    weights: `{"params", "batch_stats"}`; parameters are stored in `dtype`,
+      statistics in float32.
+    meta: what `load_weights` will return.
+    dtype: "bfloat16" halves the size.
+
+  Raises:
+    InputError: `folder` exists.
+  """
+  folder = folder.absolute()
+  if folder.exists():
+    raise InputError(f"{folder} exists; export to another folder or remove it first")
+  weights = jax.device_get(weights)
+  params = jax.tree.map(lambda x: np.asarray(x).astype(dtype), weights["params"])
+  items = _items({"params": params, "batch_stats": weights["batch_stats"]}, None, meta)
+  with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+    checkpointer.save(folder, args=items)
+
+
+def transfer(source: Tree, into: Tree, *, partial: bool = False) -> Tree:
+  """Takes weights over from a checkpoint, and refuses to be silent about a mismatch.
+
+  Args:
+    source: nested dicts, from `load_weights`.
+    into: the tree to fill, with the shapes of the model.
+    partial: take over what fits and leave the rest of `into` as it is.
+
+  Returns:
+    A tree like `into`.
+
+  Raises:
+    InputError: entries are missing, extra or mis-shaped, each of them listed, unless
+      `partial`.
+  """
+  have, want = flatten(source), flatten(into)
+  lines = [f"missing from the checkpoint: {path}" for path in want if path not in have]
+  lines += [f"only in the checkpoint: {path}" for path in have if path not in want]
+  lines += [
+    f"shape: {path} is {have[path].shape} in the checkpoint, {want[path].shape} here"
+    for path in want
+    if path in have and have[path].shape != want[path].shape
+  ]
+  if lines and not partial:
+    raise InputError(
+      "the checkpoint is of another model (same model: set config.model as it was "
+      "trained; take over only what fits: config.init_partial=True); "
+      f"{len(lines)} entries differ:\n  " + "\n  ".join(lines)
+    )
+
+  def take(path: tuple, leaf: Any) -> Any:
+    key = jax.tree_util.keystr(path, simple=True, separator="/")
+    fits = key in have and have[key].shape == leaf.shape
+    return have[key].astype(leaf.dtype) if fits else leaf
+
+  return jax.tree_util.tree_map_with_path(take, into)
+
+
+def as_json(value: Any) -> Any:
+  """What JSON gives back of a value: tuples become lists, keys strings."""
+  return json.loads(json.dumps(value))

@@ -1,0 +1,235 @@
+"""From samples to what training reads: resolution, splits by patient, the pool.
+
+Batches are drawn on the accelerator, inside the compiled step (`augmentation`);
+here is what happens once, before the first step.
+"""
+
+import dataclasses
+import zlib
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image
+
+from micronet_jax.augmentation import Images
+from micronet_jax.datasets.sample import Sample
+from micronet_jax.errors import InputError
+from micronet_jax.proximity import nearest_center
+
+WORKING_MPP = 0.25
+"""Microns per pixel that the network sees: 40x."""
+
+FAR_AWAY = -1e6
+"""Where unused rows of centres are, in pixels: no map reaches so far."""
+
+
+def rescale_image(image: np.ndarray, factor: float) -> np.ndarray:
+  """Resamples uint8 `[H, W, 3]` by a factor (Lanczos, area-weighted when smaller)."""
+  height, width = (max(1, round(side * factor)) for side in image.shape[:2])
+  resized = Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS)
+  return np.asarray(resized)
+
+
+def rescale_centers(
+  centers: np.ndarray, old: Sequence[int], new: Sequence[int]
+) -> np.ndarray:
+  """Moves centres `[N, 2]` from an image of (H, W) `old` to its resampled `new`.
+
+  (0, 0) is the centre of a pixel, so the corner, half a pixel away, stays in place.
+  """
+  ratio = np.asarray(new[:2], np.float64) / np.asarray(old[:2], np.float64)
+  return ((centers + 0.5) * ratio - 0.5).astype(np.float32)
+
+
+def to_working_resolution(sample: Sample, *, mpp: float = WORKING_MPP) -> Sample:
+  """Brings a sample of known resolution to `mpp`; one of unknown is left alone."""
+  if sample.mpp is None or abs(sample.mpp / mpp - 1) < 0.01:
+    return sample
+  image = rescale_image(sample.image, sample.mpp / mpp)
+  centers = rescale_centers(sample.centers, sample.image.shape, image.shape)
+  return dataclasses.replace(sample, image=image, centers=centers, mpp=mpp)
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+  """Names of the training, validation and test images; stored with every run."""
+
+  train: tuple[str, ...]
+  validation: tuple[str, ...]
+  test: tuple[str, ...]
+
+  def of(self, samples: Sequence[Sample], part: str) -> list[Sample]:
+    """The samples of one part, in the split's order.
+
+    Raises:
+      InputError: a name of the split that the samples lack.
+    """
+    by_name = {sample.name: sample for sample in samples}
+    missing = [name for name in getattr(self, part) if name not in by_name]
+    if missing:
+      raise InputError(
+        f"the {part} split stored with this run names {len(missing)} images that the "
+        f"data set no longer has, first {missing[0]!r}; restore them or use another "
+        "workdir"
+      )
+    return [by_name[name] for name in getattr(self, part)]
+
+
+def split_by_patient(
+  samples: Sequence[Sample],
+  *,
+  test_fraction: float = 0.5,
+  validation_fraction: float = 0.2,
+  seed: int = 0,
+) -> Split:
+  """Splits by patient, within each organ (section "Datasets": half, half, 20 %).
+
+  Patients are drawn for the test part, then for validation from the rest; no
+  patient is in two parts. Fractions are of an organ's patients, rounded; every
+  part that is asked for gets at least one patient over all organs.
+
+  Args:
+    samples: all of them.
+    test_fraction: of the patients, in [0, 1); 0 for no test part.
+    validation_fraction: of the remaining patients, in (0, 1).
+    seed: the same seed and patients give the same split, whatever the order.
+
+  Returns:
+    The split; names sorted.
+
+  Raises:
+    InputError: too few patients to fill the parts that are asked for.
+  """
+  organ_of: dict[str, str] = {}
+  for sample in sorted(samples, key=lambda sample: sample.name):
+    organ_of.setdefault(sample.patient, sample.organ)
+  queues: dict[str, list[str]] = {}
+  for patient, organ in sorted(organ_of.items()):
+    queues.setdefault(organ, []).append(patient)
+  for organ, queue in queues.items():
+    np.random.default_rng([seed, zlib.crc32(organ.encode())]).shuffle(queue)
+  part_of: dict[str, str] = {}
+  for part, fraction in (("test", test_fraction), ("validation", validation_fraction)):
+    for queue, count in zip(
+      queues.values(), _allocate([*map(len, queues.values())], fraction), strict=True
+    ):
+      part_of.update(dict.fromkeys(queue[:count], part))
+      del queue[:count]
+  names: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
+  for sample in samples:
+    names[part_of.get(sample.patient, "train")].append(sample.name)
+  if not names["train"] or not names["validation"]:
+    raise InputError(
+      f"{len(organ_of)} patient(s) cannot fill a training, a validation and "
+      f"{'a' if test_fraction else 'no'} test part, and a patient is never in two: "
+      "add images, or say in index.csv which patient each is from"
+    )
+  return Split(**{part: tuple(sorted(members)) for part, members in names.items()})
+
+
+def _allocate(sizes: list[int], fraction: float) -> list[int]:
+  """Shares out round(fraction · total), at least 1 if any, by largest remainder."""
+  total = max(1, int(fraction * sum(sizes) + 0.5)) if fraction > 0 else 0
+  quotas = [fraction * size for size in sizes]
+  counts = [int(quota) for quota in quotas]
+  by_remainder = sorted(range(len(sizes)), key=lambda i: counts[i] - quotas[i])
+  for i in by_remainder[: max(0, total - sum(counts))]:
+    counts[i] += 1
+  return counts
+
+
+def check_no_leakage(split: Split, samples: Sequence[Sample]) -> None:
+  """Makes sure that no image and no patient is in two parts of a split.
+
+  Raises:
+    InputError: one is; the message names it and the two parts.
+  """
+  patient_of = {sample.name: sample.patient for sample in samples}
+  seen: dict[str, str] = {}
+  for part in ("train", "validation", "test"):
+    for name in getattr(split, part):
+      patient = patient_of.get(name, name)
+      if seen.setdefault(patient, part) != part:
+        raise InputError(
+          f"patient {patient!r} is in the {seen[patient]} and the {part} part of the "
+          "split; a patient's images must stay in one part"
+        )
+
+
+def take_fraction(
+  names: Sequence[str], fraction: float, *, seed: int = 0
+) -> tuple[str, ...]:
+  """A random share of names, at least one; a larger share contains a smaller one."""
+  count = max(1, int(fraction * len(names) + 0.5))
+  order = np.random.default_rng(seed).permutation(len(names))[:count]
+  return tuple(names[i] for i in sorted(order))
+
+
+def channel_statistics(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Mean and standard deviation of each channel over the whole image.
+
+  Args:
+    image: uint8 `[H, W, 3]`.
+
+  Returns:
+    Two float32 `[3]` in grey levels; the deviation is at least 1, so that a flat
+    image stays finite.
+  """
+  pixels = image.reshape(-1, image.shape[-1])
+  mean, std = pixels.mean(0, dtype=np.float64), pixels.std(0, dtype=np.float64)
+  return mean.astype(np.float32), np.maximum(std, 1.0).astype(np.float32)
+
+
+def normalise(image: np.ndarray) -> np.ndarray:
+  """What the network reads: uint8 `[H, W, 3]` to float32, per image and channel."""
+  mean, std = channel_statistics(image)
+  return (image.astype(np.float32) - mean) / std
+
+
+def to_device(samples: Sequence[Sample]) -> Images:
+  """Puts annotated images on the accelerator, padded to one size.
+
+  Args:
+    samples: at least one, of any sizes, at working resolution.
+
+  Returns:
+    The pool that `augmentation.draw_patches` reads.
+  """
+  height, width = (max(s.image.shape[axis] for s in samples) for axis in (0, 1))
+  most = max(1, *(len(s.centers) for s in samples))
+  count = len(samples)
+  pixels = np.zeros((count, height, width, 3), np.uint8)
+  nearest = np.zeros((count, height, width), np.int32)
+  centers = np.full((count, most, 2), FAR_AWAY, np.float32)
+  for i, sample in enumerate(samples):
+    h, w = sample.image.shape[:2]
+    pixels[i, :h, :w] = sample.image
+    nearest[i, :h, :w] = nearest_center(sample.centers, (h, w))
+    centers[i, : len(sample.centers)] = sample.centers
+  statistics = [channel_statistics(s.image) for s in samples]
+  return Images(
+    pixels=jnp.asarray(pixels),
+    sizes=jnp.asarray([s.image.shape[:2] for s in samples], jnp.int32),
+    mean=jnp.asarray(np.stack([mean for mean, _ in statistics])),
+    std=jnp.asarray(np.stack([std for _, std in statistics])),
+    centers=jnp.asarray(centers),
+    nearest=jnp.asarray(nearest),
+  )
+
+
+def choose_images(key: jax.Array, position: jax.Array, pools: jax.Array) -> jax.Array:
+  """Draws the image of one patch: target and auxiliary pool take turns.
+
+  Args:
+    key: typed random key.
+    position: int32, the patch's place in the whole batch; it reads pool
+      `position % P`.
+    pools: int32 `[P, 2]`, first image and number of images of each pool.
+
+  Returns:
+    int32, an index into `Images`.
+  """
+  first, count = pools[position % pools.shape[0]]
+  return first + jax.random.randint(key, (), 0, count)

@@ -1,0 +1,52 @@
+"""The weighted squared error (Eq. 2) and the sum over target and auxiliary data."""
+
+import jax
+import jax.numpy as jnp
+
+
+def weighted_mse_per_example(
+  prediction: jax.Array, target: jax.Array, *, lam: float = 5.0, scale: float = 5.0
+) -> jax.Array:
+  """Eq. 2 for each patch: ½ · mean over pixels of (y + λ·ȳ)(o - scale·y)².
+
+  The weight takes the map unscaled, as the authors' code does; ȳ is the mean of y
+  over the patch. The factor 5 of `scale` is in "Implementation details".
+
+  Args:
+    prediction: o, `[B, H, W]`.
+    target: y, proximity maps in [0, 1], unscaled, `[B, H, W]`.
+    lam: λ, the weight of the regions where y is zero.
+    scale: what the network learns is scale · y.
+
+  Returns:
+    float32 `[B]`.
+  """
+  prediction, target = prediction.astype(jnp.float32), target.astype(jnp.float32)
+  mean = jnp.mean(target, axis=(-2, -1), keepdims=True)
+  error = jnp.square(prediction - scale * target)
+  return 0.5 * jnp.mean((target + lam * mean) * error, axis=(-2, -1))
+
+
+def weighted_mse(
+  prediction: jax.Array, target: jax.Array, *, lam: float = 5.0, scale: float = 5.0
+) -> jax.Array:
+  """Eq. 2 averaged over the batch; arguments as in `weighted_mse_per_example`."""
+  return jnp.mean(weighted_mse_per_example(prediction, target, lam=lam, scale=scale))
+
+
+def balance_weights(is_target: jax.Array, *, gamma: float) -> jax.Array:
+  """Weights w with sum(w · loss) = γ · mean over target + mean over auxiliary.
+
+  This is L = γ·L_T + L_A of "Training with auxiliary datasets", each term the mean
+  over its own part of the batch.
+
+  Args:
+    is_target: bool `[B]`, at least one of each kind.
+    gamma: γ > 0.
+
+  Returns:
+    float32 `[B]`.
+  """
+  targets = jnp.sum(is_target)
+  others = is_target.shape[0] - targets
+  return jnp.where(is_target, gamma / targets, 1.0 / others).astype(jnp.float32)

@@ -1,0 +1,170 @@
+"""MicroNet, the paper's network (Fig. 2; sections "Network architecture")."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import DTypeLike
+
+from micronet_jax.models import layers
+
+BLOCKS = (
+  *("input", "down1", "down2", "down3", "down4"),
+  *("up4", "up3", "up2", "up1", "output"),
+)
+"""Blocks 1 to 10 in the paper's numbering, which freezing counts in."""
+
+CONTEXT_FACTORS = {
+  **{"down1": 2, "down2": 4, "down3": 8, "down4": 16},
+  **{"up4": 8, "up3": 4, "up2": 2},
+}
+"""The stages that may feed the context aggregation, and how much each is enlarged."""
+
+MIN_SIZE = 16
+
+
+class MicroNet(nnx.Module):
+  """Regresses a proximity map from an image: `[B, H, W, 3]` -> `[B, H, W]`.
+
+  Four residual stages down, four up with concatenated skips, and the outputs of
+  the `context` stages enlarged to full size and read by the last block (Fig. 2).
+  Parameters and running statistics are float32 whatever the `dtype`.
+
+  Blocks are numbered 1 to 10 (`BLOCKS`); the context layers belong to none of
+  them, so freezing never touches them. 12,336,705 parameters at width 32 and
+  3,086,625 at width 16; the tests add them up by hand.
+  """
+
+  def __init__(
+    self,
+    *,
+    width: int = 32,
+    context: Sequence[str] = ("up4", "up3"),
+    dropout: float = 0.5,
+    dtype: DTypeLike = jnp.float32,
+    test_norm: str = "running",
+    axis_name: str | None = None,
+    rngs: nnx.Rngs,
+  ):
+    """Builds the network.
+
+    Args:
+      width: channels of the first block; all others scale with it.
+      context: names of `CONTEXT_FACTORS` that feed the aggregation (default: the
+        authors' later public code; the paper's text speaks of downsampled outputs).
+      dropout: rate after the ops of blocks 4 and 5, in [0, 1).
+      dtype: of the computation, float32 or bfloat16.
+      test_norm: "running" or "batch": the statistics that inference normalises by.
+      axis_name: mapped axis over which training statistics are averaged.
+      rngs: the stream `params`.
+
+    Raises:
+      ValueError: an unknown context stage or test_norm, or a width under 1.
+    """
+    unknown = set(context) - set(CONTEXT_FACTORS)
+    if unknown or test_norm not in ("running", "batch") or width < 1:
+      raise ValueError(
+        f"MicroNet takes width >= 1, context from {sorted(CONTEXT_FACTORS)} and "
+        f"test_norm 'running' or 'batch', got {width}, {tuple(context)}, {test_norm!r}"
+      )
+    options = {
+      "dtype": jnp.dtype(dtype),
+      "test_norm": test_norm,
+      "axis_name": axis_name,
+      "rngs": rngs,
+    }
+    w = width
+    rates = {"down3": dropout, "down4": dropout}
+    self.context_stages = tuple(context)
+    self.input = layers.ConvNorm(3, w, 3, **options)
+    outputs = {"input": w}  # channels that leave each stage
+    downs = {"down1": (2 * w, 1), "down2": (4 * w, 2), "down3": (8 * w, 2)}
+    downs["down4"] = (8 * w, 2)
+    previous = "input"
+    for name, (features, ops) in downs.items():
+      conv = layers.DownNorm(outputs[previous], features, **options)
+      body = layers.Residual(features, ops, rate=rates.get(name, 0.0), **options)
+      setattr(self, name, nnx.Dict(conv=conv, body=body))
+      outputs[name] = features
+      previous = name
+    skips = {"up4": "down3", "up3": "down2", "up2": "down1", "up1": "input"}
+    for (name, skip), ops in zip(skips.items(), (2, 2, 1, 1), strict=True):
+      features = outputs[skip]
+      conv = layers.UpNorm(outputs[previous], features, 2, **options)
+      setattr(
+        self,
+        name,
+        nnx.Dict(conv=conv, body=layers.Residual(2 * features, ops, **options)),
+      )
+      outputs[name] = 2 * features
+      previous = name
+    self.context = nnx.Dict(
+      {
+        name: layers.UpNorm(outputs[name], 2 * w, CONTEXT_FACTORS[name], **options)
+        for name in self.context_stages
+      }
+    )
+    self.output = nnx.Dict(
+      conv=layers.ConvNorm(2 * w * (1 + len(self.context)), w, 5, **options),
+      head=nnx.Linear(w, 1, dtype=options["dtype"], rngs=rngs),
+    )
+
+  def __call__(
+    self,
+    images: jax.Array,
+    *,
+    train: bool = False,
+    keys: jax.Array | None = None,
+    frozen: int = 0,
+  ) -> jax.Array:
+    """Predicts proximity maps.
+
+    Args:
+      images: `[B, H, W, 3]`, normalised; H, W >= 16, odd sizes included.
+      train: batch statistics (which move the running ones) and dropout.
+      keys: `[B]` random keys, one an example, for dropout; no dropout without.
+      frozen: the first so many blocks run as in inference and pass no gradient.
+
+    Returns:
+      float32 `[B, H, W]`, about `scale` at centres and 0 far from them.
+
+    Raises:
+      ValueError: an image smaller than 16 pixels.
+    """
+    height, width = images.shape[1:3]
+    if min(height, width) < MIN_SIZE:
+      raise ValueError(
+        f"images must be at least {MIN_SIZE} x {MIN_SIZE} pixels, got {height} x {width}"
+      )
+    training = {name: train and i >= frozen for i, name in enumerate(BLOCKS)}
+    stages: dict[str, jax.Array] = {}
+
+    def leave(name: str, x: jax.Array) -> jax.Array:
+      stages[name] = x if not frozen or training[name] else jax.lax.stop_gradient(x)
+      return stages[name]
+
+    x = leave("input", self.input(images, train=training["input"]))
+    for i, name in enumerate(("down1", "down2", "down3", "down4")):
+      block, t = getattr(self, name), training[name]
+      x = block.conv(x, train=t)
+      drop = None if keys is None else _dropper(keys, i)
+      x = leave(name, block.body(x, train=t, drop=drop))
+    skips = {"up4": "down3", "up3": "down2", "up2": "down1", "up1": "input"}
+    for name, skip in skips.items():
+      block, t = getattr(self, name), training[name]
+      up = layers.pad_to(block.conv(x, train=t), *stages[skip].shape[1:3])
+      x = block.body(jnp.concatenate([up, stages[skip]], -1), train=t)
+      x = leave(name, x)
+    contexts = [
+      layers.pad_to(self.context[name](stages[name], train=train), height, width)
+      for name in self.context_stages
+    ]
+    x = jnp.concatenate([x, *contexts], -1)
+    x = self.output.conv(x, train=train)
+    return self.output.head(x)[..., 0].astype(jnp.float32)
+
+
+def _dropper(keys: jax.Array, stage: int):
+  keys = jax.vmap(lambda key: jax.random.fold_in(key, stage))(keys)
+  return lambda x, rate: layers.dropout(x, rate, keys)

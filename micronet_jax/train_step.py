@@ -1,0 +1,278 @@
+"""The compiled part of training: state, one step, many steps, many devices.
+
+`train_step` is written for one device of a mapped axis named `data`; `compile_steps`
+maps it with `jax.shard_map` (design.md §4). Every random number comes from
+fold_in(seed, step) and the place of the patch in the whole batch, so neither
+resuming nor the number of devices changes a run.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from jax.sharding import Mesh, PartitionSpec
+
+from micronet_jax import models
+from micronet_jax.augmentation import Images, Warp, draw_patches
+from micronet_jax.errors import InputError
+from micronet_jax.input_pipeline import choose_images
+from micronet_jax.losses import balance_weights, weighted_mse_per_example
+
+AXIS = "data"
+
+
+class TrainState(NamedTuple):
+  """Everything that a step changes; the same on all devices.
+
+  Attributes:
+    step: int32, steps taken.
+    weights: `{"params", "batch_stats"}`, nested dicts.
+    optimizer: state of the optimiser; empty where blocks are frozen.
+    rate_scale: float32 that multiplies the learning rate; the plateau lowers it.
+  """
+
+  step: Any
+  weights: Any
+  optimizer: Any
+  rate_scale: Any
+
+
+class Recipe(NamedTuple):
+  """What a compiled step depends on besides its arguments; hashable.
+
+  Attributes:
+    graph: `nnx.GraphDef` of the model, with `axis_name=AXIS`.
+    warp: how patches are drawn.
+    batch: patches in the whole batch, over all devices.
+    devices: how many share it.
+    seed: of patches and dropout.
+    frozen: how many of the first blocks are frozen.
+    alpha, radius, scale, lam: of Eq. 1 and 2.
+    gamma: γ with a target and an auxiliary pool that take turns; None without.
+    learning_rate, momentum, weight_decay: of SGD.
+    decay_steps: length of a cosine decay to zero; None for a constant rate.
+  """
+
+  graph: Any
+  warp: Warp
+  batch: int
+  devices: int
+  seed: int
+  frozen: int
+  alpha: float
+  radius: float
+  scale: float
+  lam: float
+  gamma: float | None
+  learning_rate: float
+  momentum: float
+  weight_decay: float
+  decay_steps: int | None
+
+
+class Metrics(NamedTuple):
+  """What a step reports.
+
+  Attributes:
+    loss: float32, of the whole batch.
+    finite: bool, whether the loss and all gradients are finite.
+    images: int32 `[batch]`, indices of the images that the batch was drawn from.
+  """
+
+  loss: Any
+  finite: Any
+  images: Any
+
+
+def split_model(model: nnx.Module) -> tuple[Any, dict[str, Any]]:
+  """Takes a module apart: its graph, and `{"params", "batch_stats"}` as dicts."""
+  graph, params, stats = nnx.split(model, nnx.Param, nnx.BatchStat)
+  weights = {
+    "params": nnx.to_pure_dict(params),
+    "batch_stats": nnx.to_pure_dict(stats),
+  }
+  return graph, weights
+
+
+def merge_model(graph: Any, weights: dict[str, Any]) -> nnx.Module:
+  """Puts a module together again from its graph and its arrays."""
+  return nnx.merge(graph, weights["params"], weights["batch_stats"], copy=True)
+
+
+def trainable_mask(params: Any, frozen: int) -> Any:
+  """True for each parameter that trains: all but those of the first blocks."""
+  fixed = set(models.BLOCKS[:frozen])
+  return {
+    block: jax.tree.map(lambda _: block not in fixed, tree)
+    for block, tree in params.items()
+  }
+
+
+def make_optimizer(recipe: Recipe, params: Any) -> optax.GradientTransformation:
+  """SGD with Nesterov momentum and weight decay, without the learning rate.
+
+  Frozen parameters have no optimiser state and no update. The order of terms is
+  PyTorch's: v = μ v + (g + decay · p), update = g + decay · p + μ v.
+  """
+  mask = trainable_mask(params, recipe.frozen)
+  sgd = optax.chain(
+    optax.add_decayed_weights(recipe.weight_decay),
+    optax.trace(recipe.momentum, nesterov=True),
+  )
+  return optax.chain(
+    optax.masked(sgd, mask),
+    optax.masked(optax.set_to_zero(), jax.tree.map(lambda m: not m, mask)),
+  )
+
+
+def create_state(recipe: Recipe, weights: dict[str, Any]) -> TrainState:
+  """The state before the first step."""
+  return TrainState(
+    step=jnp.zeros((), jnp.int32),
+    weights=weights,
+    optimizer=make_optimizer(recipe, weights["params"]).init(weights["params"]),
+    rate_scale=jnp.ones((), jnp.float32),
+  )
+
+
+def learning_rate(recipe: Recipe, state: TrainState) -> jax.Array:
+  """The rate of the coming step: base · plateau factor · cosine decay."""
+  rate = recipe.learning_rate * state.rate_scale
+  if recipe.decay_steps:
+    rate *= optax.cosine_decay_schedule(1.0, recipe.decay_steps)(state.step)
+  return rate
+
+
+def train_step(
+  state: TrainState, images: Images, pools: jax.Array, *, recipe: Recipe
+) -> tuple[TrainState, Metrics]:
+  """One step on one device of the mapped axis `data`.
+
+  Draws this device's share of the batch, makes its patches and maps, and takes one
+  SGD step on the loss of the whole batch: gradients are summed over the devices,
+  statistics of batch normalisation averaged.
+
+  Args:
+    state: replicated.
+    images: replicated.
+    pools: int32 `[P, 2]`, first image and number of images of each pool: one, or
+      target and auxiliary.
+    recipe: the constants.
+
+  Returns:
+    The new state and the metrics, the same on all devices.
+  """
+  share = recipe.batch // recipe.devices
+  positions = jax.lax.axis_index(AXIS) * share + jnp.arange(share)
+  key = jax.random.fold_in(jax.random.key(recipe.seed), state.step)
+  keys = jax.vmap(lambda position: jax.random.fold_in(key, position))(positions)
+  pick, draw, drop = jnp.moveaxis(jax.vmap(lambda k: jax.random.split(k, 3))(keys), 1, 0)
+  index = jax.vmap(choose_images, in_axes=(0, 0, None))(pick, positions, pools)
+  patches, maps = draw_patches(
+    images, index, draw, warp=recipe.warp, alpha=recipe.alpha, radius=recipe.radius
+  )
+  share_of_loss = jnp.full(recipe.batch, 1.0 / recipe.batch)
+  if recipe.gamma is not None:
+    is_target = jnp.arange(recipe.batch) % 2 == 0
+    share_of_loss = balance_weights(is_target, gamma=recipe.gamma)
+
+  def loss_of(params: Any) -> tuple[jax.Array, Any]:
+    model = merge_model(recipe.graph, {**state.weights, "params": params})
+    predictions = model(patches, train=True, keys=drop, frozen=recipe.frozen)
+    losses = weighted_mse_per_example(
+      predictions, maps, lam=recipe.lam, scale=recipe.scale
+    )
+    stats = nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
+    return jnp.sum(share_of_loss[positions] * losses), stats
+
+  params = state.weights["params"]
+  (loss, stats), gradients = jax.value_and_grad(loss_of, has_aux=True)(params)
+  loss, gradients = jax.lax.psum((loss, gradients), AXIS)
+  updates, optimizer = make_optimizer(recipe, params).update(
+    gradients, state.optimizer, params
+  )
+  rate = learning_rate(recipe, state)
+  params = jax.tree.map(lambda p, u: p - rate * u, params, updates)
+  metrics = Metrics(
+    loss=loss,
+    finite=jnp.isfinite(loss) & jnp.isfinite(optax.global_norm(gradients)),
+    images=jax.lax.all_gather(index, AXIS, tiled=True),
+  )
+  weights = {"params": params, "batch_stats": stats}
+  return TrainState(state.step + 1, weights, optimizer, state.rate_scale), metrics
+
+
+def compile_steps(
+  recipe: Recipe, *, steps_per_call: int, unroll: bool
+) -> Callable[[TrainState, Images, jax.Array], tuple[TrainState, Metrics]]:
+  """Maps `train_step` over devices and runs several steps a call.
+
+  Args:
+    recipe: the constants; `recipe.devices` of the local devices are used.
+    steps_per_call: steps in one call; the metrics gain a leading axis of this size.
+    unroll: write the steps out instead of looping over them.
+
+  Returns:
+    A jitted function; the state that it is given is donated.
+
+  Raises:
+    InputError: more devices than there are, or a batch they cannot share evenly.
+  """
+  check_devices(recipe.batch, recipe.devices)
+  step = functools.partial(train_step, recipe=recipe)
+
+  def steps(state: TrainState, images: Images, pools: jax.Array):
+    return jax.lax.scan(
+      lambda carry, _: step(carry, images, pools),
+      state,
+      length=steps_per_call,
+      unroll=steps_per_call if unroll else 1,
+    )
+
+  mesh = Mesh(np.array(jax.devices()[: recipe.devices]), (AXIS,))
+  replicated = PartitionSpec()
+  mapped = jax.shard_map(
+    steps, mesh=mesh, in_specs=replicated, out_specs=replicated, check_vma=False
+  )
+  return jax.jit(mapped, donate_argnums=0)
+
+
+def check_devices(batch: int, devices: int) -> None:
+  """Makes sure that each device gets the same number of patches, at least one.
+
+  Raises:
+    InputError: it does not, or there are not so many devices.
+  """
+  available = jax.device_count()
+  if devices > available:
+    raise InputError(f"config.num_devices is {devices}, but JAX sees {available}")
+  if batch < devices or batch % devices:
+    raise InputError(
+      f"config.batch_size {batch} cannot be shared evenly by {devices} devices: use a "
+      f"multiple of {devices}, or set config.num_devices"
+    )
+
+
+def steps_per_call(wanted: int, *, num_steps: int) -> tuple[int, bool]:
+  """Decides how many steps one call runs, and whether they are written out.
+
+  On the CPU XLA runs convolutions inside a loop many times slower than outside
+  (benchmarks/RESULTS.md), so steps there are single or unrolled; accelerators loop.
+
+  Args:
+    wanted: `config.steps_per_call`; 0 leaves the choice here: 1 on the CPU, else the
+      largest power of two up to 64 that divides `num_steps`.
+    num_steps: steps between two returns to the host (all intervals divide by it).
+
+  Returns:
+    Steps a call and `unroll`.
+  """
+  cpu = jax.default_backend() == "cpu"
+  if wanted:
+    return wanted, cpu
+  return (1, True) if cpu else (int(np.gcd(64, num_steps)), False)
