@@ -138,7 +138,9 @@ class Checkpoints:
     """
     if not (self.folder / kind).is_dir():
       return None
-    templates = jax.device_get({"weights": weights, "training": training})
+    templates = jax.tree.map(
+      lambda x: np.zeros(x.shape, x.dtype), {"weights": weights, "training": training}
+    )
     manager = self._manager(kind)
     for step in sorted(manager.all_steps(), reverse=True):
       folder = self.folder / kind / str(step)

@@ -5,8 +5,10 @@ here is what happens once, before the first step.
 """
 
 import dataclasses
+import pathlib
 import zlib
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from micronet_jax.augmentation import Images
+from micronet_jax.datasets import load_samples
 from micronet_jax.datasets.sample import Sample
 from micronet_jax.errors import InputError
 from micronet_jax.proximity import nearest_center
@@ -233,3 +236,113 @@ def choose_images(key: jax.Array, position: jax.Array, pools: jax.Array) -> jax.
   """
   first, count = pools[position % pools.shape[0]]
   return first + jax.random.randint(key, (), 0, count)
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+  """The data of one run, at working resolution.
+
+  Attributes:
+    name: of the target, for reports.
+    split: of the target.
+    train, validation, test: target samples; train after `target_fraction`.
+    auxiliary: training samples of other organs; empty without.
+  """
+
+  name: str
+  split: Split
+  train: list[Sample]
+  validation: list[Sample]
+  test: list[Sample]
+  auxiliary: list[Sample]
+
+
+def load_data(config: Any, *, trained_on: Sequence[str] = ()) -> Data:
+  """Loads, resamples and splits what a config asks for.
+
+  Args:
+    config: the fields of configs/common.py.
+    trained_on: names of images that the initial checkpoint has seen.
+
+  Raises:
+    InputError: data that cannot be used, or an image or patient on both sides.
+  """
+  samples = load_target(config)
+  split = split_by_patient(
+    samples,
+    test_fraction=config.split.test_fraction,
+    validation_fraction=config.split.validation_fraction,
+    seed=config.split.seed,
+  )
+  check_no_leakage(split, samples)
+  check_unseen(split.test or split.validation, trained_on)
+  chosen = take_fraction(split.train, config.target_fraction, seed=config.split.seed)
+  auxiliary = []
+  if config.auxiliary.name:
+    auxiliary = _load_auxiliary(config, split, samples)
+  return Data(
+    name=data_name(config.target),
+    split=split,
+    train=Split(chosen, (), ()).of(samples, "train"),
+    validation=split.of(samples, "validation"),
+    test=split.of(samples, "test"),
+    auxiliary=auxiliary,
+  )
+
+
+def load_target(config: Any, part: str = "target") -> list[Sample]:
+  """The samples of `config.target` or `config.auxiliary` at working resolution."""
+  source = config[part]
+  samples = load_samples(
+    source.name,
+    root=source.root or None,
+    organs=source.organs or None,
+    data_dir=config.data_dir or None,
+  )
+  return [to_working_resolution(sample) for sample in samples]
+
+
+def data_name(source: Any) -> str:
+  """How reports call a data set: its name, the last part of its root, its organs."""
+  parts = [source.name, pathlib.Path(source.root).name, source.organs]
+  return "/".join(part for part in parts if part)
+
+
+def check_unseen(names: Sequence[str], trained_on: Sequence[str]) -> None:
+  """Makes sure that no image to be tested on was trained on.
+
+  Raises:
+    InputError: some were.
+  """
+  seen = sorted(set(names) & set(trained_on))
+  if seen:
+    raise InputError(
+      f"the checkpoint was trained on {len(seen)} of the {len(names)} images that it "
+      f"would be tested on, first {seen[0]!r}; test on images that it has not seen"
+    )
+
+
+def _load_auxiliary(config: Any, split: Split, targets: list[Sample]) -> list[Sample]:
+  """The auxiliary training images: their own training part, then the percentage."""
+  samples = load_target(config, "auxiliary")
+  own = split_by_patient(
+    samples,
+    test_fraction=config.split.test_fraction,
+    validation_fraction=config.split.validation_fraction,
+    seed=config.split.seed,
+  )
+  if (config.auxiliary.name, config.auxiliary.root) == (
+    config.target.name,
+    config.target.root,
+  ):
+    held_out = {s.patient for s in targets if s.name not in split.train}
+    shared = sorted(held_out & {s.patient for s in own.of(samples, "train")})
+    if shared:
+      raise InputError(
+        f"auxiliary training data holds patient {shared[0]!r}, whom the target is "
+        "validated or tested on; choose other organs in config.auxiliary.organs"
+      )
+  names = take_fraction(
+    own.train, config.auxiliary_percentage / 100, seed=config.split.seed
+  )
+  return Split(names, (), ()).of(samples, "train")

@@ -9,6 +9,29 @@ from scipy.spatial import cKDTree
 from micronet_jax.errors import InputError
 
 
+def as_points(points: ArrayLike, name: str = "centers") -> np.ndarray:
+  """Checks that an array holds points.
+
+  Args:
+    points: `[N, 2]`, N >= 0; any empty array counts as N = 0.
+    name: what to call it in the message.
+
+  Returns:
+    float64 `[N, 2]`.
+
+  Raises:
+    InputError: if it is not `[N, 2]` or holds NaN or infinity.
+  """
+  array = np.asarray(points, np.float64)
+  if array.size == 0:
+    return array.reshape(0, 2)
+  if array.ndim != 2 or array.shape[1] != 2:
+    raise InputError(f"{name}: expected an [N, 2] array of (y, x), got {array.shape}")
+  if not np.isfinite(array).all():
+    raise InputError(f"{name}: NaN or infinite coordinates; every centre needs both")
+  return array
+
+
 def proximity(
   distance: ArrayLike, *, alpha: float = 3.0, radius: float = 15.0
 ) -> jax.Array:
@@ -27,7 +50,7 @@ def proximity(
     shape of `distance`: 1 at a centre, 0 from `radius` on.
   """
   inside = jnp.maximum(1.0 - jnp.asarray(distance) / radius, 0.0)
-  return jnp.expm1(alpha * inside) / np.expm1(alpha)
+  return jnp.expm1(alpha * inside) / jnp.expm1(alpha)
 
 
 def proximity_map(
@@ -54,7 +77,7 @@ def proximity_map(
   Raises:
     InputError: if `centers` is not `[N, 2]` or holds NaN or infinity.
   """
-  centers = _checked(centers)
+  centers = as_points(centers)
   if len(centers) == 0:
     return np.zeros(shape, np.float32)
   # Out of reach means an infinite distance, so proximity 0; the bound excludes itself.
@@ -81,23 +104,11 @@ def nearest_center(centers: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
   Raises:
     InputError: if `centers` is not `[N, 2]` or holds NaN or infinity.
   """
-  centers = _checked(centers)
+  centers = as_points(centers)
   if len(centers) == 0:
     return np.zeros(shape, np.int32)
   _, index = cKDTree(centers).query(_pixels(shape))
   return index.reshape(shape).astype(np.int32)
-
-
-def _checked(centers: np.ndarray) -> np.ndarray:
-  """Returns `centers` as float64 `[N, 2]`, or raises InputError."""
-  array = np.asarray(centers, np.float64)
-  if array.size == 0:
-    return array.reshape(0, 2)
-  if array.ndim != 2 or array.shape[1] != 2:
-    raise InputError(f"centers: expected an [N, 2] array of (y, x), got {array.shape}")
-  if not np.isfinite(array).all():
-    raise InputError("centers: NaN or infinite coordinates; every centre needs both")
-  return array
 
 
 def _pixels(shape: tuple[int, int]) -> np.ndarray:

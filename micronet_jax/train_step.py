@@ -7,7 +7,8 @@ resuming nor the number of devices changes a run.
 """
 
 import functools
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -227,12 +228,15 @@ def compile_steps(
   step = functools.partial(train_step, recipe=recipe)
 
   def steps(state: TrainState, images: Images, pools: jax.Array):
-    return jax.lax.scan(
-      lambda carry, _: step(carry, images, pools),
-      state,
-      length=steps_per_call,
-      unroll=steps_per_call if unroll else 1,
-    )
+    if not unroll:
+      return jax.lax.scan(
+        lambda carry, _: step(carry, images, pools), state, length=steps_per_call
+      )
+    metrics = []
+    for _ in range(steps_per_call):  # not a scan: its loop stays, and is slow
+      state, each = step(state, images, pools)
+      metrics.append(each)
+    return state, jax.tree.map(lambda *leaves: jnp.stack(leaves), *metrics)
 
   mesh = Mesh(np.array(jax.devices()[: recipe.devices]), (AXIS,))
   replicated = PartitionSpec()
@@ -258,7 +262,7 @@ def check_devices(batch: int, devices: int) -> None:
     )
 
 
-def steps_per_call(wanted: int, *, num_steps: int) -> tuple[int, bool]:
+def steps_per_call(wanted: int, *, pauses: Sequence[int]) -> tuple[int, bool]:
   """Decides how many steps one call runs, and whether they are written out.
 
   On the CPU XLA runs convolutions inside a loop many times slower than outside
@@ -266,13 +270,14 @@ def steps_per_call(wanted: int, *, num_steps: int) -> tuple[int, bool]:
 
   Args:
     wanted: `config.steps_per_call`; 0 leaves the choice here: 1 on the CPU, else the
-      largest power of two up to 64 that divides `num_steps`.
-    num_steps: steps between two returns to the host (all intervals divide by it).
+      largest divisor of all pauses up to 64.
+    pauses: steps between returns to the host; zeros do not count.
 
   Returns:
-    Steps a call and `unroll`.
+    Steps a call, and `unroll`.
   """
   cpu = jax.default_backend() == "cpu"
   if wanted:
     return wanted, cpu
-  return (1, True) if cpu else (int(np.gcd(64, num_steps)), False)
+  common = math.gcd(*pauses)
+  return (1 if cpu else max(n for n in range(1, 65) if common % n == 0)), cpu

@@ -42,9 +42,7 @@ def in_order(points):
 
 
 def found(values, reach):
-  centers, scores = detection.trim(
-    detection.local_maxima(values, min_distance=reach)
-  )
+  centers, scores = detection.trim(detection.local_maxima(values, min_distance=reach))
   return in_order(zip(*centers.astype(float).T, scores.astype(float), strict=True))
 
 

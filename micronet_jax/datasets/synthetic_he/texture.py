@@ -17,12 +17,14 @@ def _taps(cells: int, size: int) -> tuple[np.ndarray, np.ndarray]:
   position = np.arange(size, dtype=np.float64) * ((cells - 3) / size)
   first = np.floor(position).astype(np.intp)
   f = position - first
-  weights = np.stack([
-    (1 - f) ** 3,
-    3 * f**3 - 6 * f**2 + 4,
-    -3 * f**3 + 3 * f**2 + 3 * f + 1,
-    f**3,
-  ])
+  weights = np.stack(
+    [
+      (1 - f) ** 3,
+      3 * f**3 - 6 * f**2 + 4,
+      -3 * f**3 + 3 * f**2 + 3 * f + 1,
+      f**3,
+    ]
+  )
   return first, (weights / 6).astype(np.float32)
 
 

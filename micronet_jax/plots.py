@@ -1,0 +1,297 @@
+"""Every picture: precision against recall, detections on tissue, training.
+
+Nothing here touches pyplot: each function returns a `Figure` of its own, drawn with
+Agg, so that pictures can be made from any thread and without a display. Colours are
+Okabe and Ito's, and no two things are told apart by colour alone.
+"""
+
+import dataclasses
+import itertools
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib import patheffects
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import EngFormatter
+
+from micronet_jax.errors import InputError
+from micronet_jax.evaluation import Curve, Match, pool
+
+# Okabe and Ito, "Color universal design" (2008), without the yellow, unseen on white.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+LINES = ("-", "--", "-.", ":")
+MARKS = ("o", "s", "^", "D", "v", "P", "X")
+
+
+@dataclasses.dataclass(frozen=True)
+class Mark:
+  """How one kind of point is drawn on tissue: shape, colour, and outline colour."""
+
+  label: str
+  marker: str
+  color: str
+  halo: str
+  size: float  # of the marker, in points
+  width: float  # of its line, in points
+
+
+MATCHED = Mark("matched", "o", "#56B4E9", "black", 7.0, 1.3)
+MISSED = Mark("missed", "s", "#F0E442", "black", 7.5, 1.7)
+FALSE = Mark("false", "x", "#FFFFFF", "black", 6.0, 1.9)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class History:
+  """What one training run logged.
+
+  Attributes:
+    steps: `[S]`, iterations at which the loss was logged, rising.
+    loss: `[S]`, > 0.
+    val_steps: `[V]`, iterations at which the validation split was scored, rising.
+    val_f1: `[V]`, in [0, 1].
+  """
+
+  steps: Sequence[float] | np.ndarray
+  loss: Sequence[float] | np.ndarray
+  val_steps: Sequence[float] | np.ndarray = ()
+  val_f1: Sequence[float] | np.ndarray = ()
+
+
+def precision_recall(curves: Mapping[str, Curve], *, title: str = "") -> Figure:
+  """Draws precision against recall as ξ varies (paper, Figs. 7 and 9).
+
+  Args:
+    curves: by label, as `evaluation.precision_recall_curve` gives them; each one's
+      best F1 is marked and its value is in the legend. Thin grey lines are places
+      of equal F1.
+    title: above the axes.
+
+  Returns:
+    The figure, 7 x 5 inches.
+  """
+  figure, (axes,) = _figure((7.0, 5.0), 1)
+  seen = [0.9, *(v for c in curves.values() for v in (*c.precision, *c.recall))]
+  low = max(np.floor(min(seen) * 10 - 0.5) / 10, 0.0)
+  _equal_f1_lines(axes, low)
+  styles = itertools.cycle(zip(COLORS, MARKS, strict=True))
+  lines = itertools.cycle(LINES)
+  for (label, curve), (color, marker), line in zip(
+    curves.items(), styles, lines, strict=False
+  ):
+    best = int(np.argmax(curve.f1))
+    axes.plot(
+      curve.recall,
+      curve.precision,
+      line,
+      color=color,
+      linewidth=1.8,
+      marker=marker,
+      markevery=[best],
+      markersize=9,
+      markeredgecolor="white",
+      label=f"{label}\nbest F1 {curve.f1[best]:.3f} at ξ = {curve.xi[best]:g}",
+    )
+  axes.set(xlabel="recall", ylabel="precision", title=title)
+  axes.set(xlim=(low, 1.01), ylim=(low, 1.01), aspect="equal")
+  if curves:
+    figure.legend(loc="outside right upper", frameon=False, labelspacing=0.9)
+  return figure
+
+
+def _equal_f1_lines(axes: Axes, low: float) -> None:
+  """Draws where F1 is 0.1, 0.2, … within axes that start at `low`, labelled."""
+  recall = np.linspace(0.005, 1, 400)
+  for f1 in np.arange(np.floor(low * 10) + 1, 10) / 10:
+    usable = recall[recall > f1 / 2 + 1e-3]
+    precision = f1 * usable / (2 * usable - f1)
+    axes.plot(usable, precision, color="0.85", linewidth=0.8, zorder=0)
+    axes.annotate(
+      f"F1 {f1:.1f}",
+      (1, f1 / (2 - f1)),
+      xytext=(-2, 2),
+      textcoords="offset points",
+      ha="right",
+      fontsize=7,
+      color="0.5",
+      annotation_clip=True,
+    )
+
+
+def detection_sheet(
+  images: Sequence[np.ndarray],
+  detected: Sequence[np.ndarray],
+  annotated: Sequence[np.ndarray],
+  matches: Sequence[Match],
+  titles: Sequence[str],
+  *,
+  columns: int = 3,
+) -> Figure:
+  """Draws what was found, missed and invented on tiles of tissue.
+
+  Args:
+    images: uint8 `[H, W, 3]` per tile, of any sizes; six 500² tiles read well.
+    detected: `[N, 2]` (y, x) per tile.
+    annotated: `[M, 2]` (y, x) per tile.
+    matches: `evaluation.match(detected, annotated)` per tile.
+    titles: the name per tile; F1 and the counts are written below it.
+    columns: tiles in a row.
+
+  Returns:
+    The figure, 4.4 inches a tile, with a legend that counts over all tiles.
+
+  Raises:
+    InputError: if the lists differ in length or `columns` < 1.
+  """
+  lists = (images, detected, annotated, matches, titles)
+  if len({len(entries) for entries in lists}) > 1:
+    raise InputError(f"expected one entry per tile, got {[len(e) for e in lists]}")
+  if columns < 1:
+    raise InputError(f"columns: expected an integer >= 1, got {columns}")
+  columns = max(min(columns, len(images)), 1)
+  rows = max(-(-len(images) // columns), 1)
+  figure, grid = _figure((4.4 * columns, 4.9 * rows + 0.5), rows, columns)
+  for axes in grid:
+    axes.set_axis_off()
+  totals = dict.fromkeys((MATCHED, MISSED, FALSE), 0)
+  for axes, *tile in zip(grid, *lists, strict=False):
+    for mark, count in _tile(axes, *tile).items():
+      totals[mark] += count
+  handles = [
+    _line(mark, [], [], f"{mark.label} ({count})") for mark, count in totals.items()
+  ]
+  figure.legend(
+    handles=handles, loc="outside lower center", ncols=3, fontsize=12, frameon=False
+  )
+  return figure
+
+
+def _tile(
+  axes: Axes,
+  image: np.ndarray,
+  detected: np.ndarray,
+  annotated: np.ndarray,
+  result: Match,
+  title: str,
+) -> dict[Mark, int]:
+  """Draws one tile with its three kinds of points; returns how many of each."""
+  height, width = image.shape[:2]
+  axes.imshow(image, interpolation="nearest")
+  axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
+  found, truth = (np.asarray(p, float).reshape(-1, 2) for p in (detected, annotated))
+  points = {
+    MATCHED: found[result.pairs[:, 0]],
+    MISSED: np.delete(truth, result.pairs[:, 1], axis=0),
+    FALSE: np.delete(found, result.pairs[:, 0], axis=0),
+  }
+  for mark, places in points.items():
+    axes.add_line(_line(mark, places[:, 1], places[:, 0], mark.label))
+  counts = ", ".join(f"{len(places)} {mark.label}" for mark, places in points.items())
+  axes.set_title(f"{title}\nF1 {pool([result])['f1']:.2f}: {counts}", fontsize=9)
+  return {mark: len(places) for mark, places in points.items()}
+
+
+def _line(mark: Mark, x: Sequence[float], y: Sequence[float], label: str) -> Line2D:
+  """Makes unconnected marks with a halo, for the axes and for the legend alike."""
+  halo = patheffects.withStroke(linewidth=mark.width + 1.6, foreground=mark.halo)
+  return Line2D(
+    x,
+    y,
+    linestyle="none",
+    marker=mark.marker,
+    markersize=mark.size,
+    markerfacecolor="none",
+    markeredgecolor=mark.color,
+    markeredgewidth=mark.width,
+    path_effects=[halo],
+    label=label,
+  )
+
+
+def training_curves(histories: Mapping[str, History], *, title: str = "") -> Figure:
+  """Draws loss and validation F1 over the iterations of one run or more.
+
+  Args:
+    histories: by label, for instance "from scratch" and "fine-tuned". Of a long
+      log, the loss is drawn pale as it was and strong as its moving average. A star
+      marks each run's best F1, the checkpoint that is kept.
+    title: above the axes.
+
+  Returns:
+    The figure, 8 x 6 inches: loss above (logarithmic), F1 below.
+  """
+  figure, (above, below) = _figure((8.0, 6.0), 2, sharex=True)
+  styles = itertools.cycle(COLORS)
+  lines = itertools.cycle(LINES)
+  for (label, run), color, line in zip(histories.items(), styles, lines, strict=False):
+    steps, loss, val_steps, f1 = (
+      np.asarray(each, float)
+      for each in (run.steps, run.loss, run.val_steps, run.val_f1)
+    )
+    name = label
+    if len(f1):
+      best = int(np.argmax(f1))
+      name += f" (best F1 {f1[best]:.3f} at step {val_steps[best]:,.0f})"
+      below.plot(val_steps, f1, line, color=color, marker=".", markersize=4)
+      below.plot(
+        val_steps[best], f1[best], "*", color=color, markersize=15, mec="white"
+      )
+    smooth_steps, smooth = _smoothed(steps, loss)
+    if len(smooth) < len(loss):
+      above.plot(steps, loss, color=color, alpha=0.25, linewidth=0.7)
+    above.plot(smooth_steps, smooth, line, color=color, linewidth=1.8, label=name)
+  above.set(yscale="log", ylabel="training loss", title=title)
+  below.set(xlabel="iteration", ylabel="validation F1")
+  below.xaxis.set_major_formatter(EngFormatter(sep=""))
+  for axes in (above, below):
+    axes.grid(color="0.9")
+  if histories:
+    figure.legend(loc="outside lower center", frameon=False)
+  return figure
+
+
+def _smoothed(steps: np.ndarray, loss: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Averages over a window of 1/50 of a log; a log of under 100 stays as it is."""
+  window = len(loss) // 50
+  if window < 2:
+    return steps, loss
+  kernel = np.full(window, 1 / window)
+  return tuple(np.convolve(each, kernel, "valid") for each in (steps, loss))
+
+
+def save(figure: Figure, path: str | os.PathLike) -> None:
+  """Writes a figure, whole or not at all: beside its place, then renamed.
+
+  Args:
+    figure: what a function of this module returned.
+    path: ends in .png (150 dots an inch) or .pdf; its folder is made if missing.
+
+  Raises:
+    InputError: if `path` ends in anything else.
+  """
+  path = pathlib.Path(path)
+  metadata = {".png": {"Software": None}, ".pdf": {"CreationDate": None}}
+  if path.suffix.lower() not in metadata:
+    raise InputError(f"{path}: a picture's name must end in .png or .pdf")
+  path.parent.mkdir(parents=True, exist_ok=True)
+  beside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+  try:
+    # Without dates and versions the same figure gives the same bytes.
+    figure.savefig(beside, dpi=150, metadata=metadata[path.suffix.lower()])
+    beside.replace(path)
+  finally:
+    beside.unlink(missing_ok=True)
+
+
+def _figure(
+  size: tuple[float, float], rows: int, columns: int = 1, *, sharex: bool = False
+) -> tuple[Figure, list[Axes]]:
+  """Makes a figure outside pyplot, and its axes in reading order."""
+  figure = Figure(figsize=size, layout="constrained")
+  FigureCanvasAgg(figure)
+  grid = figure.subplots(rows, columns, squeeze=False, sharex=sharex)
+  return figure, list(grid.ravel())

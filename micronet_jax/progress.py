@@ -1,0 +1,116 @@
+"""How a run reports itself: the terminal, a JSON-lines log, TensorBoard."""
+
+import json
+import pathlib
+import sys
+import time
+from typing import Any
+
+from tensorboardX import SummaryWriter
+
+
+def read_log(path: pathlib.Path) -> list[dict[str, Any]]:
+  """The records of a log, oldest first; a last line cut short is left out."""
+  records = []
+  for line in path.read_text().splitlines() if path.exists() else []:
+    try:
+      records.append(json.loads(line))
+    except json.JSONDecodeError:
+      break
+  return records
+
+
+class Progress:
+  """Writes one run's progress; a context manager.
+
+  On a terminal one line is rewritten in place; elsewhere plain lines are printed.
+  `log.jsonl` holds a record for each report, with its step; `tensorboard/` the same
+  numbers.
+  """
+
+  def __init__(
+    self, workdir: pathlib.Path, *, label: str, start: int, num_steps: int
+  ):
+    """Opens the logs, and drops what a stopped run wrote after its checkpoint.
+
+    Args:
+      workdir: of the run; made if it is not there.
+      label: what the lines begin with.
+      start: the step the run starts or resumes from.
+      num_steps: the step it ends at, for the time left.
+    """
+    workdir.mkdir(parents=True, exist_ok=True)
+    path = workdir / "log.jsonl"
+    kept = [record for record in read_log(path) if record["step"] <= start]
+    beside = path.with_suffix(".partial")
+    beside.write_text("".join(json.dumps(record) + "\n" for record in kept))
+    beside.replace(path)
+    self._log = path.open("a")
+    self._board = SummaryWriter(
+      str(workdir / "tensorboard"), purge_step=start + 1 if start else None
+    )
+    self._label, self._start, self._num_steps = label, start, num_steps
+    self._began = time.monotonic()
+    self._paused = 0.0
+    self._f1: float | None = None
+    self._live = sys.stdout.isatty()
+    self._open_line = False
+
+  def __enter__(self) -> "Progress":
+    return self
+
+  def __exit__(self, *_: object) -> None:
+    self._end_line()
+    self._log.close()
+    self._board.close()
+
+  def train(self, step: int, *, loss: float, learning_rate: float) -> None:
+    """Reports the mean loss since the last report."""
+    seconds = max(time.monotonic() - self._began - self._paused, 1e-9)
+    rate = (step - self._start) / seconds
+    self._record(step, loss=loss, learning_rate=learning_rate, steps_per_second=rate)
+    left = _minutes((self._num_steps - step) / rate) if rate else "?"
+    score = "" if self._f1 is None else f"  val F1 {self._f1:.3f}"
+    self._show(
+      f"{self._label}  step {step}/{self._num_steps}  {rate:.2f} steps/s"
+      f"  loss {loss:.4f}{score}  {left} left"
+    )
+
+  def validation(self, step: int, *, seconds: float, **numbers: float) -> None:
+    """Reports a validation, which took so many seconds of the run."""
+    self._paused += seconds
+    self._f1 = numbers["f1"]
+    self._record(step, **{f"val_{name}": value for name, value in numbers.items()})
+    self.line(
+      f"{self._label}  step {step}: validation F1 {numbers['f1']:.3f}"
+      f" (ξ {numbers['xi']:.2f}, min_distance {numbers['min_distance']:.0f} px)"
+    )
+
+  def line(self, text: str) -> None:
+    """Prints a line of its own."""
+    self._end_line()
+    print(text, flush=True)
+
+  def _record(self, step: int, **numbers: float) -> None:
+    self._log.write(json.dumps({"step": step, **numbers}) + "\n")
+    self._log.flush()
+    for name, value in numbers.items():
+      self._board.add_scalar(name, value, step)
+
+  def _show(self, text: str) -> None:
+    if self._live:
+      print(f"\r\033[K{text}", end="", flush=True)
+      self._open_line = True
+    else:
+      print(text, flush=True)
+
+  def _end_line(self) -> None:
+    if self._open_line:
+      print(flush=True)
+      self._open_line = False
+
+
+def _minutes(seconds: float) -> str:
+  minutes, rest = divmod(round(seconds), 60)
+  hours, minutes = divmod(minutes, 60)
+  return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,0 +1,358 @@
+"""Annotation files of every kind, against hand-worked and independent centres."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import scipy.io
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from micronet_jax.datasets.annotations import read_centers
+from micronet_jax.errors import InputError
+
+MANY = settings(
+  max_examples=40,
+  deadline=None,
+  suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+COORDINATES = st.floats(-0.5, 5000, width=32)
+POINTS = st.lists(st.tuples(COORDINATES, COORDINATES), max_size=12)
+BOX = [[10, 20], [14, 20], [14, 26], [10, 26]]  # centroid (12, 23), area 24
+
+
+def write(path, text):
+  path.write_bytes(text.encode() if isinstance(text, str) else text)
+  return path
+
+
+def assert_centers(path, expected, **options):
+  centers = read_centers(path, **options)
+  assert centers.dtype == np.float32
+  assert centers.shape == (len(expected), 2)
+  np.testing.assert_allclose(centers, np.reshape(expected, (-1, 2)), atol=1e-4)
+
+
+def assert_refused(path, *parts, **options):
+  with pytest.raises(InputError) as caught:
+    read_centers(path, **options)
+  message = str(caught.value)
+  for part in (str(path), *parts):
+    assert part in message
+  assert "\n" not in message
+  assert message.endswith(".")
+
+
+# CSV
+
+
+@MANY
+@given(POINTS)
+def test_csv_round_trip(tmp_path, points):
+  lines = [f"{x!r},{y!r}" for y, x in points]
+  path = write(tmp_path / "a.csv", "\n".join(["x,y", *lines]) + "\n")
+  np.testing.assert_array_equal(
+    read_centers(path), np.array(points, np.float32).reshape(-1, 2)
+  )
+
+
+@pytest.mark.parametrize(
+  "text",
+  [
+    "x,y\n3,7.5\n",
+    "y,x\n7.5,3\n",
+    " X , Y \r\n 3 , 7.5 \r\n",
+    "\ufeffx,y\n3,7.5",
+    "label,Y,score,X\nnucleus,7.5,0.3,3\n",
+    'x,y,note\n3,7.5,"a, b"\n\n\n',
+    "x,y\r3,7.5\r",
+  ],
+)
+def test_csv_as_programs_write_it(tmp_path, text):
+  assert_centers(write(tmp_path / "a.csv", text), [(7.5, 3)])
+
+
+@pytest.mark.parametrize("text", ["x,y", "x,y\n", "x,y\r\n\r\n"])
+def test_csv_may_hold_the_header_alone(tmp_path, text):
+  assert_centers(write(tmp_path / "a.csv", text), [])
+
+
+@pytest.mark.parametrize("value", ["1a2", "nan", "inf", "", "1_0", "1;2", "-Infinity"])
+@pytest.mark.parametrize("field", ["x", "y"])
+def test_csv_names_line_field_and_value(tmp_path, value, field):
+  row = f"{value},5" if field == "x" else f"5,{value}"
+  path = write(tmp_path / "a.csv", f"x,y\n1,2\n\n{row}\n")
+  assert_refused(path, "line 4", f"field {field}", f"'{value}'")
+
+
+def test_csv_line_that_is_too_short(tmp_path):
+  assert_refused(write(tmp_path / "a.csv", "x,y\n1,2\n3\n"), "line 3", "field y", "''")
+
+
+@pytest.mark.parametrize(
+  "text", ["", "\n", "1,2\n3,4\n", "x,z\n1,2", "x;y\n1;2", "x,x,y"]
+)
+def test_csv_without_the_columns(tmp_path, text):
+  assert_refused(write(tmp_path / "a.csv", text), "line 1", "the header must name")
+
+
+@pytest.mark.parametrize(
+  "data", [b"x,y\n\xff\xfe,1", b'x,y\n"1,2\n', b"\xff\xfex\0,\0"]
+)
+def test_csv_that_is_no_text_table(tmp_path, data):
+  assert_refused(write(tmp_path / "a.csv", data), "cannot be read as a CSV file")
+
+
+def test_missing_file_and_folder_in_its_place(tmp_path):
+  for ending in (".csv", ".geojson", ".json", ".xml", ".mat", ".png", ".tif"):
+    assert_refused(tmp_path / f"none{ending}")
+    (tmp_path / f"folder{ending}").mkdir()
+    assert_refused(tmp_path / f"folder{ending}")
+
+
+def test_unknown_ending(tmp_path):
+  assert_refused(write(tmp_path / "a.txt", "x,y"), "'.txt'", ".geojson")
+
+
+# The image's border
+
+
+def test_border_is_half_a_pixel_beyond_the_outer_centres(tmp_path):
+  path = write(tmp_path / "a.csv", "x,y\n-0.5,-0.5\n19.5,9.5\n")
+  assert_centers(path, [(-0.5, -0.5), (9.5, 19.5)], shape=(10, 20))
+
+
+@pytest.mark.parametrize("row", ["20,3", "3,10", "-0.6,3", "3,-1", "9.6,19.4"])
+def test_centre_outside_the_image(tmp_path, row):
+  path = write(tmp_path / "a.csv", f"x,y\n1,2\n{row}\n")
+  x, y = row.split(",")
+  assert_refused(path, "line 3", f"x={x}", f"y={y}", "20 x 10 pixels", shape=(10, 20))
+
+
+def test_published_sets_are_clipped_to_the_border(tmp_path):
+  path = write(tmp_path / "a.csv", "x,y\n-3,4\n25,9.7\n")
+  assert_centers(path, [(4, 0), (9, 19)], shape=(10, 20), clip=True)
+
+
+# GeoJSON
+
+
+def geojson(tmp_path, document):
+  return write(tmp_path / "a.geojson", json.dumps(document))
+
+
+def feature(kind, coordinates, **more):
+  geometry = {"type": kind, "coordinates": coordinates}
+  return {"type": "Feature", "geometry": geometry, "properties": {}, **more}
+
+
+@MANY
+@given(POINTS, st.sampled_from(["collection", "list", "multi"]))
+def test_geojson_points_round_trip(tmp_path, points, form):
+  corner = [[x + 0.5, y + 0.5] for y, x in points]
+  features = [feature("Point", xy) for xy in corner]
+  document = {
+    "collection": {"type": "FeatureCollection", "features": features},
+    "list": features,
+    "multi": feature("MultiPoint", corner),
+  }[form]
+  assert_centers(geojson(tmp_path, document), points)
+
+
+@st.composite
+def regular_polygons(draw):
+  """A regular polygon, whose centroid is its middle, in either direction."""
+  y, x = draw(st.tuples(st.floats(50, 1e5), st.floats(50, 1e5)))
+  count, radius = draw(st.integers(3, 40)), draw(st.floats(2, 40))
+  turn, sign = draw(st.floats(0, 6)), draw(st.sampled_from([1, -1]))
+  angles = turn + sign * np.arange(count) * 2 * math.pi / count
+  ring = np.stack([x + radius * np.cos(angles), y + radius * np.sin(angles)], 1)
+  return (y, x), ring.tolist()
+
+
+@MANY
+@given(st.lists(regular_polygons(), max_size=4), st.booleans())
+def test_polygons_round_trip(tmp_path, shapes, closed):
+  rings = [ring + ring[:1] if closed else ring for _, ring in shapes]
+  expected = np.reshape([center for center, _ in shapes], (-1, 2)) - 0.5
+  geo = geojson(tmp_path, [feature("Polygon", [ring]) for ring in rings])
+  xml = aperio(tmp_path, *[region(ring) for ring in rings])
+  for path in (geo, xml):
+    np.testing.assert_allclose(read_centers(path), expected, rtol=1e-6, atol=1e-2)
+
+
+def test_geojson_outlines_worked_by_hand(tmp_path):
+  triangle = feature("Polygon", [[[0, 0], [6, 0], [0, 9], [0, 0]]])  # mean of corners
+  # 4 x 4 with its right half cut out but for the rim: (16*2 - 2*3) / 14 in x.
+  holed = feature(
+    "Polygon",
+    [[[0, 0], [4, 0], [4, 4], [0, 4]], [[2.5, 1], [3.5, 1], [3.5, 3], [2.5, 3]]],
+  )
+  # Areas 24 at (12, 23) and 8 at (20, 21): weights 3 and 1.
+  parts = feature("MultiPolygon", [[BOX], [[[19, 19], [21, 19], [21, 23], [19, 23]]]])
+  # More vertices on one side must not pull the centre.
+  uneven = feature("Polygon", [[*BOX, [10, 25], [10, 24], [10, 23.5], [10, 22]]])
+  path = geojson(tmp_path, [triangle, holed, parts, uneven])
+  assert_centers(path, [(2.5, 1.5), (1.5, 26 / 14 - 0.5), (22, 13.5), (22.5, 11.5)])
+
+
+def test_geojson_single_feature_bare_geometry_and_json_ending(tmp_path):
+  one = feature("Polygon", [BOX])
+  for document in (one, one["geometry"]):
+    assert_centers(geojson(tmp_path, document), [(22.5, 11.5)])
+    path = write(tmp_path / "A.JSON", b"\xef\xbb\xbf" + json.dumps(document).encode())
+    assert_centers(path, [(22.5, 11.5)])
+  assert_centers(geojson(tmp_path, []), [])
+
+
+def test_geojson_collection_of_geometries(tmp_path):
+  parts = [
+    {"type": "Point", "coordinates": [3.5, 2.5]},
+    {"type": "Polygon", "coordinates": [BOX]},
+  ]
+  whole = {
+    "type": "Feature",
+    "geometry": {"type": "GeometryCollection", "geometries": parts},
+  }
+  assert_centers(geojson(tmp_path, whole), [(2, 3), (22.5, 11.5)])
+
+
+def test_qupath_cells_give_their_nucleus_and_regions_are_left_out(tmp_path):
+  far = [[0, 0], [90, 0], [90, 90], [0, 90]]
+  region = feature("Polygon", [far], properties={"objectType": "annotation"})
+  cell = feature(
+    "Polygon",
+    [far],
+    nucleusGeometry={"type": "Polygon", "coordinates": [BOX]},
+    properties={"objectType": "cell"},
+  )
+  point = feature("Point", [4, 5], properties={"objectType": "annotation"})
+  assert_centers(geojson(tmp_path, [region, cell, point]), [(22.5, 11.5), (4.5, 3.5)])
+  assert_centers(geojson(tmp_path, [region]), [(44.5, 44.5)])
+
+
+def test_outlines_without_area_are_left_out(tmp_path):
+  flat = [[[5, 5]], [[5, 5], [9, 9]], [[1, 1], [5, 1], [9, 1]]]
+  sliver = [[5, 5], [8, 5], [8, 5.1]]
+  features = [feature("Polygon", [ring]) for ring in (*flat, sliver, BOX)]
+  assert_centers(geojson(tmp_path, features), [(22.5, 11.5)])
+
+
+def test_outline_that_crosses_itself_stays_within_its_box(tmp_path):
+  bow = [[0, 0], [10, 10], [10, 0], [0, 10.5]]
+  centers = read_centers(geojson(tmp_path, feature("Polygon", [bow])))
+  assert ((centers >= -0.5) & (centers <= 10)).all()
+
+
+@pytest.mark.parametrize(
+  "bad",
+  [
+    feature("LineString", [[0, 0], [1, 1]]),
+    {"type": "Feature", "geometry": None},
+    {"type": "Feature"},
+    {"no": "type"},
+    7,
+    None,
+    feature("Point", []),
+    feature("Point", [1]),
+    feature("Point", ["a", 1]),
+    feature("Point", [None, 1]),
+    feature("Polygon", []),
+    feature("Polygon", [[]]),
+    feature("MultiPolygon", []),
+    feature("MultiPolygon", [[BOX], []]),
+    feature("Polygon", [[1, 2], [3, 4]]),
+    feature("Polygon", None),
+  ],
+)
+def test_geojson_names_the_feature(tmp_path, bad):
+  path = geojson(tmp_path, [feature("Point", [1, 1]), bad])
+  assert_refused(path, "feature 2", "MultiPolygon")
+
+
+@pytest.mark.parametrize("text", ["", "{", "x,y\n1,2", "[" * 100_000])
+def test_no_json(tmp_path, text):
+  assert_refused(write(tmp_path / "a.geojson", text), "cannot be read as GeoJSON")
+
+
+@pytest.mark.parametrize("text", ["3", '"a"', '{"features": 3}', "null"])
+def test_json_of_another_kind(tmp_path, text):
+  assert_refused(write(tmp_path / "a.json", text), "must hold a list of features")
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "1e300", "-1e40"])
+def test_numbers_that_are_none(tmp_path, value):
+  features = f'[{{"type": "Point", "coordinates": [1, {value}]}}]'
+  assert_refused(write(tmp_path / "a.geojson", features), "feature 1", "finite")
+  xml = aperio(tmp_path, region([*BOX[:3], [value, 3]]))
+  assert_refused(xml, "region 1", "finite")
+  with np.errstate(all="ignore"):
+    rows = np.array([[1, 2], [3, float(value)]])
+  scipy.io.savemat(tmp_path / "a.mat", {"detection": rows})
+  assert_refused(tmp_path / "a.mat", "row 2", "finite")
+
+
+# Aperio
+
+
+def region(ring, *, kind="0", negative="0", number="7"):
+  vertices = "".join(f'<Vertex X="{x}" Y="{y}"/>' for x, y in ring)
+  return (
+    f'<Region Id="{number}" Type="{kind}" NegativeROA="{negative}">'
+    f"<Attributes/><Vertices>{vertices}</Vertices></Region>"
+  )
+
+
+def aperio(tmp_path, *regions):
+  text = (
+    '<Annotations MicronsPerPixel="0.25"><Annotation Id="1"><Regions>'
+    f"{''.join(regions)}</Regions></Annotation></Annotations>"
+  )
+  return write(tmp_path / "a.xml", text)
+
+
+def test_aperio_worked_by_hand(tmp_path):
+  path = aperio(
+    tmp_path,
+    region(BOX),
+    region(BOX[::-1]),
+    region([[0, 0], [8, 4]], kind="2"),  # an ellipse, by the corners of its box
+    region(BOX, negative="1"),
+    region([]),
+    region([[5, 5], [9, 9]]),
+  )
+  assert_centers(path, [(22.5, 11.5), (22.5, 11.5), (1.5, 3.5)])
+  assert_centers(aperio(tmp_path), [])
+
+
+def test_aperio_that_cannot_be_used(tmp_path):
+  path = tmp_path / "a.xml"
+  assert_refused(write(path, "<Annotations>"), "cannot be read as XML", "line 1")
+  assert_refused(write(path, "<annotation/>"), "must be Annotations", "annotation")
+  assert_refused(aperio(tmp_path, region(BOX), region([["1a", 2]])), "region 2", "1a")
+  broken = region(BOX).replace("Y=", "Z=")
+  assert_refused(aperio(tmp_path, broken), "region 1 (Id 7)", "X and Y")
+
+
+# MATLAB
+
+
+@MANY
+@given(POINTS)
+def test_mat_round_trip(tmp_path, points):
+  rows = np.array([(x + 1, y + 1) for y, x in points]).reshape(-1, 2)
+  scipy.io.savemat(tmp_path / "a.mat", {"detection": rows, "other": 1})
+  assert_centers(tmp_path / "a.mat", points)
+
+
+def test_mat_that_cannot_be_used(tmp_path):
+  path = tmp_path / "a.mat"
+  assert_refused(write(path, "text"), "detection")
+  assert_refused(write(path, b"\x89HDF\r\n\x1a\n" * 40), "detection")
+  scipy.io.savemat(path, {"other": 1})
+  assert_refused(path, "detection")
+  scipy.io.savemat(path, {"detection": "letters"})
+  assert_refused(path, "detection")
+  scipy.io.savemat(path, {"detection": np.ones((4, 3))})
+  assert_refused(path, "(4, 3)")

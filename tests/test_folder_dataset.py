@@ -1,0 +1,200 @@
+"""A folder of one's own: what may stand in it, and every fault it can have."""
+
+import imagecodecs
+import numpy as np
+import pytest
+from folders import add_image, add_index
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from micronet_jax.datasets import load_samples
+from micronet_jax.errors import InputError
+
+
+@pytest.fixture
+def root(tmp_path):
+  return tmp_path / "mine"
+
+
+@pytest.fixture
+def load(root, tmp_path):
+  def load_folder(**options):
+    return load_samples("folder", root=root, data_dir=tmp_path / "cache", **options)
+
+  return load_folder
+
+
+@pytest.fixture
+def refused(load, tmp_path):
+  """Loads the folder, which must fail with one sentence and leave nothing."""
+
+  def check(*parts, **options):
+    with pytest.raises(InputError) as caught:
+      load(**options)
+    message = str(caught.value)
+    for part in parts:
+      assert str(part) in message
+    assert "\n" not in message
+    assert message.endswith(".")
+    assert not list((tmp_path / "cache").glob("*"))
+
+  return check
+
+
+def test_folder_without_index(root, load):
+  pixels = {
+    name: add_image(root, name, text=text, shape=shape)
+    for name, text, shape in (
+      ("Kidney__p2", "x,y\n1,2\n7.25,0\n", (20, 30)),
+      ("plain", "x,y\n", (1, 1)),
+      ("__odd", "x,y\n0,0\n", (40, 7)),
+    )
+  }
+  samples = load()
+  assert [s.name for s in samples] == ["Kidney__p2", "__odd", "plain"]
+  assert [s.organ for s in samples] == ["kidney", "unknown", "unknown"]
+  assert [s.patient for s in samples] == ["Kidney__p2", "__odd", "plain"]
+  assert [s.mpp for s in samples] == [None] * 3
+  for sample in samples:
+    assert sample.image.dtype == np.uint8
+    assert sample.centers.dtype == np.float32
+    np.testing.assert_array_equal(sample.image, pixels[sample.name])
+  np.testing.assert_array_equal(samples[0].centers, [[2, 1], [0, 7.25]])
+  assert samples[2].centers.shape == (0, 2)
+
+
+def test_folder_with_index(root, load):
+  add_image(root, "a")
+  add_image(root, "b__c")
+  add_index(root, "b__c,,,,30,20,1", "a,Liver,p1,0.2468,,,")
+  first, second = load()
+  assert (first.organ, first.patient, first.mpp) == ("liver", "p1", 0.2468)
+  assert (second.organ, second.patient, second.mpp) == ("b", "b__c", None)
+
+
+def test_folder_with_every_kind_of_annotation(root, load):
+  for name in ("csv", "geo", "map"):
+    add_image(root, name, text=None)
+  (root / "points/csv.csv").write_text("x,y\n3,4\n")
+  for folder in ("annotations", "masks", "labels"):
+    (root / folder).mkdir()
+  point = '{"type": "Point", "coordinates": [3.5, 4.5]}'
+  (root / "annotations/geo.geojson").write_text(point)
+  labels = np.zeros((20, 30), np.uint16)
+  labels[3:6, 2:5] = 900
+  (root / "masks/map.png").write_bytes(imagecodecs.png_encode(labels))
+  (root / "images/.DS_Store").touch()
+  (root / "images/Thumbs.db").touch()
+  (root / "points/._csv.csv").touch()
+  for sample in load():
+    np.testing.assert_array_equal(sample.centers, [[4, 3]])
+
+
+@settings(
+  max_examples=8,
+  deadline=None,
+  suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(data=st.data())
+def test_folder_round_trip(tmp_path_factory, data):
+  root = tmp_path_factory.mktemp("folder")
+  names = data.draw(st.lists(st.from_regex(r"[a-z]{1,3}(__\w{1,3})?", fullmatch=True),
+                             min_size=1, max_size=4, unique_by=str.lower))  # fmt: skip
+  expected = {}
+  for name in names:
+    shape = data.draw(st.tuples(st.integers(1, 20), st.integers(1, 20)))
+    points = data.draw(st.lists(st.tuples(*[st.floats(0, n - 1) for n in shape])))
+    text = "\n".join(["y,x", *(f"{y},{x}" for y, x in points)])
+    expected[name] = add_image(root, name, shape=shape, text=text), points
+  samples = load_samples("folder", root=root, data_dir=root / "cache")
+  assert [sample.name for sample in samples] == sorted(names)
+  for sample in samples:
+    pixels, points = expected[sample.name]
+    np.testing.assert_array_equal(sample.image, pixels)
+    np.testing.assert_array_equal(
+      sample.centers, np.array(points, np.float32).reshape(-1, 2)
+    )
+
+
+def test_missing_parts_of_a_folder(root, refused, tmp_path):
+  refused(f"there is no folder {root}", "images/")
+  with pytest.raises(InputError, match=r"root is missing; .*images/.*\."):
+    load_samples("folder", data_dir=tmp_path / "cache")
+  root.mkdir()
+  refused(f"{root} has no folder images")
+  (root / "images").mkdir()
+  (root / "images/notes.txt").touch()
+  refused(f"{root / 'images'} holds no images", ".png")
+
+
+def test_image_without_annotation_and_the_reverse(root, refused):
+  add_image(root, "a")
+  add_image(root, "b", text=None)
+  refused(f"{root / 'images/b.png'} has no annotation", root / "points/b.csv")
+  (root / "images/b.png").unlink()
+  (root / "points/b.csv").write_text("x,y\n")
+  refused(f"{root / 'points/b.csv'} belongs to no image")
+
+
+def test_two_files_for_one_name(root, refused):
+  add_image(root, "a")
+  (root / "labels").mkdir()
+  (root / "labels/a.tif").touch()
+  refused(root / "points/a.csv", root / "labels/a.tif", "same image a")
+  (root / "labels/a.tif").unlink()
+  add_image(root, "a", ending=".jpg")
+  refused(root / "images/a.png", root / "images/a.jpg", "same image a")
+
+
+def test_faults_in_points(root, refused):
+  add_image(root, "a")
+  add_image(root, "b", text="x,y\n3,4\n5,1x2\n")
+  refused(f"{root / 'points/b.csv'}, line 3: field y", "'1x2'")
+  (root / "points/b.csv").write_text("x,y\n3,4\n\n7,20\n")
+  refused(f"{root / 'points/b.csv'}, line 4", "x=7, y=20", "30 x 20 pixels")
+  (root / "points/b.csv").write_text("x,z\n3,4\n")
+  refused(f"{root / 'points/b.csv'}, line 1", "column y")
+
+
+def test_faults_in_images(root, refused):
+  add_image(root, "a")
+  add_image(root, "b", ending=".jpg")
+  path = root / "images/b.jpg"
+  path.write_bytes(path.read_bytes()[:-200])
+  refused(path, "truncated")
+  path.write_bytes(b"")
+  refused(path, "cannot be read as an image")
+  path.unlink()
+  (root / "images/b.tif").mkdir()
+  refused(root / "images/b.tif", "Is a directory")
+  (root / "images/b.tif").rmdir()
+  path.symlink_to(root / "nowhere.jpg")
+  refused(path, "No such file")
+
+
+@pytest.mark.parametrize(
+  ("lines", "parts"),
+  [
+    (["c,,,,,,"], ["line 2", "field name", "'c'", "no such image"]),
+    (["a,,,,,,"], ["no line for", "b.png"]),
+    (["a,,,,,,", "b,,,,,,", "a,,,,,,"], ["line 4", "'a'", "line 2"]),
+    (["a,,,0,,,", "b,,,,,,"], ["line 2", "field mpp", "above 0", "'0'"]),
+    (["a,,,,,,", "b,,,-0.5,,,"], ["line 3", "field mpp", "above 0", "'-0.5'"]),
+    (["a,,,20x,,,", "b,,,,,,"], ["line 2", "field mpp", "'20x'"]),
+    (["a,,,nan,,,", "b,,,,,,"], ["line 2", "field mpp", "'nan'"]),
+    (["a,,,,30,19,", "b,,,,,,"], ["a.png", "30 x 20", "width 30", "height 19"]),
+    (["a,,,,30,x,", "b,,,,,,"], ["line 2", "field height", "'x'"]),
+    (["a,,,,30.5,20,", "b,,,,,,"], ["line 2", "field width", "whole", "'30.5'"]),
+  ],
+)
+def test_faults_in_the_index(root, refused, lines, parts):
+  add_image(root, "a")
+  add_image(root, "b")
+  add_index(root, *lines)
+  refused(root, *parts)
+
+
+def test_index_without_a_column(root, refused):
+  add_image(root, "a")
+  add_index(root, "a,liver,p", header="name,organ,patient")
+  refused(f"{root / 'index.csv'}, line 1", "column mpp")

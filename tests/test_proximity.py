@@ -1,0 +1,107 @@
+"""Equation 1 by hand, by brute force, and its map on the host."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from micronet_jax.errors import InputError
+from micronet_jax.proximity import nearest_center, proximity, proximity_map
+
+SHAPE = (23, 31)
+
+
+def distances(centers, shape=SHAPE):
+  """Distance of each pixel to each centre, [N, H, W]."""
+  grid = np.stack(np.indices(shape), -1).astype(float)
+  return np.linalg.norm(grid - np.asarray(centers, float)[:, None, None], axis=-1)
+
+
+def equation_1(distance, alpha=3.0, radius=15.0):
+  """As the paper prints it."""
+  inside = (np.exp(alpha * (1 - distance / radius)) - 1) / (np.exp(alpha) - 1)
+  return np.where(distance <= radius, inside, 0)
+
+
+def test_by_hand():
+  values = proximity(jnp.array([0.0, 7.5, 15.0, 15.1, jnp.inf]))
+  # e^1.5 = 4.4816891, e^3 = 20.0855369: 3.4816891 / 19.0855369 = 0.1824255
+  np.testing.assert_allclose(values, [1, 0.1824255, 0, 0, 0], atol=1e-6)
+
+
+@pytest.mark.parametrize(("alpha", "radius"), [(3, 15), (1, 4), (5.5, 9.5)])
+def test_equals_the_printed_formula(alpha, radius):
+  distance = np.linspace(0, 2 * radius, 200)
+  expected = equation_1(distance, alpha, radius)
+  for function in (proximity, jax.jit(proximity)):
+    actual = function(distance, alpha=alpha, radius=radius)
+    np.testing.assert_allclose(actual, expected, atol=1e-6)
+
+
+def test_falls_with_distance_and_keeps_the_type():
+  values = proximity(np.linspace(0, 15, 50, dtype=np.float32))
+  assert values.dtype == jnp.float32
+  assert (np.diff(values) < 0).all()
+
+
+points = hnp.arrays(
+  np.float32,
+  st.tuples(st.integers(1, 12), st.just(2)),
+  elements=st.floats(-20, 50, width=32),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(centers=points, alpha=st.floats(0.1, 6), radius=st.floats(0.5, 30))
+def test_map_equals_brute_force(centers, alpha, radius):
+  actual = proximity_map(centers, SHAPE, alpha=alpha, radius=radius)
+  assert actual.dtype == np.float32
+  assert actual.shape == SHAPE
+  assert actual.min() >= 0
+  assert actual.max() <= 1
+  nearest = distances(centers).min(0)
+  np.testing.assert_allclose(actual, equation_1(nearest, alpha, radius), atol=2e-6)
+
+
+@settings(max_examples=60, deadline=None)
+@given(centers=points)
+def test_nearest_center_is_nearest(centers):
+  index = nearest_center(centers, SHAPE)
+  assert index.dtype == np.int32
+  everything = distances(centers)
+  chosen = np.take_along_axis(everything, index[None], 0)[0]
+  np.testing.assert_allclose(chosen, everything.min(0), atol=1e-9)
+
+
+def test_host_and_accelerator_agree():
+  centers = np.array([[3.25, 4.5], [17.0, 22.75]], np.float32)
+  rows, columns = np.indices(SHAPE)
+  nearest = centers[nearest_center(centers, SHAPE)]
+  distance = jnp.hypot(rows - nearest[..., 0], columns - nearest[..., 1])
+  np.testing.assert_allclose(
+    proximity(distance), proximity_map(centers, SHAPE), atol=1e-6
+  )
+
+
+def test_no_centers():
+  for none in (np.zeros((0, 2)), []):
+    assert not proximity_map(none, SHAPE).any()
+    index = nearest_center(none, SHAPE)
+    assert index.dtype == np.int32
+    assert not index.any()
+
+
+def test_value_is_one_at_a_centre_and_row_comes_first():
+  values = proximity_map(np.array([[2, 30]]), SHAPE)
+  assert values[2, 30] == 1
+  assert values.argmax() == 2 * SHAPE[1] + 30
+
+
+@pytest.mark.parametrize("bad", [[[0, np.nan]], [[0, np.inf]], [[1, 2, 3]], [1, 2]])
+@pytest.mark.parametrize("function", [proximity_map, nearest_center])
+def test_bad_centers(function, bad):
+  with pytest.raises(InputError, match="centers"):
+    function(bad, SHAPE)
