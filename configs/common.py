@@ -17,7 +17,7 @@ def get_config() -> ml_collections.ConfigDict:
   config.seed = 0
 
   # Data to learn from and be tested on.
-  config.target = _data_set("synthetic_he", organs="kidney")
+  config.target = _data_set("synthetic_he")
   # Share of the target's training images that is used [Fig. 5, row 2].
   config.target_fraction = 1.0
   # Where prepared data sets are kept; "" for TFDS's own place.
@@ -25,7 +25,7 @@ def get_config() -> ml_collections.ConfigDict:
 
   # Data of other organs to learn from as well; no name, none [Training with
   # auxiliary datasets].
-  config.auxiliary = _data_set("", organs="")
+  config.auxiliary = _data_set("")
   # Percentage of the auxiliary training images that is used [Fig. 6].
   config.auxiliary_percentage = 100.0
   # γ in L = γ·L_target + L_auxiliary, each over its half of the batch [Fig. 7].
@@ -74,6 +74,10 @@ def get_config() -> ml_collections.ConfigDict:
   config.proximity.scale = 5.0
   # λ, the weight of the regions without nuclei [Eq. 2].
   config.loss_lambda = 5.0
+
+  # Which images configs/evaluate.py scores: "all", or the "test" or "validation" part
+  # of the checkpoint's own split.
+  config.evaluate_part = "all"
 
   # How patches are drawn [Implementation details].
   config.warp = ml_collections.ConfigDict()
@@ -125,12 +129,15 @@ def get_config() -> ml_collections.ConfigDict:
   return config
 
 
-def _data_set(name: str, *, organs: str) -> ml_collections.ConfigDict:
+def _data_set(name: str) -> ml_collections.ConfigDict:
   data = ml_collections.ConfigDict()
   # "synthetic_he", "folder", "monuseg", "crchisto", "bbbc038".
   data.name = name
   # Folder of the images and points (`folder`), or where the download lies.
   data.root = ""
-  # Organs to use, separated by commas; "" for all there are.
-  data.organs = organs
+  # Organs to use, separated by commas; "" for all there are (of synthetic_he: one,
+  # prostate).
+  data.organs = ""
+  # Images an organ that synthetic_he makes.
+  data.synthetic_images = 50
   return data

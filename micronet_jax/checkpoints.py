@@ -7,7 +7,6 @@ damaged file is recognised whatever the storage format lets through).
 """
 
 import json
-import logging
 import pathlib
 import shutil
 import zlib
@@ -22,8 +21,6 @@ from micronet_jax.errors import InputError
 
 KINDS = ("latest", "best", "snapshots")
 Tree = Any  # nested dicts, tuples and named tuples of arrays
-
-logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax reports every step there
 
 
 class DamagedCheckpoint(Exception):

@@ -69,7 +69,15 @@ def train_and_evaluate(config: Any, workdir: str | pathlib.Path) -> dict[str, An
       rows["from scratch"] = fit(config, data, workdir / "scratch", stop=stop)
     name = "fine-tuned" if start else "trained"
     rows[name] = fit(config, data, workdir, stop=stop, start=start)
-  return reports.write(workdir, rows, data, job=config.job, began=began)
+  return reports.write(
+    workdir,
+    rows,
+    data.test or data.validation,
+    job=config.job,
+    dataset=data.name,
+    part="test" if data.test else "validation",
+    began=began,
+  )
 
 
 def fit(

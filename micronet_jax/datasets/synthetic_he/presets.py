@@ -249,11 +249,11 @@ PRESETS: dict[str, Preset] = {
   "kidney": Preset(
     "clear cell carcinoma: empty cells with fine borders, small dark nuclei",
     (30, 200),
-    Nucleus(8.2, 0.14, 1.12, 0.05, 0.78, 0.1, 0.22, 1.4, 0.25, 1.5, 0.18),
-    85, lymphocytes=7, fibroblasts=22, separation=1.6,
+    Nucleus(8.2, 0.14, 1.12, 0.05, 0.7, 0.12, 0.22, 1.4, 0.25, 1.5, 0.28),
+    95, lymphocytes=10, fibroblasts=26, separation=1.3,
     compartment=120, septum=3.5, warp=14, stroma_fraction=0.02, gaps=0.015,
     eosin=0.5, basophilia=0.1, clear=0.85, foam=0.3, membrane=0.65,
-    rbc=28, warmth=0.7, eosin_od=0.85, purple=0.4,
+    rbc=34, pigment=14, apoptotic=6, warmth=0.75, eosin_od=0.85, purple=0.4,
   ),
   "liver": Preset(
     "hepatocellular carcinoma: granular plates, round nuclei with one nucleolus",

@@ -1,0 +1,20 @@
+"""Scores any checkpoint on any annotated data.
+
+  python launch.py --config=configs/evaluate.py --config.init_from=runs/… \
+    --config.target.name=folder --config.target.root=DIR
+
+Images that the checkpoint was trained on are refused;
+--config.evaluate_part=test or validation takes that part of its own split.
+"""
+
+import ml_collections
+
+from configs import common
+
+
+def get_config() -> ml_collections.ConfigDict:
+  """The packaged base on the embedded default organ."""
+  config = common.get_config()
+  config.job = "evaluate"
+  config.init_from = "base"
+  return config

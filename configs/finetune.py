@@ -1,0 +1,30 @@
+"""The main job: the packaged base, a few annotated tiles, a detector for your tissue.
+
+  python launch.py --config=configs/finetune.py
+  python launch.py --config=configs/finetune.py \
+    --config.target.name=folder --config.target.root=DIR
+
+Without a target it takes 24 embedded synthetic tiles (10 to train, 2 to validate, 12
+to test) and ends in a table: the base as it is, a network trained from scratch with
+the same budget, and the fine-tuned one. README.md shows the expected result.
+"""
+
+import ml_collections
+
+from configs import common
+
+
+def get_config() -> ml_collections.ConfigDict:
+  """A budget of minutes on two CPU cores; more steps help on real tissue."""
+  config = common.get_config()
+  config.job = "finetune"
+  config.init_from = "base"
+  config.model.width = 16  # the base's
+  config.compare = ("base", "scratch")
+  config.target.synthetic_images = 24
+  config.warp.patch = 128
+  config.num_steps = 150
+  config.eval_every = 50
+  config.log_every = 10
+  config.optimizer.schedule = "cosine"
+  return config

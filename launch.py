@@ -1,0 +1,80 @@
+"""The one entry: python launch.py --config=configs/finetune.py [--config.field=value].
+
+Every run has a folder, --workdir; the same command goes on where it stopped.
+"""
+
+import hashlib
+import json
+import pathlib
+import sys
+from collections.abc import Sequence
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from micronet_jax.errors import InputError
+
+CONFIG = config_flags.DEFINE_config_file(
+  "config", None, "File of configs/; --config.field=value changes a field."
+)
+WORKDIR = flags.DEFINE_string(
+  "workdir", None, "Folder of the run; by default one of its own for each config."
+)
+
+
+def parse_flags(argv: Sequence[str]) -> list[str]:
+  """Parses the command line; a wrong flag or field ends in one sentence."""
+  try:
+    rest = flags.FLAGS(list(argv))
+    if len(rest) > 1:
+      raise InputError(f"unknown argument {rest[1]!r}; options begin with --")
+    if CONFIG.value is None:
+      raise InputError("--config is missing; for instance --config=configs/finetune.py")
+  except (
+    *(flags.Error, AttributeError, KeyError, TypeError, ValueError),
+    *(FileNotFoundError, SyntaxError, ImportError),
+  ) as error:
+    print(f"error: {_sentence(error)}", file=sys.stderr)
+    raise SystemExit(2) from None
+  return rest
+
+
+def _sentence(error: BaseException) -> str:
+  text = " ".join(str(error).split())
+  return text if text else type(error).__name__
+
+
+def default_workdir(config) -> pathlib.Path:
+  """runs/JOB-DATA-HASH: another config never lands in the same folder."""
+  data = config.target.organs or pathlib.Path(config.target.root).name
+  text = json.dumps(config.to_dict(), sort_keys=True)
+  digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+  name = "-".join([config.job, config.target.name, *filter(None, [data]), digest])
+  return pathlib.Path("runs") / name.replace(",", "+").replace("/", "_")
+
+
+def main(argv: Sequence[str]) -> None:
+  """Dispatches the job that the config names."""
+  del argv
+  logging.set_verbosity(logging.ERROR)  # Orbax reports every file it writes
+  from micronet_jax import reports, training  # JAX takes seconds to import
+
+  config = CONFIG.value
+  jobs = {"evaluate": reports.evaluate}
+  jobs |= dict.fromkeys(("train", "finetune", "auxiliary"), training.train_and_evaluate)
+  try:
+    if config.job not in jobs:
+      raise InputError(f"config.job is {config.job!r}; the jobs are {sorted(jobs)}")
+    workdir = pathlib.Path(WORKDIR.value or default_workdir(config))
+    print(f"workdir {workdir}", flush=True)
+    jobs[config.job](config, workdir)
+  except InputError as error:
+    print(f"error: {error}", file=sys.stderr)
+    raise SystemExit(1) from None
+  except training.Stopped as stopped:
+    print(stopped)
+    raise SystemExit(130) from None
+
+
+if __name__ == "__main__":
+  app.run(main, flags_parser=parse_flags)
