@@ -30,7 +30,9 @@ class DamagedCheckpoint(Exception):
 def flatten(tree: Tree) -> dict[str, Any]:
   """Leaves by path, the names joined by `/`."""
   leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-  return {jax.tree_util.keystr(path, simple=True, separator="/"): x for path, x in leaves}
+  return {
+    jax.tree_util.keystr(path, simple=True, separator="/"): x for path, x in leaves
+  }
 
 
 def _checksums(tree: Tree) -> dict[str, int]:

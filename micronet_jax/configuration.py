@@ -64,8 +64,14 @@ def _check_ranges(config: Any) -> None:
     "snapshot_every": (config.snapshot_every, 0, None),
     "freeze_blocks": (config.freeze_blocks, 0, 9),
     "warp.patch": (config.warp.patch, 16, None),
+    "warp.rotate": (config.warp.rotate, 0, None),
+    "warp.mirror": (config.warp.mirror, 0, 1),
+    "warp.shift": (config.warp.shift, 0, None),
+    "warp.elastic": (config.warp.elastic, 0, 1),
+    "warp.elastic_sigma": (config.warp.elastic_sigma, 0.5, None),
+    "warp.elastic_alpha": (config.warp.elastic_alpha, 0, None),
     "target_fraction": (config.target_fraction, 1e-9, 1),
-    "auxiliary_percentage": (config.auxiliary_percentage, 0, 100),
+    "auxiliary_percentage": (config.auxiliary_percentage, 1e-9, 100),
     "gamma": (config.gamma, 1e-9, None),
     "loss_lambda": (config.loss_lambda, 0, None),
     "proximity.alpha": (config.proximity.alpha, 1e-9, None),
@@ -74,6 +80,8 @@ def _check_ranges(config: Any) -> None:
     "model.dropout": (config.model.dropout, 0, 0.999),
     "split.test_fraction": (config.split.test_fraction, 0, 0.95),
     "split.validation_fraction": (config.split.validation_fraction, 1e-9, 0.95),
+    "optimizer.learning_rate": (config.optimizer.learning_rate, 1e-9, None),
+    "select_radius": (config.select_radius, 1e-9, None),
   }
   for field, (value, low, high) in ranges.items():
     if value < low or (high is not None and value > high):
@@ -98,7 +106,11 @@ def claim_workdir(config: Any, workdir: pathlib.Path) -> None:
   if path.exists():
     try:
       theirs = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
+    except OSError as error:
+      raise InputError(
+        f"{path} cannot be read ({error.strerror}); use another workdir"
+      ) from error
+    except ValueError as error:  # neither JSON nor text
       raise InputError(f"{path} is not JSON ({error}); use another workdir") from error
     lines = _differences(theirs, mine)
     if lines:

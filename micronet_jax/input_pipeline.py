@@ -117,9 +117,11 @@ def split_by_patient(
   for organ, queue in queues.items():
     np.random.default_rng([seed, zlib.crc32(organ.encode())]).shuffle(queue)
   part_of: dict[str, str] = {}
-  for part, fraction in (("test", test_fraction), ("validation", validation_fraction)):
+  parts = (("test", test_fraction, 2), ("validation", validation_fraction, 1))
+  for part, fraction, spare in parts:
+    sizes = [len(queue) for queue in queues.values()]
     for queue, count in zip(
-      queues.values(), _allocate([*map(len, queues.values())], fraction), strict=True
+      queues.values(), _allocate(sizes, fraction, spare), strict=True
     ):
       part_of.update(dict.fromkeys(queue[:count], part))
       del queue[:count]
@@ -135,9 +137,15 @@ def split_by_patient(
   return Split(**{part: tuple(sorted(members)) for part, members in names.items()})
 
 
-def _allocate(sizes: list[int], fraction: float) -> list[int]:
-  """Shares out round(fraction · total), at least 1 if any, by largest remainder."""
+def _allocate(sizes: list[int], fraction: float, spare: int) -> list[int]:
+  """Shares out round(fraction · total), at least 1 if any, by largest remainder.
+
+  Of few, less, so that `spare` are left for the parts to come.
+  """
   total = max(1, int(fraction * sum(sizes) + 0.5)) if fraction > 0 else 0
+  if total > max(1, sum(sizes) - spare):
+    total = max(1, sum(sizes) - spare)
+    fraction = total / max(1, sum(sizes))
   quotas = [fraction * size for size in sizes]
   counts = [int(quota) for quota in quotas]
   by_remainder = sorted(range(len(sizes)), key=lambda i: counts[i] - quotas[i])
@@ -339,10 +347,7 @@ def _load_auxiliary(config: Any, split: Split, targets: list[Sample]) -> list[Sa
     validation_fraction=config.split.validation_fraction,
     seed=config.split.seed,
   )
-  if (config.auxiliary.name, config.auxiliary.root) == (
-    config.target.name,
-    config.target.root,
-  ):
+  if _place(config.auxiliary) == _place(config.target):
     held_out = {s.patient for s in targets if s.name not in split.train}
     shared = sorted(held_out & {s.patient for s in own.of(samples, "train")})
     if shared:
@@ -354,3 +359,8 @@ def _load_auxiliary(config: Any, split: Split, targets: list[Sample]) -> list[Sa
     own.train, config.auxiliary_percentage / 100, seed=config.split.seed
   )
   return Split(names, (), ()).of(samples, "train")
+
+
+def _place(source: Any) -> tuple[str, pathlib.Path]:
+  """The same for the same data, however its root is written."""
+  return source.name, pathlib.Path(source.root).expanduser().resolve()

@@ -28,9 +28,7 @@ class Progress:
   numbers.
   """
 
-  def __init__(
-    self, workdir: pathlib.Path, *, label: str, start: int, num_steps: int
-  ):
+  def __init__(self, workdir: pathlib.Path, *, label: str, start: int, num_steps: int):
     """Opens the logs, and drops what a stopped run wrote after its checkpoint.
 
     Args:

@@ -172,9 +172,7 @@ def table(outcomes: Mapping[str, Outcome], report: Mapping[str, Any]) -> str:
       cells.append(f"{s['f1']:.3f}  {s['precision']:.3f}  {s['recall']:.3f}  {ed:5}")
     lines.append(f"{label:{width}}  {'  '.join(cells)}".rstrip())
   chance = outcomes[report["detector"]].chance
-  lines.append(
-    f"{'by chance':{width}}  {chance['16']:.3f}{'':23}{chance['12']:.3f}"
-  )
+  lines.append(f"{'by chance':{width}}  {chance['16']:.3f}{'':23}{chance['12']:.3f}")
   return "\n".join(lines)
 
 
@@ -190,7 +188,9 @@ def draw(
   )
   detected = list(outcomes.values())[-1].detected
   matches = evaluation.match_images(detected, [s.centers for s in samples], radius=12)
-  ranked = sorted(range(len(samples)), key=lambda i: evaluation.pool([matches[i]])["f1"])
+  ranked = sorted(
+    range(len(samples)), key=lambda i: evaluation.pool([matches[i]])["f1"]
+  )
   places = np.linspace(0, len(ranked) - 1, min(SHEET_TILES, len(ranked)))
   chosen = [ranked[round(place)] for place in places]
   figure = plots.detection_sheet(

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from micronet_jax import models
 from micronet_jax.augmentation import Images, Warp, draw_patches
@@ -92,7 +92,8 @@ class Metrics(NamedTuple):
 
 def split_model(model: nnx.Module) -> tuple[Any, dict[str, Any]]:
   """Takes a module apart: its graph, and `{"params", "batch_stats"}` as dicts."""
-  graph, params, stats = nnx.split(model, nnx.Param, nnx.BatchStat)
+  parts: Any = nnx.split(model, nnx.Param, nnx.BatchStat)
+  graph, params, stats = parts
   weights = {
     "params": nnx.to_pure_dict(params),
     "batch_stats": nnx.to_pure_dict(stats),
@@ -108,10 +109,10 @@ def merge_model(graph: Any, weights: dict[str, Any]) -> nnx.Module:
 def trainable_mask(params: Any, frozen: int) -> Any:
   """True for each parameter that trains: all but those of the first blocks."""
   fixed = set(models.BLOCKS[:frozen])
-  return {
-    block: jax.tree.map(lambda _: block not in fixed, tree)
-    for block, tree in params.items()
-  }
+  trains = {block: block not in fixed for block in params}
+  return jax.tree.map(
+    lambda flag, tree: jax.tree.map(lambda _: flag, tree), trains, dict(params)
+  )
 
 
 def make_optimizer(recipe: Recipe, params: Any) -> optax.GradientTransformation:
@@ -172,7 +173,7 @@ def train_step(
   positions = jax.lax.axis_index(AXIS) * share + jnp.arange(share)
   key = jax.random.fold_in(jax.random.key(recipe.seed), state.step)
   keys = jax.vmap(lambda position: jax.random.fold_in(key, position))(positions)
-  pick, draw, drop = jnp.moveaxis(jax.vmap(lambda k: jax.random.split(k, 3))(keys), 1, 0)
+  pick, draw, drop = jax.vmap(lambda k: jax.random.split(k, 3), out_axes=1)(keys)
   index = jax.vmap(choose_images, in_axes=(0, 0, None))(pick, positions, pools)
   patches, maps = draw_patches(
     images, index, draw, warp=recipe.warp, alpha=recipe.alpha, radius=recipe.radius
@@ -208,10 +209,11 @@ def train_step(
   return TrainState(state.step + 1, weights, optimizer, state.rate_scale), metrics
 
 
+@functools.cache
 def compile_steps(
   recipe: Recipe, *, steps_per_call: int, unroll: bool
 ) -> Callable[[TrainState, Images, jax.Array], tuple[TrainState, Metrics]]:
-  """Maps `train_step` over devices and runs several steps a call.
+  """Maps `train_step` over devices and runs several steps a call; compiled once.
 
   Args:
     recipe: the constants; `recipe.devices` of the local devices are used.
@@ -238,12 +240,20 @@ def compile_steps(
       metrics.append(each)
     return state, jax.tree.map(lambda *leaves: jnp.stack(leaves), *metrics)
 
-  mesh = Mesh(np.array(jax.devices()[: recipe.devices]), (AXIS,))
-  replicated = PartitionSpec()
+  spec = PartitionSpec()
   mapped = jax.shard_map(
-    steps, mesh=mesh, in_specs=replicated, out_specs=replicated, check_vma=False
+    steps, mesh=_mesh(recipe.devices), in_specs=spec, out_specs=spec, check_vma=False
   )
   return jax.jit(mapped, donate_argnums=0)
+
+
+def replicate(tree: Any, devices: int) -> Any:
+  """Puts the same arrays on the first so many devices, as the compiled steps want."""
+  return jax.device_put(tree, NamedSharding(_mesh(devices), PartitionSpec()))
+
+
+def _mesh(devices: int) -> Mesh:
+  return Mesh(np.array(jax.devices()[:devices]), (AXIS,))
 
 
 def check_devices(batch: int, devices: int) -> None:

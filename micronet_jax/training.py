@@ -4,6 +4,7 @@ Reads from top to bottom: the job, the run, the loop, validation.
 """
 
 import dataclasses
+import functools
 import math
 import pathlib
 import signal
@@ -16,6 +17,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 
 from micronet_jax import checkpoints, evaluation, models, reports
 from micronet_jax import train_step as steps
@@ -185,8 +187,12 @@ def prepare(
   config: Any, *, start: tuple[Any, dict[str, Any]] | None = None
 ) -> tuple[steps.Recipe, Any]:
   """The constants of the compiled step, and the initial weights."""
-  model = models.create(config.model, axis_name=steps.AXIS, seed=config.seed)
-  graph, weights = steps.split_model(model)
+  create = functools.partial(
+    models.create, config.model, axis_name=steps.AXIS, seed=config.seed
+  )
+  # Random weights take seconds to draw: only if they are needed.
+  needed = start is None or config.init_partial
+  graph, weights = steps.split_model(create() if needed else nnx.eval_shape(create))
   if start:
     weights = checkpoints.transfer(start[0], weights, partial=config.init_partial)
   devices = config.num_devices or math.gcd(config.batch_size, jax.device_count())
@@ -244,7 +250,7 @@ def loop(
   pauses = [config.num_steps, config.eval_every, config.snapshot_every]
   size, unroll = steps.steps_per_call(config.steps_per_call, pauses=pauses)
   take = steps.compile_steps(recipe, steps_per_call=size, unroll=unroll)
-  state = jax.device_put(state)
+  state, images, pools = steps.replicate((state, images, pools), recipe.devices)
   losses: list[float] = []
   step = int(state.step)
   if first:
@@ -269,9 +275,7 @@ def loop(
       raise Stopped(f"stopped at step {step}; run the same command again to go on")
 
 
-def validate(
-  run: Run, state: steps.TrainState, progress: Progress
-) -> steps.TrainState:
+def validate(run: Run, state: steps.TrainState, progress: Progress) -> steps.TrainState:
   """Validates, lowers the rate on a plateau, and saves latest and best.
 
   Returns:
@@ -334,11 +338,12 @@ def check_finite(
   bad = int(np.argmin(finite))
   batch = [names[i] for i in np.asarray(metrics.images)[bad]]
   run.saved.wait()
+  last = run.saved.newest("latest") or "none"
   raise InputError(
     f"the loss or a gradient is not finite at step {step + bad + 1} "
     f"(loss {float(np.asarray(metrics.loss)[bad])}); its batch was drawn from "
-    f"{', '.join(batch)}; last good checkpoint: {run.saved.newest('latest') or 'none'}; "
-    "a lower config.optimizer.learning_rate or config.loss_lambda usually helps"
+    f"{', '.join(batch)}; last good checkpoint: {last}; a lower "
+    "config.optimizer.learning_rate or config.loss_lambda usually helps"
   )
 
 

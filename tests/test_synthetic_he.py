@@ -115,7 +115,9 @@ def test_centres_are_the_centroids_of_the_shapes(organ):
 
 
 def test_an_ellipse_has_the_area_and_darkness_worked_out_by_hand():
-  style = Nucleus(body=0.7, rim=0.0, clump=0.0, nucleoli=0.0, variation=0.0)
+  style = Nucleus(
+    body=0.7, rim=0.0, clump=0.0, nucleoli=0.0, variation=0.0, shallow=0.0
+  )
   one = nuclei.Nuclei(
     style,
     centers=np.array([[30.2, 40.3]]),

@@ -52,7 +52,7 @@ def pad_to(x: jax.Array, height: int, width: int) -> jax.Array:
 
 
 class Norm(nnx.Module):
-  """Batch normalisation with statistics in float32, then an optional ELU.
+  """Batch normalisation with statistics in float32, then ELU.
 
   Training uses the statistics of the whole batch (over the devices of `axis_name`
   too) and moves the running ones; inference uses the running ones, so that a tile's
@@ -81,8 +81,13 @@ class Norm(nnx.Module):
     self.test_norm = test_norm
 
   def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+    """ELU of the normalised `[B, H, W, C]`; only training moves the statistics."""
     running = not train and self.test_norm == "running"
-    return nnx.elu(self.norm(x, use_running_average=running))
+    kept = self.norm.mean[...], self.norm.var[...]
+    y = self.norm(x, use_running_average=running)
+    if not (train or running):
+      self.norm.mean[...], self.norm.var[...] = kept
+    return nnx.elu(y)
 
 
 class ConvNorm(nnx.Module):
@@ -104,6 +109,7 @@ class ConvNorm(nnx.Module):
     self.norm = Norm(features, rngs=rngs, **options)
 
   def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+    """`[B, H, W, inputs]` -> `[B, H, W, features]`."""
     return self.norm(self.conv(x), train=train)
 
 
@@ -123,6 +129,7 @@ class DownNorm(nnx.Module):
     self.norm = Norm(features, rngs=rngs, **options)
 
   def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+    """`[B, H, W, inputs]` -> `[B, H // 2, W // 2, features]`."""
     return self.norm(self.dense(space_to_depth(x)), train=train)
 
 
@@ -145,6 +152,7 @@ class UpNorm(nnx.Module):
     self.factor = factor
 
   def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+    """`[B, H, W, inputs]` -> `[B, factor H, factor W, features]`."""
     return self.norm(depth_to_space(self.dense(x), self.factor), train=train)
 
 
@@ -186,6 +194,7 @@ class Residual(nnx.Module):
   def __call__(
     self, x: jax.Array, *, train: bool, drop: Callable | None = None
   ) -> jax.Array:
+    """`[B, H, W, features]` kept; `drop(y, rate)` is the dropout, if any."""
     y = x
     for op in self.ops.values():
       y = op(y, train=train)

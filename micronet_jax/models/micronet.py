@@ -1,6 +1,7 @@
 """MicroNet, the paper's network (Fig. 2; sections "Network architecture")."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +22,18 @@ CONTEXT_FACTORS = {
 }
 """The stages that may feed the context aggregation, and how much each is enlarged."""
 
+DOWN = {"down1": (2, 1), "down2": (4, 2), "down3": (8, 2), "down4": (8, 2)}
+"""Blocks 2 to 5: channels as a multiple of the width, and ops."""
+
+UP = {
+  "up4": ("down3", 2),
+  "up3": ("down2", 2),
+  "up2": ("down1", 1),
+  "up1": ("input", 1),
+}
+"""Blocks 6 to 9: whose output each is concatenated with, and ops."""
+
+DROPPED = ("down3", "down4")
 MIN_SIZE = 16
 
 
@@ -68,45 +81,34 @@ class MicroNet(nnx.Module):
         f"MicroNet takes width >= 1, context from {sorted(CONTEXT_FACTORS)} and "
         f"test_norm 'running' or 'batch', got {width}, {tuple(context)}, {test_norm!r}"
       )
-    options = {
+    options: dict[str, Any] = {
       "dtype": jnp.dtype(dtype),
       "test_norm": test_norm,
       "axis_name": axis_name,
       "rngs": rngs,
     }
-    w = width
-    rates = {"down3": dropout, "down4": dropout}
+    w, previous = width, "input"
+    outputs = {"input": w}  # channels that leave each stage
     self.context_stages = tuple(context)
     self.input = layers.ConvNorm(3, w, 3, **options)
-    outputs = {"input": w}  # channels that leave each stage
-    downs = {"down1": (2 * w, 1), "down2": (4 * w, 2), "down3": (8 * w, 2)}
-    downs["down4"] = (8 * w, 2)
-    previous = "input"
-    for name, (features, ops) in downs.items():
-      conv = layers.DownNorm(outputs[previous], features, **options)
-      body = layers.Residual(features, ops, rate=rates.get(name, 0.0), **options)
-      setattr(self, name, nnx.Dict(conv=conv, body=body))
-      outputs[name] = features
-      previous = name
-    skips = {"up4": "down3", "up3": "down2", "up2": "down1", "up1": "input"}
-    for (name, skip), ops in zip(skips.items(), (2, 2, 1, 1), strict=True):
-      features = outputs[skip]
-      conv = layers.UpNorm(outputs[previous], features, 2, **options)
-      setattr(
-        self,
-        name,
-        nnx.Dict(conv=conv, body=layers.Residual(2 * features, ops, **options)),
-      )
-      outputs[name] = 2 * features
-      previous = name
-    self.context = nnx.Dict(
-      {
-        name: layers.UpNorm(outputs[name], 2 * w, CONTEXT_FACTORS[name], **options)
-        for name in self.context_stages
-      }
-    )
+    for name, (multiple, ops) in DOWN.items():
+      down = layers.DownNorm(outputs[previous], multiple * w, **options)
+      rate = dropout if name in DROPPED else 0.0
+      body = layers.Residual(multiple * w, ops, rate=rate, **options)
+      setattr(self, name, nnx.Dict(conv=down, body=body))
+      previous, outputs[name] = name, multiple * w
+    for name, (skip, ops) in UP.items():
+      up = layers.UpNorm(outputs[previous], outputs[skip], 2, **options)
+      body = layers.Residual(2 * outputs[skip], ops, **options)
+      setattr(self, name, nnx.Dict(conv=up, body=body))
+      previous, outputs[name] = name, 2 * outputs[skip]
+    contexts = {
+      name: layers.UpNorm(outputs[name], 2 * w, CONTEXT_FACTORS[name], **options)
+      for name in self.context_stages
+    }
+    self.context = nnx.Dict(contexts)
     self.output = nnx.Dict(
-      conv=layers.ConvNorm(2 * w * (1 + len(self.context)), w, 5, **options),
+      conv=layers.ConvNorm(2 * w * (1 + len(contexts)), w, 5, **options),
       head=nnx.Linear(w, 1, dtype=options["dtype"], rngs=rngs),
     )
 
@@ -135,23 +137,24 @@ class MicroNet(nnx.Module):
     height, width = images.shape[1:3]
     if min(height, width) < MIN_SIZE:
       raise ValueError(
-        f"images must be at least {MIN_SIZE} x {MIN_SIZE} pixels, got {height} x {width}"
+        f"images must have at least {MIN_SIZE} x {MIN_SIZE} pixels, "
+        f"got {height} x {width}"
       )
-    training = {name: train and i >= frozen for i, name in enumerate(BLOCKS)}
+    fixed = BLOCKS[:frozen]
+    training = {name: train and name not in fixed for name in BLOCKS}
     stages: dict[str, jax.Array] = {}
 
     def leave(name: str, x: jax.Array) -> jax.Array:
-      stages[name] = x if not frozen or training[name] else jax.lax.stop_gradient(x)
+      stages[name] = jax.lax.stop_gradient(x) if name in fixed else x
       return stages[name]
 
     x = leave("input", self.input(images, train=training["input"]))
-    for i, name in enumerate(("down1", "down2", "down3", "down4")):
+    for i, name in enumerate(DOWN):
       block, t = getattr(self, name), training[name]
       x = block.conv(x, train=t)
       drop = None if keys is None else _dropper(keys, i)
       x = leave(name, block.body(x, train=t, drop=drop))
-    skips = {"up4": "down3", "up3": "down2", "up2": "down1", "up1": "input"}
-    for name, skip in skips.items():
+    for name, (skip, _) in UP.items():
       block, t = getattr(self, name), training[name]
       up = layers.pad_to(block.conv(x, train=t), *stages[skip].shape[1:3])
       x = block.body(jnp.concatenate([up, stages[skip]], -1), train=t)

@@ -62,7 +62,7 @@ def _compartments(rng: np.random.Generator, p: Preset, size: int) -> _Compartmen
   axes = [np.arange(a, b, p.compartment) for a, b in zip(low, high, strict=True)]
   seeds = np.stack(np.meshgrid(*axes), axis=-1).reshape(-1, 2)
   seeds = seeds + rng.uniform(-0.36, 0.36, seeds.shape) * p.compartment
-  distance, index = spatial.cKDTree(seeds).query(points, k=4)
+  distance, index = spatial.cKDTree(seeds).query(points, k=3)
   # Distance to each bisector, joined by a smooth minimum that rounds the corners.
   between = np.linalg.norm(seeds[index[:, 1:]] - seeds[index[:, :1]], axis=2)
   bisector = (distance[:, 1:] ** 2 - distance[:, :1] ** 2) / (2 * between) + 0.05

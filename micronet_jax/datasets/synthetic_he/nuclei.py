@@ -244,7 +244,7 @@ def paint(
     thick = 1.25 + 0.35 * blurred
     rim = np.exp(-(((win.depth - np.float32(1.1)) / np.float32(thick)) ** 2))
     dark = float(np.exp(style.variation * rng.standard_normal()))
-    if rng.uniform() < 0.1:  # only the cap of the nucleus lies in the section
+    if rng.uniform() < style.shallow:  # only the cap of the nucleus lies in the section
       dark *= rng.uniform(0.45, 0.8)
     inside = (
       style.body

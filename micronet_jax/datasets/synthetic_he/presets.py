@@ -38,6 +38,8 @@ class Nucleus:
   nucleolus: float = 1.8
   # Standard deviation of log(darkness) between the nuclei of one image.
   variation: float = 0.15
+  # Fraction that is cut at its cap only and so looks faint.
+  shallow: float = 0.1
 
 
 LYMPHOCYTE = Nucleus(
@@ -277,9 +279,9 @@ PRESETS: dict[str, Preset] = {
   ),
   "lymph_nodes": Preset(
     "lymphoma: a carpet of small cells, larger pale ones among them",
-    (160, 760),
+    (150, 620),
     Nucleus(7.6, 0.12, 1.12, 0.05, 0.76, 0.14, 0.3, 1.5, 0.25, 1.3, 0.15),
-    390, Nucleus(10.0, 0.12, 1.2, 0.07, 0.36, 0.26, 0.2, 1.4, 1.6, 1.6, 0.15),
+    325, Nucleus(10.0, 0.12, 1.2, 0.07, 0.36, 0.26, 0.2, 1.4, 1.6, 1.6, 0.15),
     30, lymphocytes=0, fibroblasts=8, separation=0.93,
     compartment=260, septum=2, stroma_fraction=0.04, gaps=0.06, gap_scale=11,
     eosin=0.32, basophilia=0.2, foam=0.3, membrane=-0.3, apoptotic=10,
@@ -354,9 +356,9 @@ PRESETS: dict[str, Preset] = {
   ),
   "thymus": Preset(
     "thymoma: tiny lymphocytes, large pale epithelial nuclei among them",
-    (140, 720),
+    (140, 620),
     Nucleus(6.1, 0.08, 1.08, 0.03, 0.95, 0.08, 0.2, 1.3, 0.0, 1.0, 0.1),
-    330, Nucleus(11.0, 0.14, 1.3, 0.05, 0.24, 0.24, 0.12, 1.2, 0.9, 1.5, 0.2),
+    285, Nucleus(11.0, 0.14, 1.3, 0.05, 0.24, 0.24, 0.12, 1.2, 0.9, 1.5, 0.2),
     55, lymphocytes=0, fibroblasts=10, separation=1.0,
     compartment=280, septum=9, stroma_fraction=0.05, gaps=0.02,
     eosin=0.5, basophilia=0.12, foam=0.25, membrane=0.0, apoptotic=6,

@@ -1,0 +1,132 @@
+"""Equation 2 by hand, by a loop, by finite differences; target against auxiliary."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from micronet_jax.losses import balance_weights, weighted_mse, weighted_mse_per_example
+
+SHAPE = (3, 4, 5)
+
+
+def batch(seed, shape=SHAPE):
+  """Predictions and maps of random patches."""
+  rng = np.random.default_rng(seed)
+  prediction = rng.normal(2, 2, shape).astype(np.float32)
+  return prediction, rng.uniform(0, 1, shape).astype(np.float32)
+
+
+def equation_2(prediction, target, lam, scale):
+  """As the paper prints it, one pixel after another."""
+  losses = []
+  for o, y in zip(prediction.astype(float), target.astype(float), strict=True):
+    mean = sum(y.ravel()) / y.size
+    terms = [
+      (y[i, j] + lam * mean) * (o[i, j] - scale * y[i, j]) ** 2
+      for i in range(y.shape[0])
+      for j in range(y.shape[1])
+    ]
+    losses.append(0.5 * sum(terms) / len(terms))
+  return np.array(losses)
+
+
+def test_by_hand():
+  target = jnp.array([[[1.0, 0.0], [0.5, 0.0]]])
+  prediction = jnp.array([[[4.0, 1.0], [2.0, 0.0]]])
+  # mean of y = 0.375, times 5 = 1.875; weights 2.875, 1.875, 2.375, 1.875;
+  # errors (4 - 5)² = 1, 1, (2 - 2.5)² = 0.25, 0:
+  # ½ · (2.875 + 1.875 + 0.59375 + 0) / 4 = 0.66796875, exact in binary
+  assert weighted_mse(prediction, target) == 0.66796875
+  # without the second term of the weight: ½ · (1 + 0 + 0.125 + 0) / 4
+  assert weighted_mse(prediction, target, lam=0.0) == 0.140625
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), lam=st.floats(0, 20), scale=st.floats(0.1, 20))
+def test_equals_a_loop_over_pixels(seed, lam, scale):
+  prediction, target = batch(seed)
+  expected = equation_2(prediction, target, lam, scale)
+  actual = weighted_mse_per_example(prediction, target, lam=lam, scale=scale)
+  np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6)
+  actual = weighted_mse(prediction, target, lam=lam, scale=scale)
+  np.testing.assert_allclose(actual, expected.mean(), rtol=1e-5, atol=1e-6)
+
+
+def test_mean_is_that_of_each_patch():
+  prediction, target = batch(1)
+  alone = [
+    weighted_mse(prediction[i : i + 1], target[i : i + 1]) for i in range(SHAPE[0])
+  ]
+  together = weighted_mse_per_example(prediction, target)
+  np.testing.assert_allclose(together, alone, rtol=1e-6)
+
+
+def test_gradient_equals_finite_differences():
+  prediction, target = batch(2, (2, 3, 3))
+  gradient = np.asarray(jax.jit(jax.grad(weighted_mse))(prediction, target))
+
+  def at(place, change):
+    moved = prediction.copy()
+    moved[place] += change
+    return equation_2(moved, target, 5.0, 5.0).mean()
+
+  for place in np.ndindex(prediction.shape):  # quadratic: any step is exact
+    expected = (at(place, 1.0) - at(place, -1.0)) / 2
+    np.testing.assert_allclose(gradient[place], expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.0, 8.0])
+def test_scaled_target_is_the_optimum_and_the_weight_is_unscaled(scale):
+  target = (np.arange(60).reshape(SHAPE) % 8 / 8).astype(np.float32)
+  assert weighted_mse(scale * target, target, scale=scale) == 0
+  # off by one everywhere: the weights alone, whatever the scale
+  expected = 0.5 * np.mean(6.0 * target.mean((1, 2)))
+  actual = weighted_mse(scale * target + 1, target, scale=scale)
+  np.testing.assert_allclose(actual, expected, rtol=1e-5)
+
+
+def test_patch_without_centres_weighs_nothing():
+  prediction, _ = batch(3)
+  value, gradient = jax.value_and_grad(weighted_mse)(prediction, np.zeros(SHAPE))
+  assert value == 0
+  assert not np.any(gradient)
+
+
+def test_computes_in_float32():
+  prediction, target = (jnp.asarray(x, jnp.bfloat16) for x in batch(4))
+  actual = weighted_mse(prediction, target)
+  assert actual.dtype == jnp.float32
+  wide = prediction.astype(jnp.float32), target.astype(jnp.float32)
+  assert actual == weighted_mse(*wide)
+
+
+def test_balance_by_hand():
+  # γ = 2 shared by one target patch, 1 shared by two auxiliary ones
+  weights = balance_weights(jnp.array([True, False, False]), gamma=2.0)
+  assert weights.dtype == jnp.float32
+  np.testing.assert_array_equal(weights, [2, 0.5, 0.5])
+
+
+kinds = st.lists(st.booleans(), min_size=2, max_size=12).filter(
+  lambda kind: any(kind) and not all(kind)
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(kind=kinds, gamma=st.floats(0.01, 100), seed=st.integers(0, 2**32 - 1))
+def test_balance_is_gamma_target_plus_auxiliary(kind, gamma, seed):
+  kind = np.array(kind)
+  losses = np.random.default_rng(seed).uniform(0, 9, kind.size)
+  weights = balance_weights(kind, gamma=gamma)
+  np.testing.assert_allclose(weights.sum(), gamma + 1, rtol=1e-5)
+  expected = gamma * losses[kind].mean() + losses[~kind].mean()
+  np.testing.assert_allclose((weights * losses).sum(), expected, rtol=1e-5)
+
+
+def test_balance_within_a_compiled_function():
+  kind = jnp.arange(4) % 2 == 0
+  compiled = jax.jit(lambda kind: balance_weights(kind, gamma=3.0))
+  np.testing.assert_array_equal(compiled(kind), balance_weights(kind, gamma=3.0))

@@ -1,0 +1,188 @@
+"""One compiled step: the optimiser, devices, freezing, γ."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import torch
+
+import tissue
+from micronet_jax import models, training
+from micronet_jax import train_step as steps
+from micronet_jax.errors import InputError
+
+
+def _start(recipe, weights):
+  return steps.create_state(recipe, jax.tree.map(jnp.array, weights))
+
+
+def _run(config, data=None, *, calls=2, recipe_changes=(), size=1, unroll=True):
+  """States before and after, and the metrics of each call."""
+  recipe, weights = training.prepare(config)
+  recipe = recipe._replace(**dict(recipe_changes))
+  data = data or tissue.data()
+  images, pools, _ = training.pool_images(data, balanced=recipe.gamma is not None)
+  before = jax.device_get(_start(recipe, weights))
+  state, images, pools = steps.replicate((before, images, pools), recipe.devices)
+  take = steps.compile_steps(recipe, steps_per_call=size, unroll=unroll)
+  metrics = []
+  for _ in range(calls):
+    state, each = take(state, images, pools)
+    metrics.append(jax.device_get(each))
+  return before, jax.device_get(state), metrics
+
+
+def _assert_close(one, other, tolerance=2e-5):
+  for path, value in jax.tree_util.tree_leaves_with_path(one):
+    reference = dict(jax.tree_util.tree_leaves_with_path(other))[path]
+    np.testing.assert_allclose(
+      value, reference, rtol=tolerance, atol=tolerance, err_msg=str(path)
+    )
+
+
+def test_eight_devices_with_one_patch_equal_one_device_with_eight():
+  config = tissue.config(batch_size=8)
+  _, one, metrics_one = _run(config)
+  config.num_devices = 8
+  _, eight, metrics_eight = _run(config)
+  _assert_close(one, eight)
+  for a, b in zip(metrics_one, metrics_eight, strict=True):
+    np.testing.assert_array_equal(a.images, b.images)
+    np.testing.assert_allclose(a.loss, b.loss, rtol=1e-5)
+
+
+def test_the_step_under_pmap_is_the_step_under_shard_map():
+  config = tissue.config(batch_size=8, num_devices=8)
+  recipe, weights = training.prepare(config)
+  images, pools, _ = training.pool_images(tissue.data(), balanced=False)
+  mapped = jax.pmap(
+    functools.partial(steps.train_step, recipe=recipe),
+    axis_name=steps.AXIS,
+    devices=jax.devices()[:8],
+  )
+  state, images, pools = jax.tree.map(
+    lambda x: jnp.stack([x] * 8), (_start(recipe, weights), images, pools)
+  )
+  state, metrics = mapped(state, images, pools)
+  _, expected, (expected_metrics,) = _run(config, calls=1)
+  first = jax.tree.map(lambda x: np.asarray(x[0]), state)
+  _assert_close(first, expected, 1e-6)
+  np.testing.assert_allclose(metrics.loss[0], expected_metrics.loss[0], rtol=1e-6)
+  for leaf in jax.tree.leaves(jax.device_get(state)):
+    np.testing.assert_array_equal(leaf, np.broadcast_to(leaf[:1], leaf.shape))
+
+
+def test_a_loop_and_an_unrolled_call_take_the_same_steps():
+  config = tissue.config()
+  _, single, _ = _run(config, calls=2)
+  _, unrolled, metrics = _run(config, calls=1, size=2, unroll=True)
+  _, looped, _ = _run(config, calls=1, size=2, unroll=False)
+  assert metrics[0].loss.shape == (2,)
+  assert single.step == unrolled.step == looped.step == 2
+  _assert_close(single, unrolled)
+  _assert_close(single, looped)
+
+
+def test_steps_differ_from_one_another_and_repeat_bit_for_bit():
+  _, one, metrics = _run(tissue.config())
+  _, two, repeated = _run(tissue.config())
+  assert metrics[0].loss != metrics[1].loss
+  assert metrics[1].loss == repeated[1].loss
+  jax.tree.map(np.testing.assert_array_equal, one, two)
+
+
+@pytest.mark.parametrize("frozen", [3])
+def test_frozen_means_frozen(frozen):
+  before, after, _ = _run(tissue.config(), recipe_changes={"frozen": frozen})
+  names = models.BLOCKS[:frozen]
+  for kind in ("params", "batch_stats"):
+    for block in before.weights[kind]:
+      old = jax.tree.leaves(before.weights[kind][block])
+      new = jax.tree.leaves(after.weights[kind][block])
+      same = [np.array_equal(a, b) for a, b in zip(old, new, strict=True)]
+      assert all(same) if block in names else not any(same), (kind, block)
+  # Frozen blocks have no optimiser state at all, before and after.
+  for state in (before, after):
+    (trace,) = [
+      leaf.trace
+      for leaf in jax.tree.leaves(
+        state.optimizer, is_leaf=lambda x: isinstance(x, optax.TraceState)
+      )
+      if isinstance(leaf, optax.TraceState)
+    ]
+    held = {b for b, tree in trace.items() if jax.tree.leaves(tree)}
+    assert held == set(before.weights["params"]) - set(names)
+
+
+def test_the_loss_is_linear_in_gamma():
+  config = tissue.config(auxiliary__name="folder", batch_size=4)
+  data = tissue.data(auxiliary=2)
+  losses = {}
+  for gamma in (1.0, 3.0, 5.0):
+    _, _, metrics = _run(config, data, calls=1, recipe_changes={"gamma": gamma})
+    losses[gamma] = metrics[0].loss[0]
+    images = metrics[0].images[0]
+    assert (images[::2] < 3).all()  # target
+    assert (images[1::2] >= 3).all()  # auxiliary
+  assert losses[3.0] > losses[1.0]
+  np.testing.assert_allclose(
+    losses[5.0] - losses[1.0], 2 * (losses[3.0] - losses[1.0]), rtol=1e-4
+  )
+
+
+def test_the_optimiser_is_pytorchs_sgd_with_nesterov_momentum():
+  recipe, _ = training.prepare(tissue.config(optimizer__weight_decay=0.01))
+  generator = np.random.default_rng(0)
+  value = generator.normal(size=(4, 3)).astype(np.float32)
+  tensor = torch.nn.Parameter(torch.tensor(value.copy()))
+  theirs = torch.optim.SGD(
+    [tensor], lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.01
+  )
+  params = {"input": jnp.asarray(value)}
+  ours = steps.make_optimizer(recipe, params)
+  state = ours.init(params)
+  for _ in range(4):
+    gradient = generator.normal(size=(4, 3)).astype(np.float32)
+    tensor.grad = torch.tensor(gradient)
+    theirs.step()
+    updates, state = ours.update({"input": jnp.asarray(gradient)}, state, params)
+    params = jax.tree.map(lambda p, u: p - 0.1 * u, params, updates)
+  np.testing.assert_allclose(params["input"], tensor.detach().numpy(), atol=1e-6)
+
+
+def test_the_rate_follows_plateau_factor_and_cosine():
+  recipe, weights = training.prepare(tissue.config(num_steps=100))
+  state = _start(recipe, weights)
+  assert steps.learning_rate(recipe, state) == pytest.approx(0.01)
+  lower = state._replace(rate_scale=state.rate_scale / 10)
+  assert steps.learning_rate(recipe, lower) == pytest.approx(0.001)
+  cosine = recipe._replace(decay_steps=100)
+  half = state._replace(step=jnp.asarray(50))
+  assert steps.learning_rate(cosine, half) == pytest.approx(0.005)
+  end = state._replace(step=jnp.asarray(100))
+  assert steps.learning_rate(cosine, end) == pytest.approx(0, abs=1e-9)
+
+
+def test_devices_must_share_the_batch_evenly():
+  with pytest.raises(InputError, match=r"batch_size 4 cannot be shared evenly by 8"):
+    steps.check_devices(4, 8)
+  with pytest.raises(InputError, match="num_devices is 9, but JAX sees 8"):
+    steps.check_devices(9, 9)
+  with pytest.raises(InputError, match="batch_size 2 cannot"):
+    training.prepare(tissue.config(num_devices=8))
+  recipe, _ = training.prepare(tissue.config(num_devices=0, batch_size=12))
+  assert recipe.devices == 4
+
+
+def test_on_the_cpu_steps_are_single_or_unrolled():
+  assert steps.steps_per_call(0, pauses=[100, 50, 0]) == (1, True)
+  assert steps.steps_per_call(4, pauses=[100, 50, 0]) == (4, True)
+
+
+def test_on_accelerators_calls_divide_all_pauses(monkeypatch):
+  monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+  assert steps.steps_per_call(0, pauses=[1000, 50, 0]) == (50, False)
+  assert steps.steps_per_call(0, pauses=[1024, 640]) == (64, False)
