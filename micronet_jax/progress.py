@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import shutil
 import sys
 import time
 from typing import Any
@@ -44,9 +45,7 @@ class Progress:
     beside.write_text("".join(json.dumps(record) + "\n" for record in kept))
     beside.replace(path)
     self._log = path.open("a")
-    self._board = SummaryWriter(
-      str(workdir / "tensorboard"), purge_step=start + 1 if start else None
-    )
+    self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=start + 1)
     self._label, self._start, self._num_steps = label, start, num_steps
     self._began = time.monotonic()
     self._paused = 0.0
@@ -97,7 +96,9 @@ class Progress:
 
   def _show(self, text: str) -> None:
     if self._live:
-      print(f"\r\033[K{text}", end="", flush=True)
+      # A line that wraps could not be rewritten.
+      width = shutil.get_terminal_size().columns - 1
+      print(f"\r\033[K{text[:width]}", end="", flush=True)
       self._open_line = True
     else:
       print(text, flush=True)

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -56,6 +56,7 @@ def train_and_evaluate(config: Any, workdir: str | pathlib.Path) -> dict[str, An
   start = checkpoints.load_weights(config.init_from) if config.init_from else None
   split = start[1].get("split", {}) if start else {}
   seen = [*split.get("train", ()), *split.get("validation", ())]
+  prepared = prepare(config, start=start)
   data = load_data(config, trained_on=seen)
   claim_workdir(config, workdir)
   rows: dict[str, Detector] = {}
@@ -68,9 +69,11 @@ def train_and_evaluate(config: Any, workdir: str | pathlib.Path) -> dict[str, An
     )
   with stop_signals() as stop:
     if "scratch" in config.compare:
-      rows["from scratch"] = fit(config, data, workdir / "scratch", stop=stop)
+      scratch = prepare(config) if start else prepared
+      scratch = scratch._replace(recipe=scratch.recipe._replace(frozen=0))
+      rows["from scratch"] = fit(config, data, workdir / "scratch", scratch, stop=stop)
     name = "fine-tuned" if start else "trained"
-    rows[name] = fit(config, data, workdir, stop=stop, start=start)
+    rows[name] = fit(config, data, workdir, prepared, stop=stop)
   return reports.write(
     workdir,
     rows,
@@ -86,9 +89,9 @@ def fit(
   config: Any,
   data: Data,
   workdir: pathlib.Path,
+  prepared: "Prepared",
   *,
   stop: threading.Event,
-  start: tuple[Any, dict[str, Any]] | None = None,
 ) -> Detector:
   """Trains one network, or resumes, and returns the best of its validations.
 
@@ -96,15 +99,14 @@ def fit(
     config: the fields of configs/common.py.
     data: to train and validate on.
     workdir: gets `checkpoints/`, `log.jsonl` and `tensorboard/`.
+    prepared: the compiled step's constants and the initial weights.
     stop: when set, the run saves and raises `Stopped`.
-    start: weights and meta to begin from, or None for random weights.
 
   Raises:
-    InputError: a checkpoint of another model, devices that cannot share the batch,
-      or a loss that is not finite.
+    InputError: a loss that is not finite, or no checkpoint that is whole.
   """
-  recipe, weights = prepare(config, start=start)
-  state = steps.create_state(recipe, weights)
+  recipe = prepared.recipe
+  state = steps.create_state(recipe, prepared.weights)
   saved = checkpoints.Checkpoints(workdir / "checkpoints")
   run = Run(config=config, data=data, recipe=recipe, saved=saved, label=workdir.name)
   try:
@@ -118,7 +120,8 @@ def fit(
       ) as progress:
         if found:
           progress.line(f"{run.label}  resumed at step {int(state.step)}")
-        loop(run, state, progress, stop, first=found is None and start is not None)
+        first = found is None and prepared.transferred
+        loop(run, state, progress, stop, first=first)
     saved.wait()
     best = saved.restore("best", *_as_saved(state))
   finally:
@@ -183,10 +186,32 @@ class Run:
     self.saved.save(kind, step, *_as_saved(state), self.meta(step))
 
 
+class Prepared(NamedTuple):
+  """What training begins with.
+
+  Attributes:
+    recipe: the constants of the compiled step.
+    weights: `{"params", "batch_stats"}`.
+    transferred: whether they come from a checkpoint.
+  """
+
+  recipe: steps.Recipe
+  weights: Any
+  transferred: bool
+
+
 def prepare(
   config: Any, *, start: tuple[Any, dict[str, Any]] | None = None
-) -> tuple[steps.Recipe, Any]:
-  """The constants of the compiled step, and the initial weights."""
+) -> Prepared:
+  """Makes sure that model, checkpoint and devices fit together.
+
+  Args:
+    config: the fields of configs/common.py.
+    start: weights and meta to begin from, or None for random weights.
+
+  Raises:
+    InputError: they do not.
+  """
   create = functools.partial(
     models.create, config.model, axis_name=steps.AXIS, seed=config.seed
   )
@@ -216,7 +241,8 @@ def prepare(
     weight_decay=optimizer.weight_decay,
     decay_steps=config.num_steps if optimizer.schedule == "cosine" else None,
   )
-  return recipe, jax.tree.map(jnp.asarray, weights)
+  weights = jax.tree.map(jnp.asarray, weights)
+  return Prepared(recipe, weights, transferred=start is not None)
 
 
 def pool_images(data: Data, *, balanced: bool) -> tuple[Images, jax.Array, list[str]]:

@@ -19,21 +19,64 @@ from micronet_jax.proximity import proximity_map
 STILL = Warp(patch=16, rotate=0.0, mirror=0.0, shift=0.0, elastic=0.0)
 RADIUS = 6.0
 
-draw = jax.jit(augmentation.draw_patches, static_argnames="warp")
-
+TURNED = Warp(patch=16, elastic=1.0)
 
 reflect = jax.jit(augmentation.reflect)
 read_bilinear = jax.jit(augmentation.read_bilinear)
 
 
-@functools.partial(jax.jit, static_argnames="warp")
-def _positions(keys, size, warp):
+# Compiling takes most of the time here: numbers of a warp are arguments, and the
+# two that must be constants are few.
+compiled = functools.partial(jax.jit, static_argnames=("patch", "elastic"))
+
+
+def parts_of(warp):
+  numbers = warp._asdict()
+  constants = {name: numbers.pop(name) for name in ("patch", "elastic")}
+  return numbers, constants
+
+
+@compiled
+def _positions(keys, size, numbers, **constants):
+  warp = Warp(**numbers, **constants)
   return jax.vmap(lambda key: augmentation.source_positions(key, size, warp))(keys)
 
 
 def positions_of(keys, *, size, warp):
   """Source positions of many patches, [B, P, P, 2]."""
-  return np.asarray(_positions(keys, jnp.asarray(size, jnp.int32), warp))
+  numbers, constants = parts_of(warp)
+  size = jnp.asarray(size, jnp.int32)
+  return np.asarray(_positions(keys, size, numbers, **constants))
+
+
+@compiled
+def _draw(images, index, keys, numbers, radius, **constants):
+  warp = Warp(**numbers, **constants)
+  return augmentation.draw_patches(images, index, keys, warp=warp, radius=radius)
+
+
+def draw(images, index, keys, *, warp, radius=15.0):
+  """Patches and maps of these images and keys; batches of 8, compiled once."""
+  numbers, constants = parts_of(warp)
+  room = -len(index) % 8
+  padded = jnp.concatenate([jnp.asarray(index, jnp.int32), jnp.zeros(room, jnp.int32)])
+  data = jax.random.key_data(keys)
+  data = jnp.concatenate([data, jnp.zeros((room, *data.shape[1:]), data.dtype)])
+  keys = jax.random.wrap_key_data(data)
+  batches = [
+    _draw(images, padded[i : i + 8], keys[i : i + 8], numbers, radius, **constants)
+    for i in range(0, len(padded), 8)
+  ]
+  patches, maps = (
+    np.concatenate(parts)[: len(index)] for parts in zip(*batches, strict=True)
+  )
+  return patches, maps
+
+
+@compiled
+def _fields(keys, numbers, **constants):
+  warp = Warp(**numbers, **constants)
+  return jax.vmap(lambda key: augmentation.elastic_field(key, warp))(keys)
 
 
 def keys_of(count, seed=0):
@@ -61,8 +104,13 @@ def scattered(shape, count, *, apart=0.0, seed=0):
   raise AssertionError("no room for the points")
 
 
-def one_pool(*samples):
-  return input_pipeline.to_device(samples)
+def pool_of(*samples):
+  """These images on the device, padded as 2 of 64 x 64 with 40 centres each."""
+  filler = sample((64, 64), scattered((64, 64), 40), seed=99, name="filler")
+  pool = input_pipeline.to_device([*samples, filler])
+  keep = np.array([0, 1])
+  assert len(samples) <= 2
+  return jax.tree.map(lambda array: array[keep], pool)
 
 
 def raw(images):
@@ -128,7 +176,7 @@ def test_reflect_of_a_hair_below_zero_stays_inside():
 def test_bilinear_reading_equals_scipy(seed):
   rng = np.random.default_rng(seed)
   small, large = sample((9, 13), seed=seed), sample((20, 17), seed=seed + 1, name="b")
-  images = one_pool(small, large)
+  images = pool_of(small, large)
   for index, one in enumerate((small, large)):
     last = np.array(one.image.shape[:2]) - 1
     positions = (rng.random((8, 8, 2)) * last).astype(np.float32)
@@ -144,7 +192,7 @@ def test_bilinear_reading_equals_scipy(seed):
 
 
 def test_patches_are_normalised_by_their_own_image():
-  images = one_pool(sample((20, 20), seed=1), sample((24, 24), seed=2, name="b"))
+  images = pool_of(sample((20, 20), seed=1), sample((24, 24), seed=2, name="b"))
   keys = keys_of(2)
   index = jnp.array([0, 1])
   normal, _ = draw(images, index, keys, warp=STILL)
@@ -174,8 +222,8 @@ def test_without_warp_a_patch_is_a_crop_and_all_crops_are_drawn():
   one = sample((20, 22), scattered((20, 22), 7), seed=3)
   full = proximity_map(one.centers, (20, 22), radius=RADIUS)
   count = 400
-  arguments = (jnp.zeros(count, jnp.int32), keys_of(count))
-  images = one_pool(one)
+  arguments = ([0] * count, keys_of(count))
+  images = pool_of(one)
   grey, maps = draw(raw(images), *arguments, warp=STILL, radius=RADIUS)
   normal, _ = draw(images, *arguments, warp=STILL, radius=RADIUS)
   normalised = input_pipeline.normalise(one.image)
@@ -195,7 +243,7 @@ def test_without_warp_a_patch_is_a_crop_and_all_crops_are_drawn():
 @pytest.mark.parametrize("size", [(18, 19), (16, 16), (7, 5), (3, 40), (1, 1)])
 def test_shift_reaches_over_the_border_so_far_and_no_further(size):
   warp = STILL._replace(shift=3.0)
-  drawn = positions_of(keys_of(1500), size=size, warp=warp)
+  drawn = positions_of(keys_of(600), size=size, warp=warp)
   for axis, length in enumerate(size):
     # Rows (columns) do not depend on the column (row).
     lines = np.moveaxis(drawn[..., axis], axis + 1, 1)[:, :, 0]
@@ -211,10 +259,10 @@ def test_shift_reaches_over_the_border_so_far_and_no_further(size):
     np.testing.assert_array_equal(lines, np.round(lines))
 
 
-@pytest.mark.parametrize("warp", [STILL._replace(shift=4.0), Warp(patch=16)])
+@pytest.mark.parametrize("warp", [STILL._replace(shift=4.0), TURNED])
 @pytest.mark.parametrize("size", [(40, 33), (10, 64), (5, 5), (1, 1)])
 def test_positions_are_inside_and_reach_everything(size, warp):
-  drawn = positions_of(keys_of(1500, seed=1), size=size, warp=warp)
+  drawn = positions_of(keys_of(600, seed=1), size=size, warp=warp)
   assert drawn.min() >= 0
   for axis in (0, 1):
     assert drawn[..., axis].max() <= size[axis] - 1
@@ -226,9 +274,7 @@ def test_positions_are_inside_and_reach_everything(size, warp):
 
 def test_an_image_smaller_than_the_patch_is_reflected_with_its_centres():
   one = sample((9, 12), [[2.0, 3.5], [6.25, 9.0]], seed=4)
-  grey, maps = draw(
-    raw(one_pool(one)), jnp.zeros(4, jnp.int32), keys_of(4), warp=STILL, radius=3.0
-  )
+  grey, maps = draw(raw(pool_of(one)), [0] * 4, keys_of(4), warp=STILL, radius=3.0)
   rows, columns = mirrored_index(9, 20)[20:36], mirrored_index(12, 20)[20:36]
   full = proximity_map(one.centers, (9, 12), radius=3.0)
   for patch, drawn in zip(grey, maps, strict=True):
@@ -238,16 +284,14 @@ def test_an_image_smaller_than_the_patch_is_reflected_with_its_centres():
 
 def test_an_image_of_one_pixel_works():
   one = sample((1, 1), [[0, 0]], image=np.full((1, 1, 3), 77, np.uint8))
-  patch, drawn = draw(
-    raw(one_pool(one)), jnp.zeros(1, jnp.int32), keys_of(1), warp=Warp(patch=16)
-  )
+  patch, drawn = draw(raw(pool_of(one)), [0], keys_of(1), warp=TURNED)
   np.testing.assert_allclose(patch, 77, rtol=1e-6)
   np.testing.assert_allclose(drawn, 1)
 
 
 def test_without_points_the_map_is_zero():
-  pool = one_pool(sample((30, 30), [[5, 5]]), sample((30, 30), name="b"))
-  _, maps = draw(pool, jnp.ones(6, jnp.int32), keys_of(6), warp=Warp(patch=16))
+  pool = pool_of(sample((30, 30), [[5, 5]]), sample((30, 30), name="b"))
+  _, maps = draw(pool, jnp.ones(6, jnp.int32), keys_of(6), warp=TURNED)
   assert maps.shape == (6, 16, 16)
   assert not np.asarray(maps).any()
 
@@ -255,9 +299,9 @@ def test_without_points_the_map_is_zero():
 def test_padding_is_never_read():
   small = sample((18, 25), scattered((18, 25), 5), seed=5)
   large = sample((40, 40), scattered((40, 40), 5), seed=6, name="b")
-  pool = one_pool(small, large)
-  inside = np.zeros((2, 40, 40), bool)
-  inside[0, :18, :25] = inside[1] = True
+  pool = pool_of(small, large)
+  inside = np.zeros((2, 64, 64), bool)
+  inside[0, :18, :25] = inside[1, :40, :40] = True
   # Garish padding, whose nearest centre lies on every pixel.
   spoilt = pool._replace(
     pixels=jnp.where(inside[..., None], pool.pixels, 255 - pool.pixels),
@@ -265,8 +309,8 @@ def test_padding_is_never_read():
   )
   assert (spoilt.pixels != pool.pixels).any()
   assert (spoilt.nearest != pool.nearest).any()
-  warp = Warp(patch=16, elastic=1.0)
-  index = jnp.zeros(64, jnp.int32)
+  warp = TURNED
+  index = np.zeros(64, int)
   for clean, dirty in zip(
     draw(pool, index, keys_of(64), warp=warp),
     draw(spoilt, index, keys_of(64), warp=warp),
@@ -292,8 +336,8 @@ def test_image_and_map_turn_together(mirror):
   one = sample(shape, centers, image=ramp_image(shape))
   warp = STILL._replace(rotate=180.0, mirror=mirror)
   count = 60
-  keys, index = keys_of(count, seed=2), jnp.zeros(count, jnp.int32)
-  grey, maps = draw(raw(one_pool(one)), index, keys, warp=warp, radius=RADIUS)
+  keys, index = keys_of(count, seed=2), [0] * count
+  grey, maps = draw(raw(pool_of(one)), index, keys, warp=warp, radius=RADIUS)
   drawn = positions_of(keys, size=shape, warp=warp)
   tested = with_nuclei = 0
   for patch, proximity, positions in zip(
@@ -336,7 +380,7 @@ def test_a_quarter_turn_is_numpys():
   at_ten = angle_of(affine(big)[0])
   assert 1 < abs(at_ten) < 10
   # The angle is a fraction of `rotate` that depends on the key alone.
-  pool, index = raw(one_pool(one)), jnp.zeros(1, jnp.int32)
+  pool, index = raw(pool_of(one)), [0] * 1
   full = proximity_map(one.centers, (17, 17), radius=RADIUS)
   turned = set()
   for degrees in (90, 180, 270):
@@ -357,9 +401,7 @@ def test_a_quarter_turn_is_numpys():
 def test_a_mirror_image_is_numpys():
   one = centred((17, 17))
   warp = STILL._replace(patch=17, mirror=1.0)
-  patch, drawn = draw(
-    raw(one_pool(one)), jnp.zeros(1, jnp.int32), keys_of(1), warp=warp, radius=RADIUS
-  )
+  patch, drawn = draw(raw(pool_of(one)), [0], keys_of(1), warp=warp, radius=RADIUS)
   full = proximity_map(one.centers, (17, 17), radius=RADIUS)
   np.testing.assert_array_equal(patch[0], one.image[:, ::-1])
   np.testing.assert_allclose(drawn[0], full[:, ::-1], atol=2e-6)
@@ -409,8 +451,8 @@ ELASTIC = Warp(patch=48, elastic_sigma=5.0, elastic_alpha=35.0)
 
 
 def fields(count, warp=ELASTIC, seed=5):
-  draw_field = jax.jit(jax.vmap(lambda key: augmentation.elastic_field(key, warp)))
-  return np.asarray(draw_field(keys_of(count, seed=seed)))
+  numbers, constants = parts_of(warp)
+  return np.asarray(_fields(keys_of(count, seed=seed), numbers, **constants))
 
 
 def reference_fields(count, warp=ELASTIC):
@@ -478,14 +520,11 @@ def test_elastic_distortion_moves_positions_by_the_field_and_as_often_as_asked()
 def test_any_map_is_that_of_the_places_read_but_for_a_pixel(seed, count):
   """The nearest centre is looked up at the nearest pixel, at most 0.71 px away."""
   shape = (40, 34)
-  points = np.full((40, 2), 1e5, np.float32)  # always 40: compiled once
-  points[:count] = scattered(shape, count, seed=seed)
-  one = sample(shape, points)
-  warp = Warp(patch=16, elastic=1.0)
+  one = sample(shape, scattered(shape, count, seed=seed))
   key = keys_of(1, seed=seed)
-  _, maps = draw(one_pool(one), np.zeros(1, np.int32), key, warp=warp, radius=RADIUS)
-  drawn = np.asarray(maps)[0]
-  positions = positions_of(key, size=shape, warp=warp)[0]
+  _, maps = draw(pool_of(one), [0], key, warp=TURNED, radius=RADIUS)
+  drawn = maps[0]
+  positions = positions_of(key, size=shape, warp=TURNED)[0]
   offsets = positions[:, :, None] - one.centers
   distance = np.linalg.norm(offsets, axis=-1).min(-1)
 
@@ -505,10 +544,10 @@ def test_any_map_is_that_of_the_places_read_but_for_a_pixel(seed, count):
 
 
 def test_the_same_key_gives_the_same_patch_and_others_differ():
-  pool = one_pool(sample((40, 40), [[9, 9], [30, 22]]))
-  index = jnp.zeros(6, jnp.int32)
+  pool = pool_of(sample((40, 40), [[9, 9], [30, 22]]))
+  index = [0] * 6
   keys = keys_of(6)
-  first, again = (draw(pool, index, keys, warp=Warp(patch=16)) for _ in range(2))
+  first, again = (draw(pool, index, keys, warp=TURNED) for _ in range(2))
   for one, two in zip(first, again, strict=True):
     np.testing.assert_array_equal(one, two)
   patches = np.asarray(first[0]).reshape(6, -1)
@@ -516,31 +555,27 @@ def test_the_same_key_gives_the_same_patch_and_others_differ():
 
 
 def test_an_example_does_not_depend_on_its_neighbours():
-  pool = one_pool(
+  pool = pool_of(
     sample((40, 40), [[9, 9], [30, 22]]), sample((25, 31), [[20, 20]], name="b")
   )
-  warp = Warp(patch=16)
+  warp = TURNED
   keys, others = keys_of(4), keys_of(4, seed=9)
   patches, maps = draw(pool, jnp.array([0, 1, 1, 0]), keys, warp=warp)
-  mixed = jax.random.wrap_key_data(
-    jnp.stack(
-      [jax.random.key_data(k) for k in (others[0], others[1], keys[2], keys[3])]
-    )
-  )
+  mixed = jnp.concatenate([others[:2], keys[2:]])
   neighbours = draw(pool, jnp.array([1, 0, 1, 0]), mixed, warp=warp)
   np.testing.assert_array_equal(neighbours[0][2:], patches[2:])
   np.testing.assert_array_equal(neighbours[1][2:], maps[2:])
   assert not np.array_equal(neighbours[0][:2], patches[:2])
-  for i, image in enumerate((0, 1, 1, 0)):
-    # Alone it is another program, so equal up to rounding.
-    alone = draw(pool, jnp.array([image]), keys[i : i + 1], warp=warp)
-    np.testing.assert_allclose(alone[0][0], patches[i], atol=2e-3)
-    np.testing.assert_allclose(alone[1][0], maps[i], atol=1e-4)
+  # Alone it is another program, so equal up to rounding.
+  draw_alone = jax.jit(functools.partial(augmentation.draw_patches, warp=warp))
+  alone = draw_alone(pool, jnp.array([1]), keys[1:2])
+  np.testing.assert_allclose(alone[0][0], patches[1], atol=2e-3)
+  np.testing.assert_allclose(alone[1][0], maps[1], atol=1e-4)
 
 
 def test_shapes_types_and_range():
-  pool = one_pool(sample((40, 40), [[9, 9], [30, 22]]))
-  patches, maps = draw(pool, jnp.zeros(5, jnp.int32), keys_of(5), warp=Warp(patch=16))
+  pool = pool_of(sample((40, 40), [[9, 9], [30, 22]]))
+  patches, maps = draw(pool, [0] * 5, keys_of(5), warp=TURNED)
   assert patches.shape == (5, 16, 16, 3)
   assert maps.shape == (5, 16, 16)
   assert patches.dtype == maps.dtype == jnp.float32

@@ -64,13 +64,13 @@ small = shapes.flatmap(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(values=small, reach=st.sampled_from([1, 2, 3, 20]))
 def test_equals_reference(values, reach):
   assert_same(found(values, reach), reference(values, reach))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), keep=st.floats(0.01, 0.5))
 def test_equals_reference_on_scattered_ties(seed, keep):
   rng = np.random.default_rng(seed)
@@ -165,7 +165,7 @@ def test_batch_equals_one_by_one():
     jax.tree.map(np.testing.assert_array_equal, each, one)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
   seed=st.integers(0, 2**32 - 1),
   xi=st.sampled_from(detection.XI_GRID),

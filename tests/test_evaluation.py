@@ -175,11 +175,11 @@ def test_lists_must_have_one_entry_per_image():
 def test_chance_level_against_probability():
   # One annotation in the middle, one point thrown: F1 is 1 within the disk, else 0.
   annotated, shape = [np.array([[49.5, 49.5]])], [(100, 100)]
-  level = evaluation.chance_level([1], annotated, shape, draws=1500)
+  level = evaluation.chance_level([1], annotated, shape, draws=700)
   for key, value in level.items():
     assert value == pytest.approx(np.pi * float(key) ** 2 / 100**2, abs=0.03)
-  assert level == evaluation.chance_level([1], annotated, shape, draws=1500)
-  other = evaluation.chance_level([1], annotated, shape, draws=1500, seed=1)
+  assert level == evaluation.chance_level([1], annotated, shape, draws=700)
+  other = evaluation.chance_level([1], annotated, shape, draws=700, seed=1)
   assert other != level
 
 

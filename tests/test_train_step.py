@@ -21,7 +21,7 @@ def _start(recipe, weights):
 
 def _run(config, data=None, *, calls=2, recipe_changes=(), size=1, unroll=True):
   """States before and after, and the metrics of each call."""
-  recipe, weights = training.prepare(config)
+  recipe, weights, _ = training.prepare(config)
   recipe = recipe._replace(**dict(recipe_changes))
   data = data or tissue.data()
   images, pools, _ = training.pool_images(data, balanced=recipe.gamma is not None)
@@ -56,7 +56,7 @@ def test_eight_devices_with_one_patch_equal_one_device_with_eight():
 
 def test_the_step_under_pmap_is_the_step_under_shard_map():
   config = tissue.config(batch_size=8, num_devices=8)
-  recipe, weights = training.prepare(config)
+  recipe, weights, _ = training.prepare(config)
   images, pools, _ = training.pool_images(tissue.data(), balanced=False)
   mapped = jax.pmap(
     functools.partial(steps.train_step, recipe=recipe),
@@ -134,7 +134,7 @@ def test_the_loss_is_linear_in_gamma():
 
 
 def test_the_optimiser_is_pytorchs_sgd_with_nesterov_momentum():
-  recipe, _ = training.prepare(tissue.config(optimizer__weight_decay=0.01))
+  recipe, *_ = training.prepare(tissue.config(optimizer__weight_decay=0.01))
   generator = np.random.default_rng(0)
   value = generator.normal(size=(4, 3)).astype(np.float32)
   tensor = torch.nn.Parameter(torch.tensor(value.copy()))
@@ -154,7 +154,7 @@ def test_the_optimiser_is_pytorchs_sgd_with_nesterov_momentum():
 
 
 def test_the_rate_follows_plateau_factor_and_cosine():
-  recipe, weights = training.prepare(tissue.config(num_steps=100))
+  recipe, weights, _ = training.prepare(tissue.config(num_steps=100))
   state = _start(recipe, weights)
   assert steps.learning_rate(recipe, state) == pytest.approx(0.01)
   lower = state._replace(rate_scale=state.rate_scale / 10)
@@ -173,7 +173,7 @@ def test_devices_must_share_the_batch_evenly():
     steps.check_devices(9, 9)
   with pytest.raises(InputError, match="batch_size 2 cannot"):
     training.prepare(tissue.config(num_devices=8))
-  recipe, _ = training.prepare(tissue.config(num_devices=0, batch_size=12))
+  recipe, *_ = training.prepare(tissue.config(num_devices=0, batch_size=12))
   assert recipe.devices == 4
 
 

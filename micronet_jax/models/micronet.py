@@ -73,14 +73,9 @@ class MicroNet(nnx.Module):
       rngs: the stream `params`.
 
     Raises:
-      ValueError: an unknown context stage or test_norm, or a width under 1.
+      ValueError: an argument that is none of the above.
     """
-    unknown = set(context) - set(CONTEXT_FACTORS)
-    if unknown or test_norm not in ("running", "batch") or width < 1:
-      raise ValueError(
-        f"MicroNet takes width >= 1, context from {sorted(CONTEXT_FACTORS)} and "
-        f"test_norm 'running' or 'batch', got {width}, {tuple(context)}, {test_norm!r}"
-      )
+    _check(width, context, dropout, test_norm)
     options: dict[str, Any] = {
       "dtype": jnp.dtype(dtype),
       "test_norm": test_norm,
@@ -166,6 +161,17 @@ class MicroNet(nnx.Module):
     x = jnp.concatenate([x, *contexts], -1)
     x = self.output.conv(x, train=train)
     return self.output.head(x)[..., 0].astype(jnp.float32)
+
+
+def _check(width: int, context: Sequence[str], dropout: float, test_norm: str) -> None:
+  stages = set(context) <= set(CONTEXT_FACTORS) and len(set(context)) == len(context)
+  norm = test_norm in ("running", "batch")
+  if not (stages and norm and width >= 1 and 0 <= dropout < 1):
+    raise ValueError(
+      f"MicroNet takes width >= 1, context from {sorted(CONTEXT_FACTORS)} (each once), "
+      "0 <= dropout < 1 and test_norm 'running' or 'batch', "
+      f"got {width}, {tuple(context)}, {dropout}, {test_norm!r}"
+    )
 
 
 def _dropper(keys: jax.Array, stage: int):

@@ -1,0 +1,333 @@
+"""Faults of a config are named before anything starts; a folder has one run."""
+
+import importlib
+import json
+import pathlib
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tissue import config as make_config
+
+from configs import common
+from micronet_jax import configuration
+from micronet_jax.errors import InputError
+
+CONFIGS = ("common", "train", "finetune", "auxiliary", "evaluate")
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_configs_that_come_along_are_sound(name):
+  configuration.check_config(importlib.import_module(f"configs.{name}").get_config())
+
+
+def refused(config) -> str:
+  """The message, which must be one sentence for a user."""
+  with pytest.raises(InputError) as caught:
+    configuration.check_config(config)
+  message = str(caught.value)
+  assert "\n" not in message
+  assert len(message) < 200
+  return message
+
+
+RANGES = [
+  ("batch_size", 0, "at least 1"),
+  ("batch_size", -4, "at least 1"),
+  ("num_steps", 0, "at least 1"),
+  ("eval_every", 0, "at least 1"),
+  ("log_every", 0, "at least 1"),
+  ("steps_per_call", -1, "at least 0"),
+  ("num_devices", -1, "at least 0"),
+  ("snapshot_every", -1, "at least 0"),
+  ("freeze_blocks", -1, "from 0 to 9"),
+  ("freeze_blocks", 10, "from 0 to 9"),
+  ("warp.patch", 15, "at least 16"),
+  ("warp.rotate", -1.0, "at least 0"),
+  ("warp.mirror", 1.5, "from 0 to 1"),
+  ("warp.shift", -1.0, "at least 0"),
+  ("warp.elastic", -0.1, "from 0 to 1"),
+  ("warp.elastic", 50.0, "from 0 to 1"),
+  ("warp.elastic_sigma", 0.0, "at least 0.5"),
+  ("warp.elastic_alpha", -35.0, "at least 0"),
+  ("target_fraction", 0.0, "to 1"),
+  ("target_fraction", 1.01, "to 1"),
+  ("auxiliary_percentage", 0.0, "to 100"),
+  ("auxiliary_percentage", 100.5, "to 100"),
+  ("gamma", 0.0, "at least 1e-09"),
+  ("loss_lambda", -1.0, "at least 0"),
+  ("proximity.alpha", 0.0, "at least 1e-09"),
+  ("proximity.radius", -15.0, "at least 1e-09"),
+  ("proximity.scale", 0.0, "at least 1e-09"),
+  ("model.dropout", 1.0, "from 0 to 0.999"),
+  ("model.dropout", -0.1, "from 0 to 0.999"),
+  ("split.test_fraction", 1.0, "from 0 to 0.95"),
+  ("split.test_fraction", -0.1, "from 0 to 0.95"),
+  ("split.validation_fraction", 0.0, "to 0.95"),
+  ("split.validation_fraction", 0.99, "to 0.95"),
+  ("optimizer.learning_rate", 0.0, "at least 1e-09"),
+  ("select_radius", 0.0, "at least 1e-09"),
+]
+
+
+@pytest.mark.parametrize(("field", "value", "wanted"), RANGES)
+def test_out_of_range(field, value, wanted):
+  message = refused(make_config(**{field.replace(".", "__"): value}))
+  assert f"config.{field} is {value};" in message
+  assert message.endswith(wanted)
+
+
+BORDERS = [
+  ("steps_per_call", 0),
+  ("num_devices", 0),
+  ("snapshot_every", 0),
+  ("warp.patch", 16),
+  ("warp.rotate", 0.0),
+  ("warp.mirror", 1.0),
+  ("warp.elastic", 0.0),
+  ("target_fraction", 1.0),
+  ("target_fraction", 0.01),
+  ("auxiliary_percentage", 100.0),
+  ("loss_lambda", 0.0),
+  ("model.dropout", 0.0),
+  ("split.test_fraction", 0.0),
+  ("batch_size", 1),
+  ("min_distances", (1,)),
+]
+
+
+@pytest.mark.parametrize(("field", "value"), BORDERS)
+def test_at_the_border_of_a_range(field, value):
+  configuration.check_config(make_config(**{field.replace(".", "__"): value}))
+
+
+@pytest.mark.parametrize(
+  ("changes", "expected"),
+  [
+    (
+      {"optimizer__schedule": "linear"},
+      ["config.optimizer.schedule is 'linear'", "'plateau' or 'cosine'"],
+    ),
+    ({"min_distances": ()}, ["config.min_distances is ()", "at least one"]),
+    ({"min_distances": (3, 0)}, ["config.min_distances is (3, 0)", "1 pixel"]),
+    (
+      {"steps_per_call": 4, "eval_every": 6},
+      ["config.eval_every 6", "multiple of config.steps_per_call 4"],
+    ),
+    (
+      {"steps_per_call": 4, "num_steps": 10},
+      ["config.num_steps 10", "multiple of config.steps_per_call 4"],
+    ),
+    (
+      {"steps_per_call": 4, "snapshot_every": 2},
+      ["config.snapshot_every 2", "multiple of config.steps_per_call 4"],
+    ),
+    ({"compare": ("best",)}, ["config.compare is ('best',)", "'scratch'", "'base'"]),
+    ({"compare": ("base",)}, ["config.compare is ('base',)", "config.init_from"]),
+    ({"freeze_blocks": 3}, ["config.freeze_blocks is 3", "config.init_from"]),
+    (
+      {"auxiliary__name": "folder", "batch_size": 3},
+      ["config.batch_size is 3", "even", "config.naive_pooling=True"],
+    ),
+  ],
+)
+def test_fields_that_do_not_go_together(changes, expected):
+  message = refused(make_config(**changes))
+  for part in expected:
+    assert part in message
+
+
+@pytest.mark.parametrize(
+  "changes",
+  [
+    {"optimizer__schedule": "cosine"},
+    {"steps_per_call": 4, "num_steps": 8, "eval_every": 4, "snapshot_every": 4},
+    {"compare": ("base", "scratch"), "init_from": "base"},
+    {"compare": ("scratch",)},
+    {"freeze_blocks": 9, "init_from": "base"},
+    {"auxiliary__name": "folder", "batch_size": 3, "naive_pooling": True},
+    {"batch_size": 3},
+  ],
+)
+def test_fields_that_go_together(changes):
+  configuration.check_config(make_config(**changes))
+
+
+def test_a_config_as_json_gives_it_back():
+  config = common.get_config()
+  plain = configuration.as_dict(config)
+  assert plain == json.loads(json.dumps(plain))
+  assert plain["min_distances"] == [3, 5, 7, 9, 11]
+  assert plain["model"]["width"] == 32
+  assert configuration.as_dict(plain) == plain
+
+
+# The folder of a run.
+
+
+def files(folder):
+  return sorted(path.name for path in folder.iterdir())
+
+
+def claim_refused(config, workdir) -> str:
+  before = {p: p.read_bytes() for p in workdir.parent.rglob("*") if p.is_file()}
+  with pytest.raises(InputError) as caught:
+    configuration.claim_workdir(config, workdir)
+  after = {p: p.read_bytes() for p in workdir.parent.rglob("*") if p.is_file()}
+  assert before == after
+  return str(caught.value)
+
+
+def test_a_new_folder_gets_the_config(tmp_path):
+  workdir = tmp_path / "runs" / "new"
+  config = make_config()
+  configuration.claim_workdir(config, workdir)
+  assert files(workdir) == ["config.json"]
+  stored = json.loads((workdir / "config.json").read_text())
+  assert stored == configuration.as_dict(config)
+
+
+def test_the_same_config_may_go_on(tmp_path):
+  for _ in range(3):
+    configuration.claim_workdir(make_config(), tmp_path)
+  (tmp_path / "log.jsonl").write_text("kept\n")
+  configuration.claim_workdir(make_config(), tmp_path)
+  assert files(tmp_path) == ["config.json", "log.jsonl"]
+  assert (tmp_path / "log.jsonl").read_text() == "kept\n"
+
+
+def test_fields_that_differ_are_listed(tmp_path):
+  configuration.claim_workdir(make_config(), tmp_path / "run")
+  changed = make_config(
+    seed=3, model__width=4, target__organs="kidney", min_distances=(5, 7)
+  )
+  message = claim_refused(changed, tmp_path / "run")
+  first, *lines = message.splitlines()
+  assert str(tmp_path / "run") in first
+  assert "--workdir" in first
+  assert [line.strip() for line in lines] == [
+    "config.min_distances was [5], now [5, 7]",
+    "config.model.width was 2, now 4",
+    "config.seed was 0, now 3",
+    "config.target.organs was '', now 'kidney'",
+  ]
+
+
+FREE = {"log_every": 7, "num_devices": 2, "steps_per_call": 2, "data_dir": "/elsewhere"}
+
+
+def test_free_fields_may_change(tmp_path):
+  assert set(FREE) == set(configuration.FREE_FIELDS)
+  configuration.claim_workdir(make_config(), tmp_path)
+  changed = make_config(**FREE)
+  configuration.claim_workdir(changed, tmp_path)
+  stored = json.loads((tmp_path / "config.json").read_text())
+  assert stored == configuration.as_dict(changed)
+
+
+def leaves(tree, path=()):
+  for name, value in tree.items():
+    if isinstance(value, dict):
+      yield from leaves(value, (*path, name))
+    else:
+      yield (*path, name), value
+
+
+def different(value):
+  if isinstance(value, list):
+    return [*value, 99]
+  return {bool: lambda: not value, str: lambda: value + "x"}.get(
+    type(value), lambda: value + 1
+  )()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+  return tmp_path_factory.mktemp("claims")
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+  field=st.sampled_from(
+    [path for path, _ in leaves(configuration.as_dict(make_config()))]
+  )
+)
+def test_every_other_field_counts(folder, field):
+  workdir = folder / "-".join(field)
+  mine = configuration.as_dict(make_config())
+  configuration.claim_workdir(mine, workdir)
+  changed = json.loads(json.dumps(mine))
+  place = changed
+  for name in field[:-1]:
+    place = place[name]
+  place[field[-1]] = different(place[field[-1]])
+  if field[-1] in configuration.FREE_FIELDS:
+    configuration.claim_workdir(changed, workdir)
+  else:
+    message = claim_refused(changed, workdir)
+    assert len(message.splitlines()) == 2
+    assert f"config.{'.'.join(field)} was " in message
+
+
+def test_fields_that_one_version_lacks_are_listed(tmp_path):
+  older = configuration.as_dict(make_config())
+  del older["gamma"]
+  older["momentum"] = 0.5
+  configuration.claim_workdir(older, tmp_path / "run")
+  message = claim_refused(make_config(), tmp_path / "run")
+  assert "config.gamma was None, now 1.0" in message
+  assert "config.momentum was 0.5, now None" in message
+
+
+@pytest.mark.parametrize(
+  "content", [b"", b'{"seed": 0, "mod', b"\xff\xfe\x00", b"\0" * 100, b"[1, 2]"]
+)
+def test_a_damaged_config(tmp_path, content):
+  path = tmp_path / "run" / "config.json"
+  path.parent.mkdir()
+  path.write_bytes(content)
+  message = claim_refused(make_config(), path.parent)
+  assert str(path.parent) in message
+  assert re.search("use another (--)?workdir", message)
+
+
+def test_a_folder_where_the_config_should_be(tmp_path):
+  path = tmp_path / "run" / "config.json"
+  path.mkdir(parents=True)
+  assert str(path) in claim_refused(make_config(), path.parent)
+  assert files(path.parent) == ["config.json"]
+
+
+@pytest.mark.parametrize("below", ["", "deeper", "deeper/still"])
+def test_a_file_in_the_way(tmp_path, below):
+  blocker = tmp_path / "file"
+  blocker.write_text("mine")
+  message = claim_refused(make_config(), blocker / below)
+  assert str(blocker / below) in message
+  assert "cannot be written" in message
+  assert "--workdir" in message
+
+
+def test_a_disk_that_fills_up_leaves_the_old_config(tmp_path, monkeypatch):
+  workdir = tmp_path / "run"
+  configuration.claim_workdir(make_config(), workdir)
+  old = (workdir / "config.json").read_bytes()
+  write = pathlib.Path.write_text
+
+  def fill_up(self, text, *arguments, **options):
+    write(self, text[:20], *arguments, **options)
+    raise OSError(28, "No space left on device")
+
+  monkeypatch.setattr(pathlib.Path, "write_text", fill_up)
+  with pytest.raises(InputError, match="No space left on device"):
+    configuration.claim_workdir(make_config(log_every=9), workdir)
+  with pytest.raises(InputError, match="No space left on device"):
+    configuration.claim_workdir(make_config(), tmp_path / "other")
+  monkeypatch.undo()
+  assert (workdir / "config.json").read_bytes() == old
+  assert not (tmp_path / "other" / "config.json").exists()
+  # And nothing keeps either from going on.
+  for folder in (workdir, tmp_path / "other"):
+    configuration.claim_workdir(make_config(), folder)
+    assert files(folder) == ["config.json"]

@@ -1,0 +1,163 @@
+"""The command line: what goes wrong ends in one sentence and leaves nothing."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+import tissue
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+SMALL = (
+  "--config.model.width=2",
+  "--config.warp.patch=32",
+  "--config.num_steps=2",
+  "--config.eval_every=2",
+  "--config.batch_size=2",
+  "--config.num_devices=1",
+)
+
+
+def _launch(*arguments, config="train", cwd):
+  return subprocess.run(
+    [
+      *(sys.executable, str(ROOT / "launch.py")),
+      f"--config={ROOT}/configs/{config}.py",
+      *arguments,
+    ],
+    cwd=cwd,
+    capture_output=True,
+    text=True,
+    env={**os.environ, "PYTHONPATH": str(ROOT), "TFDS_DATA_DIR": str(cwd / "tfds")},
+    check=False,
+  )
+
+
+@pytest.fixture
+def folder(tmp_path):
+  root = tmp_path / "mine"
+  tissue.write_folder(root, [tissue.dots(f"p{i}") for i in range(5)])
+  return root
+
+
+def _no_index(root):
+  (root / "index.csv").unlink()
+
+
+def _missing_points(root):
+  _no_index(root)
+  (root / "points/p1.csv").unlink()
+
+
+def _point_outside(root):
+  (root / "points/p1.csv").write_text("x,y\n3,3\n64.2,10\n")
+
+
+def _letter(root):
+  (root / "points/p1.csv").write_text("x,y\n3,3\n4,l2\n")
+
+
+def _unreadable(root):
+  image = root / "images/p1.png"
+  image.write_bytes(image.read_bytes()[:200])
+
+
+@pytest.mark.parametrize(
+  ("spoil", "expected"),
+  [
+    (_missing_points, ["p1"]),
+    (_point_outside, ["p1.csv", "line 3", "64"]),
+    (_letter, ["p1.csv", "line 3", "l2"]),
+    (_unreadable, ["p1.png"]),
+  ],
+)
+def test_a_folder_that_cannot_be_used(folder, tmp_path, spoil, expected):
+  spoil(folder)
+  _expect_error(
+    _launch(
+      *SMALL,
+      "--config.target.name=folder",
+      f"--config.target.root={folder}",
+      cwd=tmp_path,
+    ),
+    expected,
+    tmp_path,
+  )
+
+
+@pytest.mark.parametrize(
+  ("arguments", "expected"),
+  [
+    (["--config.model.widht=2"], ["widht"]),
+    (["--config.num_steps=many"], ["num_steps", "many"]),
+    (["--configs.num_steps=2"], ["configs.num_steps"]),
+    (["stray"], ["stray"]),
+    (["--config.target.name=folder"], ["root"]),
+    (["--config.target.name=folder", "--config.target.root=nowhere"], ["nowhere"]),
+    (["--config.target.name=cells"], ["cells", "folder"]),
+    (["--config.model.name=macronet"], ["config.model.name", "macronet"]),
+    (["--config.num_devices=4"], ["config.batch_size 2", "4 devices"]),
+    (["--config.init_from=nothing"], ["no checkpoint", "nothing"]),
+  ],
+)
+def test_arguments_that_cannot_be_used(tmp_path, arguments, expected):
+  _expect_error(_launch(*SMALL, *arguments, cwd=tmp_path), expected, tmp_path)
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path):
+  _expect_error(
+    _launch(
+      "--config.model.width=3",
+      "--config.num_devices=1",
+      config="finetune",
+      cwd=tmp_path,
+    ),
+    ["another model", "down1/conv/dense/kernel", "config.init_partial"],
+    tmp_path,
+    lines=None,
+  )
+
+
+def _expect_error(result, expected, tmp_path, *, lines=1):
+  assert result.returncode in (1, 2), result.stderr
+  message = result.stderr.strip()
+  errors = message[message.index("error: ") :].splitlines()
+  assert "Traceback" not in message
+  if lines:
+    assert len(errors) == lines, message
+  for part in expected:
+    assert part in message, message
+  assert not (tmp_path / "runs").exists()
+  left = [*tmp_path.rglob("*.partial*"), *tmp_path.rglob("*incomplete*")]
+  assert not left, left
+
+
+def test_a_run_from_the_command_line_to_its_report(folder, tmp_path):
+  arguments = [*SMALL, "--config.target.name=folder", f"--config.target.root={folder}"]
+  result = _launch(*arguments, cwd=tmp_path)
+  assert result.returncode == 0, result.stderr
+  (run,) = (tmp_path / "runs").iterdir()
+  assert run.name.startswith("train-folder-mine-")
+  assert (run / "report.json").exists()
+  assert "F1" in result.stdout
+  evaluated = _launch(
+    "--config.target.name=folder",
+    f"--config.target.root={folder}",
+    f"--config.init_from={run}",
+    "--config.evaluate_part=test",
+    config="evaluate",
+    cwd=tmp_path,
+  )
+  assert evaluated.returncode == 0, evaluated.stderr
+  assert "checkpoint" in evaluated.stdout
+  leaky = _launch(
+    "--config.target.name=folder",
+    f"--config.target.root={folder}",
+    f"--config.init_from={run}",
+    config="evaluate",
+    cwd=tmp_path,
+  )
+  assert leaky.returncode == 1
+  assert "was trained on" in leaky.stderr

@@ -1,0 +1,490 @@
+"""MicroNet against its PyTorch twin, by hand arithmetic, and by its promises.
+
+Compiling is what takes the time here, so functions are compiled once, without XLA's
+optimisation, and what takes many variants of one function (`frozen`) runs op by op.
+"""
+
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+from flax import nnx
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch_twin import MicroNetTwin, load, tree, units
+
+from micronet_jax import models
+from micronet_jax.errors import InputError
+from micronet_jax.losses import weighted_mse
+from micronet_jax.models import BLOCKS, CONTEXT_FACTORS, MicroNet
+from micronet_jax.train_step import merge_model, split_model
+
+DEFAULT = ("up4", "up3")
+ALL = tuple(CONTEXT_FACTORS)
+
+
+def compiled(function):
+  """Jitted, for little compile time rather than speed."""
+  options = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
+  return jax.jit(function, compiler_options=options)
+
+
+@functools.cache
+def network(**options):
+  """A graph and weights that are nothing like their initial values."""
+  abstract = nnx.eval_shape(lambda: MicroNet(**options, rngs=nnx.Rngs(0)))
+  graph, shapes = split_model(abstract)
+  rng = np.random.default_rng(0)
+
+  def fill(path, leaf):
+    name = path[-1].key
+    if name == "kernel":
+      value = rng.normal(0, np.sqrt(2 / np.prod(leaf.shape[:-1])), leaf.shape)
+    elif name in ("scale", "var"):
+      value = rng.uniform(0.5, 1.5, leaf.shape)
+    else:
+      value = rng.normal(0, 0.3, leaf.shape)
+    return jnp.array(value, jnp.float32)
+
+  return graph, jax.tree_util.tree_map_with_path(fill, shapes)
+
+
+def batch(*shape, seed=0):
+  """Images and maps."""
+  rng = np.random.default_rng(seed)
+  images = rng.normal(size=(*shape, 3)).astype(np.float32)
+  return images, rng.uniform(0, 1, shape).astype(np.float32) ** 4
+
+
+def flat(tree):
+  """Path -> array."""
+  leaves = jax.tree_util.tree_leaves_with_path(tree)
+  return {"/".join(key.key for key in path): np.asarray(x) for path, x in leaves}
+
+
+def learn(graph, weights, images, maps, **options):
+  """Gradient of the loss in training; predictions; the statistics afterwards."""
+
+  def loss(params):
+    model = merge_model(graph, {**weights, "params": params})
+    prediction = model(images, train=True, **options)
+    stats = nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
+    return weighted_mse(prediction, maps), (prediction, stats)
+
+  return jax.grad(loss, has_aux=True)(weights["params"])
+
+
+OP_BY_OP = (2, 32, 32)  # one shape for all, so that each operation compiles once
+
+
+def predict(graph, weights, images, **options):
+  return merge_model(graph, weights)(images, **options)
+
+
+# --- the twin ---------------------------------------------------------------------
+
+CASES = [  # height, width, batch, and the network
+  (32, 32, 2, {"width": 2}),
+  (37, 45, 2, {"width": 2, "context": ALL}),
+  (16, 16, 4, {"width": 3}),
+  (17, 31, 3, {"width": 4, "context": ()}),
+]
+
+
+@pytest.fixture(scope="module", params=CASES, ids=lambda case: f"{case[0]}x{case[1]}")
+def both(request):
+  """What the network and the twin, in float64, make of the same batch."""
+  height, width, size, options = request.param
+  graph, weights = network(**options)
+  images, maps = batch(size, height, width)
+
+  def run(weights, images, maps):
+    gradient, (prediction, stats) = learn(graph, weights, images, maps)
+    return predict(graph, weights, images), prediction, gradient, stats
+
+  if (size, height, width) != OP_BY_OP:
+    run = compiled(run)
+  inference, training, gradient, stats = run(weights, images, maps)
+  ours = {
+    "inference": np.asarray(inference),
+    "training": np.asarray(training),
+    "gradient": flat({"params": gradient}),
+    "stats": flat({"batch_stats": stats}),
+  }
+  return ours, _twin(options, weights, images, maps)
+
+
+def _twin(options, weights, images, maps):
+  twin = load(MicroNetTwin(**options, dropout=0.0).double(), weights)
+  pixels = torch.tensor(images).double().permute(0, 3, 1, 2)
+  y = torch.tensor(maps).double()
+  inference = twin.eval()(pixels).detach().numpy()
+  normalised = {}  # values behind each mean
+  for path, unit in units(twin):
+    unit.norm.register_forward_hook(
+      lambda module, inputs, output, path=path: normalised.update(
+        {path: output.numel() // output.shape[1]}
+      )
+    )
+  training = twin.train()(pixels)
+  mean = y.mean((1, 2), keepdim=True)
+  (0.5 * ((y + 5 * mean) * (training - 5 * y) ** 2).mean()).backward()
+  stats = {k: v for k, v in tree(twin).items() if k.startswith("batch_stats")}
+  # torch moves the running variance by the unbiased variance, Flax by the biased
+  # one: what moved is n / (n - 1) times as much, n values behind each mean
+  old = flat(weights)
+  for path, n in normalised.items():
+    name = f"batch_stats/{path}/norm/norm/var"
+    moved = stats[name] - 0.9 * old[name].astype(float)
+    stats[name] = 0.9 * old[name].astype(float) + moved * (n - 1) / n
+  return {
+    "inference": inference,
+    "training": training.detach().numpy(),
+    "gradient": tree(twin, gradients=True),
+    "stats": stats,
+  }
+
+
+def assert_near(actual, expected, name=""):
+  """Within 1e-4 of the largest value."""
+  assert actual.shape == expected.shape, name
+  error = np.abs(actual - expected).max() / np.abs(expected).max()
+  assert error < 1e-4, (name, error)
+
+
+def test_inference_equals_the_twin(both):
+  ours, twin = both
+  assert_near(ours["inference"], twin["inference"])
+
+
+def test_training_equals_the_twin(both):
+  ours, twin = both
+  assert_near(ours["training"], twin["training"])
+
+
+def test_gradient_equals_the_twin(both):
+  ours, twin = both
+  assert ours["gradient"].keys() == twin["gradient"].keys()
+  for path, expected in twin["gradient"].items():
+    assert_near(ours["gradient"][path], expected, path)
+
+
+def test_running_statistics_equal_the_twin(both):
+  ours, twin = both
+  assert ours["stats"].keys() == twin["stats"].keys()
+  for path, expected in twin["stats"].items():
+    assert_near(ours["stats"][path], expected, path)
+
+
+def test_twin_gives_back_what_it_was_given():
+  _, weights = network(width=2)
+  twin = load(MicroNetTwin(width=2), weights)
+  expected = flat(weights)
+  actual = tree(twin)
+  assert actual.keys() == expected.keys()
+  for path, value in actual.items():
+    np.testing.assert_array_equal(value, expected[path])
+  with pytest.raises(ValueError, match="context/up2"):
+    load(MicroNetTwin(width=2, context=("up2",)), weights)
+  with pytest.raises(ValueError, match="input/conv/kernel"):
+    load(MicroNetTwin(width=3), weights)
+
+
+# --- sizes and names --------------------------------------------------------------
+
+
+def by_hand(w):
+  """Parameters of each block.
+
+  A k x k convolution from i to o channels has k²·i·o, its batch normalisation 2·o.
+  """
+  return {
+    # 3x3 3 -> w
+    "input": 27 * w + 2 * w,
+    # 2x2 w -> 2w: 8w² + 4w; one 3x3 2w -> 2w: 36w² + 4w
+    "down1": 44 * w**2 + 8 * w,
+    # 2x2 2w -> 4w: 32w² + 8w; two 3x3 4w -> 4w: 2 (144w² + 8w)
+    "down2": 320 * w**2 + 24 * w,
+    # 2x2 4w -> 8w: 128w² + 16w; two 3x3 8w -> 8w: 2 (576w² + 16w)
+    "down3": 1280 * w**2 + 48 * w,
+    # 2x2 8w -> 8w: 256w² + 16w; two as before
+    "down4": 1408 * w**2 + 48 * w,
+    # 2x2 8w -> 8w: 256w² + 16w; two 3x3 16w -> 16w: 2 (2304w² + 32w)
+    "up4": 4864 * w**2 + 80 * w,
+    # 2x2 16w -> 4w: 256w² + 8w; two 3x3 8w -> 8w: 2 (576w² + 16w)
+    "up3": 1408 * w**2 + 40 * w,
+    # 2x2 8w -> 2w: 64w² + 4w; one 3x3 4w -> 4w: 144w² + 8w
+    "up2": 208 * w**2 + 12 * w,
+    # 2x2 4w -> w: 16w² + 2w; one 3x3 2w -> 2w: 36w² + 4w
+    "up1": 52 * w**2 + 6 * w,
+    # 8x8 16w -> 2w: 2048w² + 4w; 4x4 8w -> 2w: 256w² + 4w
+    "context": 2304 * w**2 + 8 * w,
+    # 5x5 6w -> w: 150w² + 2w; 1x1 w -> 1 and its bias: w + 1
+    "output": 150 * w**2 + 3 * w + 1,
+  }  # 12038w² + 306w + 1
+
+
+@pytest.mark.parametrize(("width", "total"), [(16, 3_086_625), (32, 12_336_705)])
+def test_parameters_by_hand(width, total):
+  abstract = nnx.eval_shape(lambda: models.create({"name": "micronet", "width": width}))
+  _, weights = split_model(abstract)
+  counts = {
+    block: sum(leaf.size for leaf in jax.tree.leaves(params))
+    for block, params in weights["params"].items()
+  }
+  assert counts == by_hand(width)
+  assert sum(counts.values()) == total
+
+
+def test_blocks_are_numbered_as_in_the_paper():
+  numbers = {name: i + 1 for i, name in enumerate(BLOCKS)}
+  assert numbers == {
+    **{"input": 1, "down1": 2, "down2": 3, "down3": 4, "down4": 5},
+    **{"up4": 6, "up3": 7, "up2": 8, "up1": 9, "output": 10},
+  }
+  _, weights = network(width=2)
+  for tree_ in weights.values():  # the context belongs to no block
+    assert set(tree_) == {*BLOCKS, "context"}
+  assert set(weights["params"]["context"]) == set(DEFAULT)
+
+
+def test_names_that_checkpoints_hold():
+  _, weights = network(width=2)
+  shapes = {path: value.shape for path, value in flat(weights).items()}
+  for path, shape in {
+    "params/input/conv/kernel": (3, 3, 3, 2),
+    "params/down1/conv/dense/kernel": (8, 4),
+    "params/down2/body/ops/op1/conv/kernel": (3, 3, 8, 8),
+    "params/down4/body/ops/op2/norm/norm/scale": (16,),
+    "params/up4/conv/dense/kernel": (16, 64),
+    "params/context/up4/dense/kernel": (32, 256),
+    "params/output/conv/conv/kernel": (5, 5, 12, 2),
+    "params/output/head/kernel": (2, 1),
+    "params/output/head/bias": (1,),
+    "batch_stats/context/up3/norm/norm/mean": (4,),
+  }.items():
+    assert shapes[path] == shape
+  # 1 + (2 + 3 + 3 + 3) + (3 + 3 + 2 + 2) + 2 + 1 convolutions: 3 arrays and 2
+  assert len(shapes) == 25 * 5 + 2
+
+
+sizes = st.integers(16, 40)
+
+
+@settings(max_examples=15, deadline=None)
+@given(height=sizes, width=sizes)
+def test_any_size_from_16(height, width):
+  graph, weights = network(width=2, context=ALL)
+  images = jax.ShapeDtypeStruct((1, height, width, 3), jnp.float32)
+  result = jax.eval_shape(functools.partial(predict, graph), weights, images)
+  assert result.shape == (1, height, width)
+
+
+@pytest.mark.parametrize("shape", [(15, 16), (16, 15), (1, 1)])
+def test_smaller_images_are_refused(shape):
+  graph, weights = network(width=2)
+  message = f"at least 16 x 16 pixels, got {shape[0]} x {shape[1]}"
+  with pytest.raises(ValueError, match=message):
+    predict(graph, weights, jnp.zeros((1, *shape, 3)))
+
+
+@pytest.mark.parametrize(
+  "context", [*((name,) for name in ALL), (), ("down1", "up2", "down4")]
+)
+def test_every_context_at_odd_sizes(context):
+  graph, weights = network(width=2, context=context)
+  images = jax.ShapeDtypeStruct((2, 37, 45, 3), jnp.float32)
+  result = jax.eval_shape(functools.partial(predict, graph), weights, images)
+  assert result.shape == (2, 37, 45)
+  # block 9 leaves 4 channels, each context 4 more
+  kernel = weights["params"]["output"]["conv"]["conv"]["kernel"]
+  assert kernel.shape == (5, 5, 4 + 4 * len(context), 2)
+
+
+@pytest.mark.parametrize(
+  "options",
+  [
+    {"context": ("up5",)},
+    {"context": ("up1",)},
+    {"context": ("up4", "up4")},
+    {"context": "up4"},
+    {"test_norm": "none"},
+    {"width": 0},
+    {"dropout": 1.0},
+    {"dropout": -0.1},
+  ],
+  ids=str,
+)
+def test_unknown_options_are_refused(options):
+  with pytest.raises(ValueError, match="MicroNet takes"):
+    MicroNet(**options, rngs=nnx.Rngs(0))
+  with pytest.raises(InputError, match="does not fit micronet: MicroNet takes"):
+    models.create({"name": "micronet", **options})
+
+
+def test_unknown_models_and_arguments_are_refused():
+  with pytest.raises(InputError, match=r"'unet'; the models are \['micronet'\]"):
+    models.create({"name": "unet"})
+  with pytest.raises(InputError, match="depth"):
+    models.create({"name": "micronet", "depth": 3})
+
+
+# --- precision, statistics, dropout -----------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def inference():
+  """Compiled inference of each kind of network, width 2, two 32 x 32 images."""
+
+  @functools.cache
+  def compile_(**options):
+    graph, weights = network(width=2, **options)
+    predicted = compiled(functools.partial(predict, graph))
+    return functools.partial(predicted, weights)
+
+  return compile_
+
+
+def test_bfloat16(inference):
+  graph, weights = network(width=2, dtype="bfloat16")
+  assert {leaf.dtype for leaf in jax.tree.leaves(weights)} == {jnp.dtype("float32")}
+  images, maps = batch(*OP_BY_OP)
+  gradient, (prediction, stats) = jax.eval_shape(
+    functools.partial(learn, graph), weights, images, maps
+  )
+  for leaf in jax.tree.leaves((gradient, prediction, stats)):
+    assert leaf.dtype == jnp.float32
+  result = inference(dtype="bfloat16")(images)
+  expected = inference()(images)
+  assert result.dtype == jnp.float32
+  error = np.abs(result - expected) / np.abs(expected).max()
+  assert error.mean() < 0.01  # bfloat16 rounds to 0.4 %
+  assert error.max() < 0.05
+  assert error.max() > 1e-4  # it does compute in bfloat16
+
+
+@pytest.mark.parametrize("test_norm", ["running", "batch"])
+def test_neighbours_in_the_batch_matter_by_batch_only(inference, test_norm):
+  images, _ = batch(3, 32, 32)
+  run = inference(test_norm=test_norm)
+  first, second = run(images[[0, 1]]), run(images[[0, 2]])
+  change = np.abs(first[0] - second[0]).max() / np.abs(first[0]).max()
+  if test_norm == "running":
+    np.testing.assert_array_equal(first[0], second[0])
+  else:
+    assert change > 0.01
+
+
+def test_inference_by_batch_normalises_as_training_and_moves_nothing():
+  images, _ = batch(*OP_BY_OP)
+  graph, weights = network(width=2, test_norm="batch")
+  model = merge_model(graph, weights)
+  predicted = model(images)
+  stats = nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
+  jax.tree.map(np.testing.assert_array_equal, stats, weights["batch_stats"])
+  np.testing.assert_allclose(predicted, model(images, train=True), atol=1e-5)
+
+
+def keys(seed):
+  return jax.random.split(jax.random.key(seed), 3)
+
+
+@pytest.fixture(scope="module")
+def drop():
+  """Compiled forward pass in training with dropout, three 32 x 32 images."""
+  graph, weights = network(width=2)
+  return functools.partial(
+    compiled(lambda w, x, k: predict(graph, w, x, train=True, keys=k)), weights
+  )
+
+
+def test_dropout_goes_with_the_example(drop):
+  images, _ = batch(3, 32, 32)
+  order = np.array([2, 0, 1])
+  expected = np.asarray(drop(images, keys(0)))[order]
+  assert_near(np.asarray(drop(images[order], keys(0)[order])), expected)
+  # the same key for another image is another result
+  other = np.asarray(drop(images[order], keys(0)))
+  assert np.abs(other - expected).max() > 1e-3
+
+
+def test_dropout_depends_on_the_keys(drop):
+  images, _ = batch(3, 32, 32)
+  first = drop(images, keys(0))
+  np.testing.assert_array_equal(first, drop(images, keys(0)))
+  assert np.abs(first - drop(images, keys(1))).max() > 1e-3
+
+
+def test_dropout_follows_the_ops_of_blocks_4_and_5():
+  model = nnx.eval_shape(lambda: MicroNet(width=2, dropout=0.3, rngs=nnx.Rngs(0)))
+  rates = {name: getattr(model, name).body.rate for name in BLOCKS[1:9]}
+  expected = {name: 0.3 if name in ("down3", "down4") else 0.0 for name in rates}
+  assert rates == expected
+
+
+def test_no_dropout_in_inference_nor_at_rate_0():
+  def equations(train, keyed, **options):
+    graph, weights = network(width=2, **options)
+    images, _ = batch(3, 32, 32)
+    run = functools.partial(predict, graph, train=train)
+    given_keys = {"keys": keys(0)} if keyed else {}
+    return str(jax.make_jaxpr(lambda w: run(w, images, **given_keys))(weights))
+
+  assert equations(True, True).count("random_bits") == 2
+  for train, keyed, options in [
+    (True, False, {}),
+    (False, True, {}),
+    (True, True, {"dropout": 0.0}),
+  ]:
+    assert "random_bits" not in equations(train, keyed, **options)
+
+
+# --- freezing ---------------------------------------------------------------------
+
+
+def changed(before, after):
+  """Which arrays differ."""
+  before, after = flat(before), flat(after)
+  return {path for path in before if not np.array_equal(before[path], after[path])}
+
+
+@pytest.mark.parametrize("frozen", range(10))
+def test_frozen_blocks_stay(frozen):
+  graph, weights = network(width=2)
+  images, maps = batch(*OP_BY_OP)
+  gradient, (_, stats) = learn(graph, weights, images, maps, frozen=frozen)
+  fixed = BLOCKS[:frozen]
+  free = {path for path in flat(gradient) if path.split("/")[0] not in fixed}
+  zero = jax.tree.map(np.zeros_like, gradient)
+  assert changed(zero, gradient) == free
+  free = {path for path in flat(stats) if path.split("/")[0] not in fixed}
+  assert changed(weights["batch_stats"], stats) == free
+
+
+def test_frozen_blocks_stay_with_the_statistics_of_the_batch():
+  graph, weights = network(width=2, test_norm="batch")
+  model = merge_model(graph, weights)
+  model(batch(*OP_BY_OP)[0], train=True, frozen=3)
+  stats = nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
+  blocks = {path.split("/")[0] for path in changed(weights["batch_stats"], stats)}
+  assert blocks == {*BLOCKS[3:], "context"}
+
+
+def test_frozen_blocks_run_as_in_inference():
+  graph, weights = network(width=2)
+  images, _ = batch(*OP_BY_OP)
+  expected = flat(weights["batch_stats"])
+  seen = {}
+  # what block 4 and 5 drop would show in the statistics that follow
+  for seed, frozen in itertools.product((0, 1), (4, 5)):
+    model = merge_model(graph, weights)
+    model(images, train=True, frozen=frozen, keys=keys(seed)[:2])
+    seen[seed, frozen] = flat(nnx.to_pure_dict(nnx.state(model, nnx.BatchStat)))
+  up4 = "up4/conv/norm/norm/mean"
+  assert np.array_equal(seen[0, 5][up4], seen[1, 5][up4])
+  assert not np.array_equal(seen[0, 4][up4], seen[1, 4][up4])
+  assert not np.array_equal(seen[0, 5][up4], expected[up4])

@@ -1,0 +1,266 @@
+"""Whole runs: resuming, the plateau, divergence, transfer, the report."""
+
+import json
+import threading
+
+import jax
+import numpy as np
+import pytest
+
+import tissue
+from micronet_jax import checkpoints, evaluation, models, training
+from micronet_jax.errors import InputError
+from micronet_jax.progress import read_log
+
+
+def _fit(config, workdir, *, data=None, stop=None, start=None):
+  stop = stop or threading.Event()
+  prepared = training.prepare(config, start=start)
+  return training.fit(config, data or tissue.data(), workdir, prepared, stop=stop)
+
+
+def _latest(workdir):
+  """Every array of the newest checkpoint, by path."""
+  recipe, weights, _ = training.prepare(tissue.config())
+  state = training.steps.create_state(recipe, weights)
+  saved = checkpoints.Checkpoints(workdir / "checkpoints")
+  found = saved.restore("latest", *training._as_saved(state))
+  saved.close()
+  return found["meta"], checkpoints.flatten([found["weights"], found["training"]])
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+  """A run that was never stopped."""
+  workdir = tmp_path_factory.mktemp("whole")
+  detector = _fit(tissue.config(), workdir)
+  return workdir, detector
+
+
+def _stop_at(monkeypatch, step, action):
+  """Calls `action` after the step, where a signal or a crash may come."""
+  check = training.check_finite
+
+  def checked(run, before, metrics, names):
+    check(run, before, metrics, names)
+    if before + 1 == step:
+      action()
+
+  monkeypatch.setattr(training, "check_finite", checked)
+
+
+@pytest.mark.parametrize("step", [1, 4, 7])
+def test_a_run_stopped_and_resumed_ends_in_the_same_bits(
+  whole, tmp_path, monkeypatch, capsys, step
+):
+  stop = threading.Event()
+  with monkeypatch.context() as patch:
+    _stop_at(patch, step, stop.set)
+    with pytest.raises(training.Stopped, match=f"stopped at step {step}"):
+      _fit(tissue.config(), tmp_path, stop=stop)
+  assert _latest(tmp_path)[0]["step"] == step
+  _fit(tissue.config(), tmp_path)
+  assert f"resumed at step {step}" in capsys.readouterr().out
+  _assert_same(_latest(tmp_path), _latest(whole[0]))
+  steps = [record["step"] for record in read_log(tmp_path / "log.jsonl")]
+  assert steps == sorted(steps)
+
+
+def test_a_run_killed_between_checkpoints_ends_in_the_same_bits(
+  whole, tmp_path, monkeypatch
+):
+  def crash():
+    raise RuntimeError("power cut")
+
+  with monkeypatch.context() as patch:
+    _stop_at(patch, 6, crash)
+    with pytest.raises(RuntimeError, match="power cut"):
+      _fit(tissue.config(), tmp_path)
+  assert _latest(tmp_path)[0]["step"] == 4
+  _fit(tissue.config(), tmp_path)
+  _assert_same(_latest(tmp_path), _latest(whole[0]))
+  logged = [r["step"] for r in read_log(tmp_path / "log.jsonl") if "loss" in r]
+  assert logged == [2, 4, 6, 8]
+
+
+def _assert_same(one, other):
+  meta, arrays = one
+  other_meta, other_arrays = other
+  assert meta["record"] == other_meta["record"]
+  assert set(arrays) == set(other_arrays)
+  for path, value in arrays.items():
+    np.testing.assert_array_equal(value, other_arrays[path], err_msg=path)
+
+
+def test_a_finished_run_is_not_trained_again(whole, monkeypatch):
+  monkeypatch.setattr(training, "loop", None)
+  workdir, detector = whole
+  again = _fit(tissue.config(), workdir)
+  assert again.meta == detector.meta
+
+
+def test_a_checkpoint_says_everything_that_detection_and_resuming_need(whole):
+  meta, arrays = _latest(whole[0])
+  assert meta["step"] == 8
+  assert meta["model"]["width"] == 2
+  assert meta["split"]["test"] == ["f", "g"]
+  assert meta["proximity"]["scale"] == 5.0
+  assert meta["mpp"] == 0.25
+  assert 0 <= meta["xi"] < 1
+  assert meta["min_distance"] == 5
+  assert meta["config"]["optimizer"]["momentum"] == 0.9
+  assert "normalisation" in meta
+  assert meta["record"]["finished"]
+  assert any("trace" in path for path in arrays)
+
+
+def test_snapshots_are_kept_for_good(tmp_path):
+  _fit(tissue.config(snapshot_every=2), tmp_path)
+  steps = {p.name for p in (tmp_path / "checkpoints/snapshots").iterdir()}
+  assert steps == {"2", "4", "6", "8"}
+  assert checkpoints.load_weights(str(tmp_path / "checkpoints/snapshots/4"))
+
+
+def test_a_damaged_latest_checkpoint_costs_steps_not_the_run(
+  whole, tmp_path, monkeypatch, capsys
+):
+  stop = threading.Event()
+  with monkeypatch.context() as patch:
+    _stop_at(patch, 7, stop.set)
+    with pytest.raises(training.Stopped):
+      _fit(tissue.config(), tmp_path, stop=stop)
+  (tmp_path / "checkpoints/latest/7/meta/metadata").write_text("{")
+  _fit(tissue.config(), tmp_path)
+  out = capsys.readouterr().out
+  assert "latest/7 is damaged" in out
+  assert "resumed at step 4" in out
+  _assert_same(_latest(tmp_path), _latest(whole[0]))
+
+
+def test_a_loss_that_is_not_finite_stops_with_step_images_and_checkpoint(tmp_path):
+  config = tissue.config(optimizer__learning_rate=1e25)
+  with pytest.raises(InputError) as error:
+    _fit(config, tmp_path)
+  text = str(error.value)
+  assert "not finite at step 2" in text
+  assert "drawn from" in text
+  assert any(f" {name}" in text for name in "abc")
+  assert "last good checkpoint: none" in text
+
+
+def test_the_plateau_lowers_the_rate_and_then_stops(tmp_path, monkeypatch):
+  choice = evaluation.Choice(xi=0.5, min_distance=5, f1=0.5, ed=1.0)
+  monkeypatch.setattr(training, "choose_threshold", lambda *_: choice)
+  config = tissue.config(
+    num_steps=40, eval_every=1, optimizer__plateau_patience=2, log_every=1
+  )
+  _fit(config, tmp_path)
+  rates = {
+    r["step"]: r["learning_rate"]
+    for r in read_log(tmp_path / "log.jsonl")
+    if "learning_rate" in r
+  }
+  # Best at step 1; a tenth after steps 3 and 5; under 1e-4 after step 7.
+  expected = {1: 0.01, 3: 0.01, 4: 0.001, 5: 0.001, 6: 1e-4, 7: 1e-4}
+  for step, rate in expected.items():
+    assert rates[step] == pytest.approx(rate), step
+  assert max(rates) == 7
+  assert _latest(tmp_path)[0]["record"]["best_step"] == 1
+
+
+def test_learning_happens(tmp_path):
+  config = tissue.config(
+    num_steps=120, eval_every=60, model__width=4, optimizer__learning_rate=0.05
+  )
+  detector = _fit(config, tmp_path)
+  data = tissue.data()
+  found = [detector.detect(s.image).centers for s in data.test]
+  report = evaluation.evaluate_points(found, [s.centers for s in data.test])
+  assert report["6"]["f1"] > 0.8
+
+
+def test_transfer_from_another_width_is_refused_entry_by_entry(whole, tmp_path):
+  start = checkpoints.load_weights(str(whole[0]))
+  with pytest.raises(InputError, match=r"down1/conv/dense/kernel is \(8, 4\)"):
+    _fit(tissue.config(model__width=3), tmp_path, start=start)
+  assert not (tmp_path / "checkpoints").exists()
+
+
+def test_fine_tuning_starts_from_the_checkpoint_and_keeps_frozen_blocks(
+  whole, tmp_path
+):
+  start = checkpoints.load_weights(str(whole[0]))
+  config = tissue.config(freeze_blocks=3, num_steps=4, init_from="x")
+  _fit(config, tmp_path, start=start)
+  log = read_log(tmp_path / "log.jsonl")
+  assert log[0]["step"] == 0  # validated before the first step
+  weights, _ = checkpoints.load_weights(str(tmp_path / "checkpoints/latest/4"))
+  for kind in ("params", "batch_stats"):
+    for block, tree in weights[kind].items():
+      same = jax.tree.map(np.array_equal, tree, start[0][kind][block])
+      frozen = block in models.BLOCKS[:3]
+      assert all(jax.tree.leaves(same)) == frozen, (kind, block)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+  root = tmp_path_factory.mktemp("data") / "mine"
+  tissue.write_folder(root, [tissue.dots(f"p{i}_{j}") for i in range(6) for j in "ab"])
+  return root
+
+
+def test_the_job_writes_report_and_pictures_and_resumes(
+  folder, tmp_path, capsys, monkeypatch
+):
+  config = tissue.config(
+    target__name="folder", target__root=str(folder), data_dir=str(tmp_path / "tfds")
+  )
+  first = training.train_and_evaluate(config, tmp_path / "run")
+  text = capsys.readouterr().out
+  report = json.loads((tmp_path / "run/report.json").read_text())
+  assert report == first
+  assert report["job"] == "train"
+  assert report["dataset"] == "folder/mine"
+  assert (report["images"], report["patients"], report["part"]) == (6, 3, "test")
+  assert set(report["radius_px"]) == {"16", "12", "8", "6"}
+  assert set(report["radius_px"]["16"]) == {"precision", "recall", "f1", "ed"}
+  assert report["nuclei"] == 30
+  assert 0 < report["f1_chance"]["16"] < 1
+  assert "trained" in text
+  for picture in ("precision_recall.png", "detections.png", "training.png"):
+    assert (tmp_path / "run" / picture).stat().st_size > 5_000
+  assert not list((tmp_path / "run").glob("*.partial"))
+  monkeypatch.setattr(training, "loop", None)  # nothing is trained again
+  again = training.train_and_evaluate(config, tmp_path / "run")
+  assert again["radius_px"] == first["radius_px"]
+
+  tuned = config.copy_and_resolve_references()
+  tuned.job = "finetune"
+  tuned.init_from = str(tmp_path / "run")
+  with pytest.raises(InputError, match="was trained on"):
+    tuned.split.seed = 5
+    training.train_and_evaluate(tuned, tmp_path / "leak")
+  assert not (tmp_path / "leak").exists()
+
+
+def test_fine_tuning_compares_base_scratch_and_itself(folder, whole, tmp_path, capsys):
+  config = tissue.config(
+    job="finetune",
+    target__name="folder",
+    target__root=str(folder),
+    data_dir=str(tmp_path / "tfds"),
+    init_from=str(whole[0]),
+    compare=("base", "scratch"),
+    num_steps=4,
+  )
+  report = training.train_and_evaluate(config, tmp_path / "run")
+  assert report["detector"] == "fine-tuned"
+  assert list(report["compared"]) == [
+    "base",
+    "base, threshold re-chosen",
+    "from scratch",
+  ]
+  table = capsys.readouterr().out.split("folder/mine, test part")[1]
+  for label in ("base", "from scratch", "fine-tuned", "by chance"):
+    assert label in table
+  assert (tmp_path / "run/scratch/checkpoints/best").is_dir()
