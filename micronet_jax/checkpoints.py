@@ -6,7 +6,6 @@ statistics), `training` (optimiser and step; absent from exported weights) and `
 damaged file is recognised whatever the storage format lets through).
 """
 
-import json
 import pathlib
 import shutil
 import zlib
@@ -240,7 +239,7 @@ def export_weights(
     folder: must not exist.
     weights: `{"params", "batch_stats"}`; parameters are stored in `dtype`,
       statistics in float32.
-    meta: what `load_weights` will return.
+    meta: what `load_weights` will return, less the paths of its config.
     dtype: "bfloat16" halves the size.
 
   Raises:
@@ -251,9 +250,25 @@ def export_weights(
     raise InputError(f"{folder} exists; export to another folder or remove it first")
   weights = jax.device_get(weights)
   params = jax.tree.map(lambda x: np.asarray(x).astype(dtype), weights["params"])
-  items = _items({"params": params, "batch_stats": weights["batch_stats"]}, None, meta)
+  items = _items(
+    {"params": params, "batch_stats": weights["batch_stats"]},
+    None,
+    _without_paths(meta),
+  )
   with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
     checkpointer.save(folder, args=items)
+  for note in folder.rglob("commit_success.txt"):
+    note.write_text("Checkpoint commit was successful\n")  # without where it was
+
+
+def _without_paths(tree: Any) -> Any:
+  """Empties the fields of a config that name places on this machine."""
+  if not isinstance(tree, Mapping):
+    return tree
+  return {
+    key: "" if key in ("root", "data_dir") else _without_paths(value)
+    for key, value in tree.items()
+  }
 
 
 def transfer(source: Tree, into: Tree, *, partial: bool = False) -> Tree:
@@ -292,8 +307,3 @@ def transfer(source: Tree, into: Tree, *, partial: bool = False) -> Tree:
     return have[key].astype(leaf.dtype) if fits else leaf
 
   return jax.tree_util.tree_map_with_path(take, into)
-
-
-def as_json(value: Any) -> Any:
-  """What JSON gives back of a value: tuples become lists, keys strings."""
-  return json.loads(json.dumps(value))

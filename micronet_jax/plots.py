@@ -166,10 +166,8 @@ def detection_sheet(
   totals = dict.fromkeys((MATCHED, MISSED, FALSE), 0)
   for axes, image, found, truth, result, title in zip(grid, *lists, strict=False):
     points = _sorted_out(found, truth, result)
-    counts = ", ".join(f"{len(at)} {mark.label}" for mark, at in points.items())
     f1 = f"F1 {pool([result])['f1']:.2f}{within}"
-    axes.set_title(f"{title}\n{f1}: {counts}", fontsize=9)
-    _tile(axes, image, points)
+    _tile(axes, image, points, f"{title}\n{f1}")
     for mark, at in points.items():
       totals[mark] += len(at)
   handles = [
@@ -199,8 +197,10 @@ def _sorted_out(
   }
 
 
-def _tile(axes: Axes, image: np.ndarray, points: Mapping[Mark, np.ndarray]) -> None:
-  """Draws one tile and its points; marks at the border are drawn whole."""
+def _tile(
+  axes: Axes, image: np.ndarray, points: Mapping[Mark, np.ndarray], title: str
+) -> None:
+  """Draws one tile, its points (whole at the border), and its title with counts."""
   height, width = image.shape[:2]
   axes.imshow(image, interpolation="nearest")
   axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
@@ -208,6 +208,8 @@ def _tile(axes: Axes, image: np.ndarray, points: Mapping[Mark, np.ndarray]) -> N
     line = _line(mark, at[:, 1], at[:, 0], mark.label)
     axes.add_line(line)
     line.set_clip_on(False)
+  counts = ", ".join(f"{len(at)} {mark.label}" for mark, at in points.items())
+  axes.set_title(f"{title}: {counts}", fontsize=9)
 
 
 def _line(mark: Mark, x: ArrayLike, y: ArrayLike, label: str) -> Line2D:

@@ -54,7 +54,7 @@ def assert_same(actual, expected):
 
 
 # One shape a size class: every new shape is compiled anew.
-shapes = st.sampled_from([(1, 1), (1, 9), (7, 4), (9, 10), (13, 12)])
+shapes = st.sampled_from([(1, 9), (9, 10), (13, 12)])
 small = shapes.flatmap(
   lambda shape: st.integers(0, 4).flatmap(
     lambda top: hnp.arrays(
@@ -65,7 +65,7 @@ small = shapes.flatmap(
 
 
 @settings(max_examples=120, deadline=None)
-@given(values=small, reach=st.sampled_from([1, 2, 3, 20]))
+@given(values=small, reach=st.sampled_from([1, 2, 20]))
 def test_equals_reference(values, reach):
   assert_same(found(values, reach), reference(values, reach))
 

@@ -6,7 +6,6 @@ import subprocess
 import sys
 
 import pytest
-
 import tissue
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import tissue
 import torch
 
-import tissue
 from micronet_jax import models, training
 from micronet_jax import train_step as steps
 from micronet_jax.errors import InputError

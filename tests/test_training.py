@@ -6,8 +6,8 @@ import threading
 import jax
 import numpy as np
 import pytest
-
 import tissue
+
 from micronet_jax import checkpoints, evaluation, models, training
 from micronet_jax.errors import InputError
 from micronet_jax.progress import read_log
@@ -237,8 +237,8 @@ def test_the_job_writes_report_and_pictures_and_resumes(
   tuned = config.copy_and_resolve_references()
   tuned.job = "finetune"
   tuned.init_from = str(tmp_path / "run")
+  tuned.split.seed = 5
   with pytest.raises(InputError, match="was trained on"):
-    tuned.split.seed = 5
     training.train_and_evaluate(tuned, tmp_path / "leak")
   assert not (tmp_path / "leak").exists()
 
