@@ -199,6 +199,7 @@ def draw(
     [samples[i].centers for i in chosen],
     [matches[i] for i in chosen],
     [samples[i].name for i in chosen],
+    radius=12,
   )
   plots.save(figure, workdir / "detections.png")
   histories = {

@@ -150,6 +150,7 @@ def test_a_patient_with_two_organs_stays_in_one_part():
   for seed in range(20):
     split = input_pipeline.split_by_patient(samples, seed=seed)
     assert all(len(parts) == 1 for parts in parts_of_patients(split, samples).values())
+    assert input_pipeline.split_by_patient(samples[::-1], seed=seed) == split
 
 
 @pytest.mark.parametrize(
@@ -463,6 +464,10 @@ def with_breast(root):
   }
 
 
+def patients_of(samples):
+  return {one.patient for one in samples}
+
+
 def names_of(samples):
   return [one.name for one in samples]
 
@@ -479,8 +484,8 @@ def test_load_data(config, root, capsys):
   assert len({one.name for one in everyone}) == 16
   assert names_of(data.test) == list(data.split.test)
   for part in (data.train, data.validation, data.test):
-    others = {one.patient for one in everyone if one not in part}
-    assert not others & {one.patient for one in part}
+    others = [one for one in everyone if one not in part]
+    assert not patients_of(others) & patients_of(part)
   one = data.train[0]
   with PIL.Image.open(root / "images" / f"{one.name}.png") as file:
     np.testing.assert_array_equal(one.image, np.asarray(file))
@@ -546,27 +551,30 @@ def test_auxiliary_patients_that_the_target_is_tested_on(config, root, spelling)
   for i in range(6):
     index = index.replace(f",B{i},", f",P{i},")
   (root / "index.csv").write_text(index)
-  refused = []
-  for seed in range(6):
-    target = input_pipeline.load_data(config(split__seed=seed))
+  refused, only_validated = set(), False
+  for seed in range(12):
+    split = {"split__seed": seed, "split__validation_fraction": 0.5}
+    target = input_pipeline.load_data(config(**split))
     breast = with_breast(root)
     other = make_config(
       **{name.replace("auxiliary", "target"): value for name, value in breast.items()},
       data_dir=str(root.parent / "prepared"),
-      split__seed=seed,
+      **split,
     )
-    auxiliary = {one.patient for one in input_pipeline.load_data(other).train}
-    shared = auxiliary & {one.patient for one in target.validation + target.test}
+    auxiliary = patients_of(input_pipeline.load_data(other).train)
+    shared = auxiliary & patients_of(target.validation + target.test)
     breast["auxiliary__root"] = spelling.format(root)
-    both = config(**breast, split__seed=seed)
+    both = config(**breast, **split)
+    only_validated |= bool(shared) and not shared & patients_of(target.test)
     if shared:
       expected = f"patient '{min(shared)}'.*config.auxiliary.organs"
       with pytest.raises(InputError, match=expected):
         input_pipeline.load_data(both)
     else:
-      assert len(input_pipeline.load_data(both).auxiliary) == 2
-    refused.append(bool(shared))
-  assert set(refused) == {True, False}
+      assert len(input_pipeline.load_data(both).auxiliary) == 1
+    refused.add(bool(shared))
+  assert refused == {True, False}
+  assert only_validated
 
 
 def test_auxiliary_data_that_holds_the_target(config, root):

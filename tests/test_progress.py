@@ -243,9 +243,9 @@ def test_one_line_is_rewritten_on_a_terminal(
   monkeypatch.setenv("COLUMNS", str(columns))
   with opened(tmp_path, num_steps=100_000, label="a-run-with-a-long-name") as run:
     run.line("begins")
-    for step in (10_000, 20_000, 30_000):
+    for step, loss in ((10_000, 500.0), (20_000, 50.0), (30_000, 0.5)):  # shorter
       clock.now += 3600
-      run.train(step, loss=0.5, learning_rate=0.01)
+      run.train(step, loss=loss, learning_rate=0.01)
     run.validation(30_000, seconds=0.0, **CHOICE)
     run.train(40_000, loss=0.25, learning_rate=0.01)
     run.train(50_000, loss=0.125, learning_rate=0.01)

@@ -1,0 +1,98 @@
+"""The packaged base, on embedded and on real tissue, and the main job from it."""
+
+import json
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+import tissue
+
+import micronet_jax as mn
+from configs import base as base_config
+from configs import finetune
+from micronet_jax import checkpoints, evaluation, training
+from micronet_jax.datasets.images import read_image
+from micronet_jax.datasets.sample import Sample
+from micronet_jax.datasets.synthetic_he.generator import generate
+
+
+@pytest.fixture(scope="module")
+def base():
+  return mn.load("base")
+
+
+def _crop(root: pathlib.Path, name: str, size: int) -> Sample:
+  """The top-left corner of a real tile, in memory only."""
+  points = np.loadtxt(root / f"points/{name}.csv", delimiter=",", skiprows=1, ndmin=2)
+  centers = points[:, ::-1].astype(np.float32)
+  return Sample(
+    name=name,
+    organ=name.split("__")[0],
+    patient=name.rsplit("_", 1)[0],
+    mpp=0.25,
+    image=read_image(root / f"images/{name}.jpg")[:size, :size],
+    centers=centers[(centers < size - 0.5).all(1)],
+  )
+
+
+def _f1(detector, samples):
+  found = [detector.detect(s.image, mpp=s.mpp).centers for s in samples]
+  return evaluation.evaluate_points(found, [s.centers for s in samples])["12"]["f1"]
+
+
+def test_the_base_is_small_whole_and_says_where_it_is_from():
+  folder = checkpoints.find("base")
+  size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
+  assert size < 15e6
+  weights, meta = checkpoints.load_weights("base")  # compares the checksums
+  assert sum(x.size for x in jax.tree.leaves(weights["params"])) == 3_086_625
+  assert meta["config"]["target"]["root"] == ""
+  ours = base_config.get_config()
+  assert meta["config"]["num_steps"] == ours.num_steps
+  assert meta["config"]["optimizer"]["learning_rate"] == ours.optimizer.learning_rate
+  assert not any("prostate" in n for part in meta["split"].values() for n in part)
+  card = (folder.parent / "README.md").read_text()
+  for word in ("CC BY-NC-SA 4.0", "MoNuSeg", "CPU", "kidney", "F1"):
+    assert word in card
+
+
+def test_the_base_finds_nuclei_on_embedded_tissue(base):
+  samples = []
+  for organ in ("breast", "lymph_nodes"):
+    image, centers = generate(organ, 0, size=200)
+    samples.append(Sample("s", organ, "s", 0.25, image, centers))
+  assert _f1(base, samples) > 0.6
+
+
+def test_the_base_finds_nuclei_of_patients_it_has_not_seen(base, real_data):
+  """A slack bound: what it reaches on all tiles stands in its card."""
+  root = real_data / "monuseg"
+  names = base.meta["split"]["test"][::4]
+  assert len(names) == 4
+  assert _f1(base, [_crop(root, name, 250) for name in names]) > 0.7
+
+
+def test_the_main_job_on_real_prostate(real_data, tmp_path, capsys):
+  """End to end on real tissue, at a budget that proves the machinery only."""
+  root = real_data / "monuseg"
+  tiles = sorted(p.stem for p in (root / "images").glob("prostate__*r0c0.jpg"))
+  tissue.write_folder(tmp_path / "prostate", [_crop(root, t, 160) for t in tiles])
+  config = finetune.get_config()
+  config.target.name = "folder"
+  config.target.root = str(tmp_path / "prostate")
+  config.data_dir = str(tmp_path / "tfds")
+  config.num_devices = 1
+  config.warp.patch = 64
+  config.num_steps, config.eval_every = 10, 5
+  report = training.train_and_evaluate(config, tmp_path / "run")
+  assert report["images"] == 3
+  assert report["patients"] == 3
+  compared = report["compared"]
+  assert compared["from scratch"]["radius_px"]["12"]["f1"] < 0.9
+  assert report["radius_px"]["16"]["f1"] > report["f1_chance"]["16"]
+  saved = json.loads((tmp_path / "run/report.json").read_text())
+  assert saved["compared"].keys() == compared.keys()
+  again = mn.load(tmp_path / "run")
+  assert again.meta["split"]["test"] == sorted(again.meta["split"]["test"])
+  assert "fine-tuned" in capsys.readouterr().out

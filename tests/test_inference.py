@@ -1,0 +1,136 @@
+"""The detector: coordinates, sizes, resolution, what it refuses."""
+
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tissue
+from PIL import Image
+
+import micronet_jax as mn
+from micronet_jax import detection, inference, models
+from micronet_jax import train_step as steps
+from micronet_jax.input_pipeline import normalise
+
+OPTIONS = {"name": "micronet", "width": 2, "context": ["up4", "up3"], "dropout": 0.5}
+META = {"model": OPTIONS, "proximity": {"scale": 5.0}, "xi": 0.4, "min_distance": 5}
+
+
+@pytest.fixture(scope="module")
+def weights():
+  return steps.split_model(models.create(OPTIONS))[1]
+
+
+@pytest.fixture(scope="module")
+def detector(weights):
+  return inference.Detector(weights, META)
+
+
+@pytest.fixture(scope="module")
+def image():
+  return tissue.dots("a", size=64).image
+
+
+def test_detections_are_the_maxima_of_the_map_over_the_threshold(detector, image):
+  result = detector.detect(image)
+  proximity = np.asarray(detector.proximity(image))
+  assert proximity.shape == image.shape[:2]
+  centers, scores = detection.detect(proximity, min_distance=5, xi=0.4)
+  np.testing.assert_array_equal(result.centers, centers)
+  np.testing.assert_array_equal(result.scores, scores)
+  assert len(scores)
+  assert scores.min() >= 0.4 * scores.max()
+
+
+def test_the_map_is_the_networks_output_in_units_of_eq_1(detector, weights, image):
+  graph, _ = inference.abstract_model(OPTIONS)
+  model = steps.merge_model(graph, jax.tree.map(jnp.asarray, weights))
+  direct = model(jnp.asarray(normalise(image))[None])[0] / 5.0
+  np.testing.assert_allclose(detector.proximity(image), direct, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (5, 40), (17, 31)])
+def test_any_size_works(detector, shape):
+  image = np.random.default_rng(0).integers(0, 255, (*shape, 3), np.uint8)
+  result = detector.detect(image)
+  assert detector.proximity(image).shape == shape
+  assert (result.centers >= 0).all()
+  assert (result.centers <= np.asarray(shape) - 1).all()
+
+
+def test_a_flat_image_gives_finite_scores(detector):
+  result = detector.detect(np.full((32, 32, 3), 255, np.uint8))
+  assert np.isfinite(result.scores).all()
+
+
+def test_results_are_in_the_images_own_pixels(detector):
+  image = tissue.dots("b", size=64).image
+  fine = np.asarray(Image.fromarray(image).resize((128, 128), Image.Resampling.BOX))
+  # At 0.125 microns a pixel the image is halved first: back to what it was.
+  own = detector.detect(fine, mpp=0.125)
+  plain = detector.detect(image, mpp=0.25)
+  halved = np.asarray(Image.fromarray(fine).resize((64, 64), Image.Resampling.LANCZOS))
+  reference = detector.detect(halved)
+  np.testing.assert_allclose(
+    own.centers, (reference.centers + 0.5) * 2 - 0.5, atol=1e-4
+  )
+  np.testing.assert_array_equal(plain.centers, detector.detect(image).centers)
+
+
+@pytest.mark.parametrize(
+  "image",
+  [
+    np.zeros((8, 8), np.uint8),
+    np.zeros((8, 8, 4), np.uint8),
+    np.zeros((8, 8, 3), np.float32),
+  ],
+)
+def test_other_arrays_are_refused(detector, image):
+  with pytest.raises(mn.InputError, match=r"an image is uint8 \[H, W, 3\], got"):
+    detector.detect(image)
+
+
+@pytest.mark.parametrize("mpp", [0, -1, float("nan"), float("inf")])
+def test_a_resolution_is_positive(detector, image, mpp):
+  with pytest.raises(mn.InputError, match="mpp is microns per pixel"):
+    detector.detect(image, mpp=mpp)
+
+
+def test_peaks_are_found_for_each_min_distance(detector, image):
+  peaks = detector.peaks([image, image], (3, 9))
+  assert set(peaks) == {3, 9}
+  assert [len(each) for each in peaks.values()] == [2, 2]
+  assert len(peaks[3][0][0]) > len(peaks[9][0][0])
+  other = detector.with_threshold(xi=0.9, min_distance=3)
+  assert len(other.detect(image).scores) <= len(peaks[3][0][0])
+
+
+def test_weights_of_another_model_are_refused(weights):
+  with pytest.raises(mn.InputError, match="another model"):
+    inference.Detector(weights, {**META, "model": {**OPTIONS, "width": 3}})
+
+
+def test_unknown_models_and_arguments_are_refused():
+  with pytest.raises(mn.InputError, match=r"config\.model\.name is 'no'"):
+    models.create({"name": "no"})
+  with pytest.raises(mn.InputError, match="does not fit micronet"):
+    models.create({"name": "micronet", "depth": 3})
+
+
+def test_importing_the_package_imports_nothing_heavy():
+  code = "import sys, micronet_jax; print([m for m in ('jax', 'orbax', 'matplotlib')"
+  code += " if m in sys.modules]); print(micronet_jax.proximity_map.__name__)"
+  run = subprocess.run(
+    [sys.executable, "-c", code], capture_output=True, text=True, check=True
+  )
+  assert run.stdout.split("\n")[:2] == ["[]", "proximity_map"]
+
+
+def test_everything_public_is_there():
+  for name in mn.__all__:
+    assert getattr(mn, name) is not None
+  with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+    _ = mn.nothing
