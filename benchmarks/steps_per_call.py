@@ -1,6 +1,6 @@
 """How long a training step takes, by how many steps one compiled call runs.
 
-  python benchmarks/steps_per_call.py --width=16 --patch=128 --calls=1,4 --loop
+  python -m benchmarks.steps_per_call --width=16 --patch=128 --calls=1,4 --loop
 
 Prints a table of seconds a step: median, and spread over the repeats, the variants
 interleaved. XLA on the CPU runs a loop many times slower, so --loop takes minutes.
@@ -8,18 +8,14 @@ interleaved. XLA on the CPU runs a loop many times slower, so --loop takes minut
 
 import argparse
 import statistics
-import sys
 import time
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
-
 from configs import common
-from micronet_jax import training
 from micronet_jax import train_step as steps
+from micronet_jax import training
 from micronet_jax.datasets.sample import Sample
 from micronet_jax.datasets.synthetic_he.generator import generate
 from micronet_jax.input_pipeline import to_device

@@ -14,7 +14,9 @@ from configs import common
 from micronet_jax import configuration
 from micronet_jax.errors import InputError
 
-CONFIGS = ("common", "train", "finetune", "auxiliary", "evaluate")
+CONFIGS = sorted(
+  path.stem for path in pathlib.Path(common.__file__).parent.glob("[!_]*.py")
+)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
