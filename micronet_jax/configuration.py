@@ -7,8 +7,11 @@ from typing import Any
 
 from micronet_jax.errors import InputError
 
+ABOVE_ZERO = 1e-9  # the smallest value of what must not be zero
+
 FREE_FIELDS = ("log_every", "num_devices", "steps_per_call", "data_dir")
-"""Fields that may change when a run is resumed: none of them changes its result."""
+"""Fields that may change when a run is resumed: none changes its result beyond
+rounding."""
 
 
 def as_dict(config: Any) -> dict[str, Any]:
@@ -70,22 +73,25 @@ def _check_ranges(config: Any) -> None:
     "warp.elastic": (config.warp.elastic, 0, 1),
     "warp.elastic_sigma": (config.warp.elastic_sigma, 0.5, None),
     "warp.elastic_alpha": (config.warp.elastic_alpha, 0, None),
-    "target_fraction": (config.target_fraction, 1e-9, 1),
-    "auxiliary_percentage": (config.auxiliary_percentage, 1e-9, 100),
-    "gamma": (config.gamma, 1e-9, None),
+    "target_fraction": (config.target_fraction, ABOVE_ZERO, 1),
+    "auxiliary_percentage": (config.auxiliary_percentage, ABOVE_ZERO, 100),
+    "gamma": (config.gamma, ABOVE_ZERO, None),
     "loss_lambda": (config.loss_lambda, 0, None),
-    "proximity.alpha": (config.proximity.alpha, 1e-9, None),
-    "proximity.radius": (config.proximity.radius, 1e-9, None),
-    "proximity.scale": (config.proximity.scale, 1e-9, None),
+    "proximity.alpha": (config.proximity.alpha, ABOVE_ZERO, None),
+    "proximity.radius": (config.proximity.radius, ABOVE_ZERO, None),
+    "proximity.scale": (config.proximity.scale, ABOVE_ZERO, None),
     "model.dropout": (config.model.dropout, 0, 0.999),
     "split.test_fraction": (config.split.test_fraction, 0, 0.95),
-    "split.validation_fraction": (config.split.validation_fraction, 1e-9, 0.95),
-    "optimizer.learning_rate": (config.optimizer.learning_rate, 1e-9, None),
-    "select_radius": (config.select_radius, 1e-9, None),
+    "split.validation_fraction": (config.split.validation_fraction, ABOVE_ZERO, 0.95),
+    "optimizer.learning_rate": (config.optimizer.learning_rate, ABOVE_ZERO, None),
+    "select_radius": (config.select_radius, ABOVE_ZERO, None),
   }
   for field, (value, low, high) in ranges.items():
-    if value < low or (high is not None and value > high):
+    # Written so that NaN fails.
+    if not value >= low or (high is not None and not value <= high):
       wanted = f"at least {low}" if high is None else f"from {low} to {high}"
+      if low == ABOVE_ZERO:
+        wanted = "above 0" if high is None else f"above 0 and at most {high}"
       raise InputError(f"config.{field} is {value}; it must be {wanted}")
   if not config.min_distances or min(config.min_distances) < 1:
     raise InputError(

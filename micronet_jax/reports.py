@@ -172,7 +172,13 @@ def table(outcomes: Mapping[str, Outcome], report: Mapping[str, Any]) -> str:
       cells.append(f"{s['f1']:.3f}  {s['precision']:.3f}  {s['recall']:.3f}  {ed:5}")
     lines.append(f"{label:{width}}  {'  '.join(cells)}".rstrip())
   chance = outcomes[report["detector"]].chance
-  lines.append(f"{'by chance':{width}}  {chance['16']:.3f}{'':23}{chance['12']:.3f}")
+  lines.append(f"{'by chance':{width}}  {chance['16']:.3f}{'':24}{chance['12']:.3f}")
+  interval = report["f1_interval_95"]["12"]
+  if interval:
+    lines.append(
+      f"95 % interval of the {report['detector']} F1 within 12 px, over patients: "
+      f"{interval[0]:.3f} to {interval[1]:.3f}"
+    )
   return "\n".join(lines)
 
 
