@@ -208,6 +208,7 @@ def _tile(
     line = _line(mark, at[:, 1], at[:, 0], mark.label)
     axes.add_line(line)
     line.set_clip_on(False)
+    line.set_in_layout(False)  # or marks at the border shrink the tile
   counts = ", ".join(f"{len(at)} {mark.label}" for mark, at in points.items())
   axes.set_title(f"{title}: {counts}", fontsize=9)
 

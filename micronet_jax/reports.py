@@ -192,7 +192,8 @@ def draw(
     plots.precision_recall({label: o.curve for label, o in outcomes.items()}),
     workdir / "precision_recall.png",
   )
-  detected = list(outcomes.values())[-1].detected
+  main, outcome = list(outcomes.items())[-1]
+  detected = outcome.detected
   matches = evaluation.match_images(detected, [s.centers for s in samples], radius=12)
   ranked = sorted(
     range(len(samples)), key=lambda i: evaluation.pool([matches[i]])["f1"]
@@ -210,7 +211,7 @@ def draw(
   plots.save(figure, workdir / "detections.png")
   histories = {
     label: _history(path, plots)
-    for label, path in (("from scratch", workdir / "scratch"), ("this run", workdir))
+    for label, path in (("from scratch", workdir / "scratch"), (main, workdir))
     if (path / "log.jsonl").exists()
   }
   if histories:

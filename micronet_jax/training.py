@@ -71,9 +71,11 @@ def train_and_evaluate(config: Any, workdir: str | pathlib.Path) -> dict[str, An
     if "scratch" in config.compare:
       scratch = prepare(config) if start else prepared
       scratch = scratch._replace(recipe=scratch.recipe._replace(frozen=0))
-      rows["from scratch"] = fit(config, data, workdir / "scratch", scratch, stop=stop)
+      rows["from scratch"] = fit(
+        config, data, workdir / "scratch", scratch, label="from scratch", stop=stop
+      )
     name = "fine-tuned" if start else "trained"
-    rows[name] = fit(config, data, workdir, prepared, stop=stop)
+    rows[name] = fit(config, data, workdir, prepared, label=name, stop=stop)
   return reports.write(
     workdir,
     rows,
@@ -91,6 +93,7 @@ def fit(
   workdir: pathlib.Path,
   prepared: "Prepared",
   *,
+  label: str,
   stop: threading.Event,
 ) -> Detector:
   """Trains one network, or resumes, and returns the best of its validations.
@@ -100,6 +103,7 @@ def fit(
     data: to train and validate on.
     workdir: gets `checkpoints/`, `log.jsonl` and `tensorboard/`.
     prepared: the compiled step's constants and the initial weights.
+    label: what progress lines begin with.
     stop: when set, the run saves and raises `Stopped`.
 
   Raises:
@@ -108,7 +112,7 @@ def fit(
   recipe = prepared.recipe
   state = steps.create_state(recipe, prepared.weights)
   saved = checkpoints.Checkpoints(workdir / "checkpoints")
-  run = Run(config=config, data=data, recipe=recipe, saved=saved, label=workdir.name)
+  run = Run(config=config, data=data, recipe=recipe, saved=saved)
   try:
     found = saved.restore("latest", *_as_saved(state))
     if found:
@@ -116,10 +120,10 @@ def fit(
       run.record = Record(**found["meta"]["record"])
     if not run.record.finished:
       with Progress(
-        workdir, label=run.label, start=int(state.step), num_steps=config.num_steps
+        workdir, label=label, start=int(state.step), num_steps=config.num_steps
       ) as progress:
         if found:
-          progress.line(f"{run.label}  resumed at step {int(state.step)}")
+          progress.line(f"{label}  resumed at step {int(state.step)}")
         first = found is None and prepared.transferred
         loop(run, state, progress, stop, first=first)
     saved.wait()
@@ -159,7 +163,6 @@ class Run:
   data: Data
   recipe: steps.Recipe
   saved: checkpoints.Checkpoints
-  label: str
   record: Record = dataclasses.field(default_factory=Record)
 
   def meta(self, step: int) -> dict[str, Any]:

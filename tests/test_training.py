@@ -16,7 +16,8 @@ from micronet_jax.progress import read_log
 def _fit(config, workdir, *, data=None, stop=None, start=None):
   stop = stop or threading.Event()
   prepared = training.prepare(config, start=start)
-  return training.fit(config, data or tissue.data(), workdir, prepared, stop=stop)
+  data = data or tissue.data()
+  return training.fit(config, data, workdir, prepared, label="test", stop=stop)
 
 
 def _latest(workdir):
