@@ -88,7 +88,7 @@ def summary(detector: Detector, outcome: Outcome) -> dict[str, Any]:
   """What `report.json` says of one detector."""
   return {
     "radius_px": outcome.radius_px,
-    "f1_interval_95": outcome.interval,
+    "f1_interval_95": {r: i and list(i) for r, i in outcome.interval.items()},
     "f1_chance": outcome.chance,
     "xi": detector.meta["xi"],
     "min_distance": detector.meta["min_distance"],

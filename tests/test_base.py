@@ -65,12 +65,11 @@ def test_the_base_finds_nuclei_on_embedded_tissue(base):
   assert _f1(base, samples) > 0.6
 
 
-def test_the_base_finds_nuclei_of_patients_it_has_not_seen(base, real_data):
-  """A slack bound: what it reaches on all tiles stands in its card."""
-  root = real_data / "monuseg"
-  names = base.meta["split"]["test"][::4]
-  assert len(names) == 4
-  assert _f1(base, [_crop(root, name, 250) for name in names]) > 0.7
+def test_the_base_finds_nuclei_of_an_organ_it_has_not_seen(base, real_data):
+  """A slack bound on brain: what it reaches on all tiles stands in its card."""
+  root = real_data / "gbm40"
+  names = [f"brain__{number}" for number in ("05", "15", "25", "35")]
+  assert _f1(base, [_crop(root, name, 250) for name in names]) > 0.8
 
 
 def test_the_main_job_on_real_prostate(real_data, tmp_path, capsys):
