@@ -289,13 +289,14 @@ def loop(
     step += size
     check_finite(run, step - size, metrics, names)
     losses.extend(np.asarray(metrics.loss).tolist())
-    if step % config.log_every < size or step == config.num_steps:
+    if step % config.log_every < size or step >= config.num_steps:
       rate = float(steps.learning_rate(recipe, state))
       progress.train(step, loss=float(np.mean(losses)), learning_rate=rate)
       losses.clear()
-    if config.snapshot_every and step % config.snapshot_every == 0:
+    # "< size", not "== 0": a resumed run may have another number of steps a call.
+    if config.snapshot_every and step % config.snapshot_every < size:
       run.save("snapshots", state)
-    if step % config.eval_every == 0 or step >= config.num_steps:
+    if step % config.eval_every < size or step >= config.num_steps:
       state = validate(run, state, progress)
     elif stop.is_set():
       run.save("latest", state)

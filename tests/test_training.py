@@ -265,3 +265,14 @@ def test_fine_tuning_compares_base_scratch_and_itself(folder, whole, tmp_path, c
   for label in ("base", "from scratch", "fine-tuned", "by chance"):
     assert label in table
   assert (tmp_path / "run/scratch/checkpoints/best").is_dir()
+
+
+def test_a_resumed_run_may_take_another_number_of_steps_a_call(tmp_path, monkeypatch):
+  stop = threading.Event()
+  with monkeypatch.context() as patch:
+    _stop_at(patch, 3, stop.set)
+    with pytest.raises(training.Stopped):
+      _fit(tissue.config(), tmp_path, stop=stop)
+  _fit(tissue.config(steps_per_call=2), tmp_path)
+  validated = [r["step"] for r in read_log(tmp_path / "log.jsonl") if "val_f1" in r]
+  assert validated == [5, 9]
