@@ -109,7 +109,7 @@ def get_config() -> ml_collections.ConfigDict:
   config.batch_size = 4
   # Iterations.
   config.num_steps = 100_000
-  # Steps in one compiled call; 0 chooses (1 on the CPU, up to 64 elsewhere).
+  # Steps in one compiled call; 0 chooses (1 or 4 on the CPU, up to 64 elsewhere).
   config.steps_per_call = 0
   # Devices to share the batch; 0 for as many of those there as divide it.
   config.num_devices = 0

@@ -26,6 +26,8 @@ from micronet_jax.losses import balance_weights, weighted_mse_per_example
 
 AXIS = "data"
 
+LONG_RUN = 1000  # steps from which unrolling repays its compile time on the CPU
+
 
 class TrainState(NamedTuple):
   """Everything that a step changes; the same on all devices.
@@ -279,8 +281,9 @@ def steps_per_call(wanted: int, *, pauses: Sequence[int]) -> tuple[int, bool]:
   (benchmarks/RESULTS.md), so steps there are single or unrolled; accelerators loop.
 
   Args:
-    wanted: `config.steps_per_call`; 0 leaves the choice here: 1 on the CPU, else the
-      largest divisor of all pauses up to 64.
+    wanted: `config.steps_per_call`; 0 leaves the choice here: on the CPU 4 for runs
+      that are long enough to repay four times the compile time, else 1; elsewhere
+      the largest divisor of all pauses up to 64.
     pauses: steps between returns to the host; zeros do not count.
 
   Returns:
@@ -290,4 +293,6 @@ def steps_per_call(wanted: int, *, pauses: Sequence[int]) -> tuple[int, bool]:
   if wanted:
     return wanted, cpu
   common = math.gcd(*pauses)
-  return (1 if cpu else max(n for n in range(1, 65) if common % n == 0)), cpu
+  if cpu:
+    return (4 if common % 4 == 0 and max(pauses) >= LONG_RUN else 1), True
+  return max(n for n in range(1, 65) if common % n == 0), False

@@ -180,6 +180,8 @@ def test_devices_must_share_the_batch_evenly():
 def test_on_the_cpu_steps_are_single_or_unrolled():
   assert steps.steps_per_call(0, pauses=[100, 50, 0]) == (1, True)
   assert steps.steps_per_call(4, pauses=[100, 50, 0]) == (4, True)
+  assert steps.steps_per_call(0, pauses=[2000, 500, 0]) == (4, True)
+  assert steps.steps_per_call(0, pauses=[2000, 250, 0]) == (1, True)
 
 
 def test_on_accelerators_calls_divide_all_pauses(monkeypatch):
