@@ -7,7 +7,7 @@ here is what happens once, before the first step.
 import dataclasses
 import pathlib
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -294,7 +294,7 @@ def load_data(config: Any, *, trained_on: Sequence[str] = ()) -> Data:
   return Data(
     name=data_name(config.target),
     split=split,
-    train=Split(chosen, (), ()).of(samples, "train"),
+    train=dataclasses.replace(split, train=chosen).of(samples, "train"),
     validation=split.of(samples, "validation"),
     test=split.of(samples, "test"),
     auxiliary=auxiliary,
@@ -322,6 +322,12 @@ def data_name(source: Any) -> str:
   organs = source.organs or (DEFAULT_ORGAN if source.name == "synthetic_he" else "")
   parts = [source.name, pathlib.Path(source.root).name, organs]
   return "/".join(part for part in parts if part)
+
+
+def images_seen(meta: Mapping[str, Any]) -> list[str]:
+  """Names of the images that a checkpoint was trained or validated on."""
+  split = meta.get("split", {})
+  return [*split.get("train", ()), *split.get("validation", ())]
 
 
 def check_unseen(names: Sequence[str], trained_on: Sequence[str]) -> None:
@@ -358,7 +364,7 @@ def _load_auxiliary(config: Any, split: Split, targets: list[Sample]) -> list[Sa
   names = take_fraction(
     own.train, config.auxiliary_percentage / 100, seed=config.split.seed
   )
-  return Split(names, (), ()).of(samples, "train")
+  return dataclasses.replace(own, train=names).of(samples, "train")
 
 
 def _place(source: Any) -> tuple[str, pathlib.Path]:

@@ -21,6 +21,7 @@ from micronet_jax.input_pipeline import (
   Split,
   check_unseen,
   data_name,
+  images_seen,
   load_target,
 )
 from micronet_jax.progress import read_log
@@ -72,7 +73,7 @@ def judge(detector: Detector, samples: Sequence[Sample]) -> Outcome:
   return Outcome(
     peaks=peaks,
     detected=detected,
-    radius_px=evaluation.evaluate_points(detected, annotated),
+    radius_px={radius: evaluation.pool(each) for radius, each in matches.items()},
     curve=evaluation.precision_recall_curve(peaks, annotated),
     interval={
       radius: evaluation.bootstrap_interval(each, patients)
@@ -257,11 +258,9 @@ def evaluate(config: Any, workdir: str | pathlib.Path) -> dict[str, Any]:
   split = detector.meta.get("split", {})
   part = config.evaluate_part
   if part == "all":
-    seen = [*split.get("train", ()), *split.get("validation", ())]
-    check_unseen([s.name for s in samples], seen)
+    check_unseen([s.name for s in samples], images_seen(detector.meta))
   elif part in ("test", "validation"):
-    names = tuple(split.get(part, ()))
-    samples = Split(names, (), ()).of(samples, "train")
+    samples = Split(**split).of(samples, part) if split else []
   if part not in ("all", "test", "validation") or not samples:
     raise InputError(
       f"config.evaluate_part is {part!r}; use 'all', or 'test' or 'validation' if the "

@@ -26,7 +26,13 @@ from micronet_jax.configuration import as_dict, check_config, claim_workdir
 from micronet_jax.datasets.sample import Sample
 from micronet_jax.errors import InputError
 from micronet_jax.inference import Detector
-from micronet_jax.input_pipeline import WORKING_MPP, Data, load_data, to_device
+from micronet_jax.input_pipeline import (
+  WORKING_MPP,
+  Data,
+  images_seen,
+  load_data,
+  to_device,
+)
 from micronet_jax.progress import Progress
 from micronet_jax.version import __version__
 
@@ -54,10 +60,8 @@ def train_and_evaluate(config: Any, workdir: str | pathlib.Path) -> dict[str, An
   workdir = pathlib.Path(workdir)
   check_config(config)
   start = checkpoints.load_weights(config.init_from) if config.init_from else None
-  split = start[1].get("split", {}) if start else {}
-  seen = [*split.get("train", ()), *split.get("validation", ())]
   prepared = prepare(config, start=start)
-  data = load_data(config, trained_on=seen)
+  data = load_data(config, trained_on=images_seen(start[1]) if start else ())
   claim_workdir(config, workdir)
   rows: dict[str, Detector] = {}
   if start and "base" in config.compare:
