@@ -1,25 +1,32 @@
-"""A trained network as a detector: image in, nucleus centres out."""
+"""A trained network as a detector: image or slide in, nucleus centres out."""
 
 import functools
+import os
 import pathlib
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from micronet_jax import checkpoints, detection, models
+from micronet_jax import checkpoints, models, scanning
 from micronet_jax.errors import InputError
-from micronet_jax.input_pipeline import (
-  WORKING_MPP,
-  normalise,
-  rescale_centers,
-  rescale_image,
-)
-from micronet_jax.models.micronet import MIN_SIZE
-from micronet_jax.train_step import merge_model, split_model
+from micronet_jax.input_pipeline import WORKING_MPP, normalise
+from micronet_jax.readers import Reader, open_image
+from micronet_jax.scanning import Scan
+from micronet_jax.searching import Program, search
+from micronet_jax.tiling import Box, Tile, reflect
+from micronet_jax.train_step import merge_model, replicate, split_model
+
+if TYPE_CHECKING:
+  import PIL.Image
+
+LARGEST_TILE = {"cpu": 1024}
+"""Longest side of a tile by platform, in pixels at working resolution."""
+
+LARGEST_TILE_ELSEWHERE = 1536
 
 
 class Detections(NamedTuple):
@@ -34,6 +41,22 @@ class Detections(NamedTuple):
 
   centers: np.ndarray
   scores: np.ndarray
+
+
+class Found(NamedTuple):
+  """What one tile of a scan held.
+
+  Attributes:
+    tile: of the scan.
+    centers: float64 `[N, 2]` (y, x) in the image's own pixels.
+    scores: float32 `[N]`, falling.
+    best: the highest score of the tile's core, before tissue and regions; 0 for none.
+  """
+
+  tile: Tile
+  centers: np.ndarray
+  scores: np.ndarray
+  best: float
 
 
 @functools.cache
@@ -65,10 +88,11 @@ class Detector:
     Raises:
       InputError: the weights are not of that model.
     """
-    graph, template = abstract_model(meta["model"])
+    self._graph, template = abstract_model(meta["model"])
     self.weights = jax.device_put(checkpoints.transfer(weights, template))
     self.meta = dict(meta)
-    self._predict = compile_predict(graph)
+    self._model = models.MODELS[meta["model"]["name"]]
+    self._replicas: dict[int, Any] = {}
 
   def with_threshold(self, *, xi: float, min_distance: int) -> "Detector":
     """The same network with another ξ and min_distance."""
@@ -76,62 +100,220 @@ class Detector:
     return Detector(self.weights, meta)
 
   def proximity(self, image: np.ndarray) -> jax.Array:
-    """Predicts the map of one image at working resolution.
+    """Predicts the map of one image at working resolution, in one piece.
 
     Args:
-      image: uint8 `[H, W, 3]`, H and W >= 1; smaller than 16 is reflected up to it.
+      image: uint8 `[H, W, 3]`, H and W >= 1; normalised by its own statistics and
+        extended by reflection to sides that the network's stride divides.
 
     Returns:
       float32 `[H, W]`, in units of Eq. 1: about 1 at centres, 0 far from them.
     """
     height, width = image.shape[:2]
-    missing = [(0, max(0, MIN_SIZE - side)) for side in (height, width)]
-    padded = np.pad(normalise(image), [*missing, (0, 0)], mode="symmetric")
-    maps = self._predict(self.weights, jnp.asarray(padded)[None])
+    rows, columns = (
+      reflect(np.arange(-(-side // self._model.STRIDE) * self._model.STRIDE), side)
+      for side in (height, width)
+    )
+    padded = normalise(image)[rows[:, None], columns]
+    maps = compile_predict(self._graph)(self.weights, jnp.asarray(padded)[None])
     return maps[0, :height, :width] / self.meta["proximity"]["scale"]
 
   def peaks(
     self, images: Iterable[np.ndarray], min_distances: Iterable[int]
   ) -> dict[int, list[tuple[np.ndarray, np.ndarray]]]:
-    """All local maxima of images at working resolution, for each min_distance."""
-    distances = tuple(min_distances)
-    found: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {d: [] for d in distances}
-    for image in images:
-      proximity = self.proximity(image)
-      for distance in distances:
-        peaks = detection.local_maxima(proximity, min_distance=distance)
-        found[distance].append(detection.trim(peaks))
-    return found
-
-  def detect(self, image: np.ndarray, *, mpp: float | None = None) -> Detections:
-    """Finds the nuclei of one image.
+    """All local maxima of images at working resolution, for each min_distance.
 
     Args:
-      image: uint8 `[H, W, 3]`, RGB.
-      mpp: its microns per pixel; it is then brought to 0.25, where the network
-        works. Without, the image is taken as it is.
+      images: uint8 `[H, W, 3]` each.
+      min_distances: radii in pixels.
+
+    Returns:
+      By radius, for each image: centres float32 `[N, 2]` (y, x) and scores `[N]`,
+      falling.
+    """
+    distances = tuple(min_distances)
+    found: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {d: [] for d in distances}
+    program = Program(self._graph, distances, devices=1)
+    for image in images:
+      scan = self._prepare(open_image(image), max(distances), mpp=WORKING_MPP)
+      parts: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {d: [] for d in distances}
+      for tile, points in self._search(program, scan, scan.tiles, batch=1, least=0.0):
+        for distance, (centers, scores) in zip(distances, points, strict=True):
+          own, owned, _ = scan.place(centers, tile)
+          parts[distance].append((own[owned], scores[owned]))
+      for distance in distances:
+        found[distance].append(_by_score(parts[distance]))
+    return found
+
+  def detect(
+    self,
+    image: "str | os.PathLike[str] | np.ndarray | PIL.Image.Image",
+    *,
+    mpp: float | None = None,
+    threshold: float | None = None,
+    regions: Sequence[Sequence[int]] = (),
+    tissue: bool | None = None,
+    tile: int | None = None,
+    batch: int | None = None,
+    devices: int | None = None,
+  ) -> Detections:
+    """Finds the nuclei of one image or slide.
+
+    The result depends on none of `tile`, `batch` and `devices` (see `tiling`), and in a
+    region it is that of the whole image there (see `scanning`).
+
+    Args:
+      image: a path to anything `readers.open_image` reads, an array (uint8, uint16,
+        bool, or float in [0, 1]; `[H, W]`, RGB or RGBA), or a Pillow image.
+      mpp: its microns per pixel, by default what the file says; the image is brought
+        to 0.25, where the network works. If nobody says, it is taken as it is.
+      threshold: least score of a nucleus. By default the checkpoint's ξ, times the
+        highest score of an image of up to 1 mm²; of larger ones, ξ itself.
+      regions: (x, y, width, height) each, in the image's own pixels; none for all.
+      tissue: whether to look on tissue only; by default on images beyond 1 mm².
+      tile: longest side of what is read at once, in pixels at working resolution.
+      batch: tiles on the devices at once; one a device by default.
+      devices: how many to use; all by default.
 
     Returns:
       The centres in the image's own pixels, with scores.
 
     Raises:
-      InputError: an image of another shape or type, or an mpp that is not positive.
+      InputError: an image that cannot be read, or an impossible argument.
     """
-    image = np.asarray(image)
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-      raise InputError(
-        f"an image is uint8 [H, W, 3], got {image.dtype} {list(image.shape)}"
-      )
-    if mpp is not None and not (np.isfinite(mpp) and mpp > 0):
-      raise InputError(f"mpp is microns per pixel and positive, got {mpp}")
-    factor = 1.0 if mpp is None else mpp / WORKING_MPP
-    scaled = image if abs(factor - 1) < 0.01 else rescale_image(image, factor)
-    centers, scores = detection.detect(
-      self.proximity(scaled), min_distance=self.meta["min_distance"], xi=self.meta["xi"]
+    with open_image(image) as reader:
+      scan = self.scan(reader, mpp=mpp, regions=regions, tissue=tissue, tile=tile)
+      found = list(self.run(scan, threshold=threshold, batch=batch, devices=devices))
+    centers, scores = _by_score([(each.centers, each.scores) for each in found])
+    best = max((each.best for each in found), default=0.0)
+    kept = scores >= self.lowest_score(scan, best, threshold=threshold)
+    return Detections(centers[kept], scores[kept])
+
+  def scan(
+    self,
+    reader: Reader,
+    *,
+    mpp: float | None = None,
+    regions: Sequence[Sequence[int]] = (),
+    tissue: bool | None = None,
+    tile: int | None = None,
+  ) -> Scan:
+    """Prepares the search of one image; the arguments are those of `detect`.
+
+    Raises:
+      InputError: as `detect` raises it.
+    """
+    boxes = [Box(y, x, y + height, x + width) for x, y, width, height in regions]
+    return self._prepare(
+      reader,
+      self.meta["min_distance"],
+      mpp=mpp,
+      regions=boxes,
+      tissue=tissue,
+      tile=tile,
     )
-    if scaled is not image:
-      centers = rescale_centers(centers, scaled.shape, image.shape)
-    return Detections(centers, scores)
+
+  def _prepare(
+    self, reader: Reader, distance: int, *, tile: int | None = None, **options: Any
+  ) -> Scan:
+    whole = self.meta["model"].get("test_norm") == "batch"
+    largest = tile or LARGEST_TILE.get(jax.default_backend(), LARGEST_TILE_ELSEWHERE)
+    scan = scanning.prepare(
+      reader,
+      stride=self._model.STRIDE,
+      # Two windows: maxima that tie with a neighbour's are one point.
+      reach=self._model.REACH + 2 * distance,
+      largest=scanning.SLIDE_PIXELS if whole else largest,
+      **options,
+    )
+    if whole and scan.is_slide:
+      raise InputError(
+        f"{reader.name} is a slide, and this checkpoint normalises by each batch "
+        "(model.test_norm='batch'), which would depend on the tiles; slides need a "
+        "checkpoint with test_norm='running'"
+      )
+    return scan
+
+  def run(
+    self,
+    scan: Scan,
+    *,
+    threshold: float | None = None,
+    done: Collection[int] = (),
+    batch: int | None = None,
+    devices: int | None = None,
+  ) -> Iterator[Found]:
+    """Searches the tiles of a scan, one after the other, in bounded memory.
+
+    Args:
+      scan: of this detector.
+      threshold: as `detect` takes it.
+      done: indices of tiles to leave out.
+      batch: as `detect` takes it.
+      devices: as `detect` takes it.
+
+    Yields:
+      What each tile holds. Where `threshold` is None and the image no slide, all
+      maxima: what counts follows from `lowest_score` when the best is known.
+
+    Raises:
+      InputError: a tile cannot be read, or the device's memory does not suffice.
+    """
+    tiles = [tile for tile in scan.tiles if tile.index not in done]
+    if not tiles:
+      return
+    devices = min(devices or jax.device_count(), len(tiles))
+    batch = -(-(batch or devices) // devices) * devices
+    program = Program(self._graph, (self.meta["min_distance"],), devices)
+    least = threshold if threshold is not None else 0.0
+    if threshold is None and scan.is_slide:
+      least = self.meta["xi"]
+    for tile, [(centers, scores)] in self._search(
+      program, scan, tiles, batch=batch, least=least
+    ):
+      own, owned, wanted = scan.place(centers, tile)
+      best = float(scores[owned].max(initial=0))
+      yield Found(tile, own[wanted], scores[wanted], best)
+
+  def lowest_score(
+    self, scan: Scan, best: float, *, threshold: float | None = None
+  ) -> float:
+    """The least score that counts, given the best of all tiles of a scan."""
+    if threshold is not None:
+      return float(np.float32(threshold))
+    xi = np.float32(self.meta["xi"])
+    return float(xi if scan.is_slide else xi * np.float32(best))
+
+  def _search(
+    self,
+    program: Program,
+    scan: Scan,
+    tiles: Sequence[Tile],
+    *,
+    batch: int,
+    least: float,
+  ) -> Iterator[tuple[Tile, list[tuple[np.ndarray, np.ndarray]]]]:
+    if program.devices not in self._replicas:
+      self._replicas[program.devices] = replicate(self.weights, program.devices)
+    return search(
+      program,
+      self._replicas[program.devices],
+      scan,
+      tiles,
+      batch=batch,
+      scale=self.meta["proximity"]["scale"],
+      least=least,
+    )
+
+
+def _by_score(
+  parts: Sequence[tuple[np.ndarray, np.ndarray]],
+) -> tuple[np.ndarray, np.ndarray]:
+  """Joins the points of tiles: by falling score, ties in raster order."""
+  centers = np.concatenate([np.zeros((0, 2)), *(part[0] for part in parts)])
+  scores = np.concatenate([np.zeros(0, np.float32), *(part[1] for part in parts)])
+  order = np.lexsort((centers[:, 1], centers[:, 0], -scores))
+  return centers[order].astype(np.float32), scores[order]
 
 
 @functools.cache

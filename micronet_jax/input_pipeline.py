@@ -13,13 +13,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from PIL import Image
 
 from micronet_jax.augmentation import Images
 from micronet_jax.datasets import load_samples
 from micronet_jax.datasets.sample import Sample
 from micronet_jax.errors import InputError
 from micronet_jax.proximity import nearest_center
+from micronet_jax.resampling import rescale_centers, rescale_image
 
 WORKING_MPP = 0.25
 """Microns per pixel that the network sees: 40x."""
@@ -29,24 +29,6 @@ DEFAULT_ORGAN = "prostate"
 
 FAR_AWAY = -1e6
 """Where unused rows of centres are, in pixels: no map reaches so far."""
-
-
-def rescale_image(image: np.ndarray, factor: float) -> np.ndarray:
-  """Resamples uint8 `[H, W, 3]` by a factor (Lanczos, area-weighted when smaller)."""
-  height, width = (max(1, round(side * factor)) for side in image.shape[:2])
-  resized = Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS)
-  return np.asarray(resized)
-
-
-def rescale_centers(
-  centers: np.ndarray, old: Sequence[int], new: Sequence[int]
-) -> np.ndarray:
-  """Moves centres `[N, 2]` from an image of (H, W) `old` to its resampled `new`.
-
-  (0, 0) is the centre of a pixel, so the corner, half a pixel away, stays in place.
-  """
-  ratio = np.asarray(new[:2], np.float64) / np.asarray(old[:2], np.float64)
-  return ((centers + 0.5) * ratio - 0.5).astype(np.float32)
 
 
 def to_working_resolution(sample: Sample, *, mpp: float = WORKING_MPP) -> Sample:

@@ -244,17 +244,22 @@ def compile_steps(
 
   spec = PartitionSpec()
   mapped = jax.shard_map(
-    steps, mesh=_mesh(recipe.devices), in_specs=spec, out_specs=spec, check_vma=False
+    steps,
+    mesh=make_mesh(recipe.devices),
+    in_specs=spec,
+    out_specs=spec,
+    check_vma=False,
   )
   return jax.jit(mapped, donate_argnums=0)
 
 
 def replicate(tree: Any, devices: int) -> Any:
   """Puts the same arrays on the first so many devices, as the compiled steps want."""
-  return jax.device_put(tree, NamedSharding(_mesh(devices), PartitionSpec()))
+  return jax.device_put(tree, NamedSharding(make_mesh(devices), PartitionSpec()))
 
 
-def _mesh(devices: int) -> Mesh:
+def make_mesh(devices: int) -> Mesh:
+  """The first so many devices along one axis, `data`."""
   return Mesh(np.array(jax.devices()[:devices]), (AXIS,))
 
 

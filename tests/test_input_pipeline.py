@@ -11,8 +11,8 @@ import PIL.Image
 import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
+from tissue import blob, centroid, write_folder
 from tissue import config as make_config
-from tissue import write_folder
 
 from micronet_jax import input_pipeline
 from micronet_jax.datasets.sample import Sample
@@ -242,74 +242,6 @@ def test_shares_are_random():
 
 
 # Resolution.
-
-
-def blob(shape, center, sigma):
-  """A Gaussian spot, bright on dark."""
-  y, x = np.indices(shape)
-  squared = (y - center[0]) ** 2 + (x - center[1]) ** 2
-  value = np.round(250 * np.exp(-squared / (2 * sigma**2)))
-  return np.repeat(value[..., None], 3, -1).astype(np.uint8)
-
-
-def centroid(image):
-  weight = image[..., 0].astype(float)
-  return np.array([(axis * weight).sum() for axis in np.indices(weight.shape)]) / (
-    weight.sum()
-  )
-
-
-@settings(max_examples=30, deadline=None)
-@given(
-  y=st.floats(16, 31),
-  x=st.floats(16, 39),
-  factor=st.sampled_from([0.5, 0.7, 1.3, 2.0]),
-)
-def test_a_spot_stays_under_its_centre(y, x, factor):
-  image = blob((48, 56), (y, x), 3.5)
-  np.testing.assert_allclose(centroid(image), (y, x), atol=0.05)
-  resized = input_pipeline.rescale_image(image, factor)
-  assert resized.dtype == np.uint8
-  assert resized.shape == (round(48 * factor), round(56 * factor), 3)
-  centers = np.array([[y, x]], np.float32)
-  moved = input_pipeline.rescale_centers(centers, image.shape, resized.shape)
-  assert moved.dtype == np.float32
-  np.testing.assert_allclose(moved[0], centroid(resized), atol=0.1)
-
-
-def test_a_square_doubled_and_halved_by_hand():
-  image = np.zeros((12, 20, 3), np.uint8)
-  image[4:6, 10:12] = 255  # its middle is the corner of four pixels
-  middle = np.array([[4.5, 10.5]])
-  twice = input_pipeline.rescale_image(image, 2)
-  moved = input_pipeline.rescale_centers(middle, (12, 20, 3), twice.shape)
-  np.testing.assert_allclose(moved, [[9.5, 21.5]])  # pixels 8 to 11 and 20 to 23
-  assert (twice[8:12, 20:24] > 127).all()
-  half = input_pipeline.rescale_image(image, 0.5)
-  moved = input_pipeline.rescale_centers(middle, (12, 20), half.shape)
-  np.testing.assert_allclose(moved, [[2, 5]])
-  assert np.unravel_index(half[..., 0].argmax(), (6, 10)) == (2, 5)
-
-
-@settings(max_examples=50, deadline=None)
-@given(
-  old=st.tuples(st.integers(1, 500), st.integers(1, 500)),
-  new=st.tuples(st.integers(1, 500), st.integers(1, 500)),
-  points=st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), max_size=5),
-)
-def test_centres_go_there_and_back(old, new, points):
-  centers = np.array(points).reshape(-1, 2) * (np.array(old) - 1)
-  moved = input_pipeline.rescale_centers(centers, old, new)
-  back = input_pipeline.rescale_centers(moved, new, old)
-  assert back.shape == centers.shape
-  np.testing.assert_allclose(back, centers, rtol=1e-4, atol=1e-3)
-  # Inside stays inside: the corners of the image stay its corners.
-  assert (moved >= -0.5).all()
-  assert (moved <= np.array(new) - 0.5).all()
-
-
-def test_rescaling_never_leaves_nothing():
-  assert input_pipeline.rescale_image(BLANK, 0.01).shape == (1, 1, 3)
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,22 @@ def dots(name: str, *, size: int = 64, nuclei: int = 5, seed: int = 0) -> Sample
   )
 
 
+def blob(shape, center, sigma):
+  """A Gaussian spot, bright on dark."""
+  y, x = np.indices(shape)
+  squared = (y - center[0]) ** 2 + (x - center[1]) ** 2
+  value = np.round(250 * np.exp(-squared / (2 * sigma**2)))
+  return np.repeat(value[..., None], 3, -1).astype(np.uint8)
+
+
+def centroid(image):
+  """Where the brightness of the first channel is, (y, x)."""
+  weight = image[..., 0].astype(float)
+  return np.array([(axis * weight).sum() for axis in np.indices(weight.shape)]) / (
+    weight.sum()
+  )
+
+
 def data(*, auxiliary: int = 0) -> Data:
   """Three training, two validation and two test images."""
   parts = {"train": "abc", "validation": "de", "test": "fg"}

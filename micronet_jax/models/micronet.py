@@ -1,7 +1,7 @@
 """MicroNet, the paper's network (Fig. 2; sections "Network architecture")."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -47,7 +47,14 @@ class MicroNet(nnx.Module):
   Blocks are numbered 1 to 10 (`BLOCKS`); the context layers belong to none of
   them, so freezing never touches them. 12,336,705 parameters at width 32 and
   3,086,625 at width 16; the tests add them up by hand.
+
+  Attributes:
+    STRIDE: images cut at multiples of it are read alike.
+    REACH: how many rows or columns away a pixel can change the output.
   """
+
+  STRIDE: ClassVar[int] = 16
+  REACH: ClassVar[int] = 103
 
   def __init__(
     self,

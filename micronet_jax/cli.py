@@ -1,0 +1,198 @@
+"""The `micronet` command."""
+
+import argparse
+import contextlib
+import logging
+import os
+import pathlib
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from typing import NoReturn
+
+from micronet_jax.errors import InputError
+from micronet_jax.version import __version__
+
+DETECT = """\
+Finds the nuclei in images and slides, and writes their centres.
+
+IMAGE is a file, a folder (all images directly in it) or a quoted glob ('**/*.svs'):
+PNG, JPEG, BMP, TIFF and OME-TIFF, and with the extra [slides] what OpenSlide reads
+(SVS, NDPI, MRXS, SCN, DICOM, ...). For each image NAME.svs, DIR gets
+
+  NAME.json         count, nuclei per mm2, settings
+  NAME.csv          x,y,score; (0, 0) is the centre of the top-left pixel
+  NAME.geojson      for QuPath: File > Import objects from file
+  NAME.overlay.png  the image with a mark on each nucleus
+  NAME.density.png  heat map, nuclei per mm2
+
+and summary.csv a line for each image. An interrupted slide goes on where it stopped,
+finished images are not repeated, and a bad image does not stop the others: it is
+reported at the end, and the exit status is 1."""
+
+EXAMPLES = """\
+examples:
+  micronet detect slide.svs -o results
+  micronet detect tiles/ -o results --mpp 0.5 --format csv,overlay
+  micronet detect slide.svs -o results --region 20000,15000,4000,4000
+  micronet detect '*.ndpi' -o results --weights runs/finetune-folder-mine-1a2b3c4d
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+  def error(self, message: str) -> NoReturn:
+    """One sentence, and where help is."""
+    print(f"error: {message}; see {self.prog} --help", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def parser() -> argparse.ArgumentParser:
+  """The command line's options."""
+  top = _Parser(
+    prog="micronet",
+    description="Finds the centres of cell nuclei in microscopy images.",
+    epilog="micronet detect --help says more.",
+  )
+  top.add_argument("--version", action="version", version=f"micronet {__version__}")
+  commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+  detect = commands.add_parser(
+    "detect",
+    help="find the nuclei in images and slides",
+    description=DETECT,
+    epilog=EXAMPLES,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+  )
+  detect.add_argument("images", nargs="+", metavar="IMAGE", help="file, folder or glob")
+  detect.add_argument(
+    "-o", "--out", required=True, metavar="DIR", help="folder for the results"
+  )
+  detect.add_argument(
+    "-w",
+    "--weights",
+    default="base",
+    metavar="NAME|DIR",
+    help='"base", or the folder of a run or checkpoint (default: base)',
+  )
+  detect.add_argument(
+    "--mpp",
+    type=float,
+    metavar="MICRONS",
+    help="microns per pixel of the images (default: what each file says)",
+  )
+  detect.add_argument(
+    "--threshold",
+    type=float,
+    metavar="SCORE",
+    help="least score of a nucleus, 0 to 1 (default: the checkpoint's own; on images "
+    "up to 1 mm2 relative to the best score in them)",
+  )
+  detect.add_argument(
+    "--region",
+    action="append",
+    default=[],
+    type=region,
+    metavar="X,Y,W,H",
+    help="look only in this part, in the image's own pixels; may be repeated",
+  )
+  detect.add_argument(
+    "--format",
+    default="csv,geojson,overlay",
+    metavar="LIST",
+    help="what to write, of csv, geojson, overlay, density "
+    "(default: csv,geojson,overlay)",
+  )
+  detect.add_argument(
+    "--tissue",
+    action=argparse.BooleanOptionalAction,
+    help="look on tissue only, not on glass (default: on images beyond 1 mm2)",
+  )
+  machine = detect.add_argument_group(
+    "for the machine", "None of these changes the result."
+  )
+  machine.add_argument(
+    "--tile", type=int, metavar="PIXELS", help="longest side of what is read at once"
+  )
+  machine.add_argument(
+    "--batch", type=int, metavar="N", help="tiles at once (default: one a device)"
+  )
+  machine.add_argument("--devices", type=int, metavar="N", help="default: all")
+  return top
+
+
+def region(text: str) -> tuple[int, int, int, int]:
+  """Parses x,y,width,height."""
+  try:
+    x, y, width, height = (int(part) for part in text.split(","))
+  except ValueError:
+    raise argparse.ArgumentTypeError(
+      f"{text!r} is not X,Y,W,H: four whole numbers with commas, such as 0,0,1000,500"
+    ) from None
+  return x, y, width, height
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+  """Runs the command; returns its exit status."""
+  options = parser().parse_args(arguments)
+  logging.basicConfig(format="note: %(message)s", level=logging.WARNING)
+  logging.getLogger("absl").setLevel(logging.ERROR)
+  try:
+    with terminated_is_interrupted():
+      return _detect(options)
+  except InputError as error:
+    print(f"error: {error}", file=sys.stderr)
+    return 1
+  except KeyboardInterrupt:
+    print("\nstopped; the same command goes on from here", file=sys.stderr)
+    return 130
+
+
+@contextlib.contextmanager
+def terminated_is_interrupted() -> Iterator[None]:
+  """Lets SIGTERM end the work as Ctrl-C does: orderly."""
+  before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+  try:
+    yield
+  finally:
+    signal.signal(signal.SIGTERM, before)
+
+
+def use_compilation_cache() -> None:
+  """Keeps compiled programs between starts, where JAX has not been told a place."""
+  import jax
+
+  if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+    return
+  home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+  folder = pathlib.Path(home) / "micronet_jax" / "xla"
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+  except OSError:
+    return  # only slower
+  jax.config.update("jax_compilation_cache_dir", str(folder))
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+
+def _detect(options: argparse.Namespace) -> int:
+  from micronet_jax import prediction  # JAX takes seconds to import
+
+  use_compilation_cache()
+  results = prediction.predict(
+    options.images,
+    options.out,
+    weights=options.weights,
+    options=prediction.Options(
+      mpp=options.mpp,
+      threshold=options.threshold,
+      regions=tuple(options.region),
+      tissue=options.tissue,
+      formats=tuple(options.format.split(",")),
+      tile=options.tile,
+      batch=options.batch,
+      devices=options.devices,
+    ),
+  )
+  return prediction.report_failures(results)
+
+
+if __name__ == "__main__":
+  raise SystemExit(main())
