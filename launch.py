@@ -46,10 +46,13 @@ def _sentence(error: BaseException) -> str:
 
 def default_workdir(config) -> pathlib.Path:
   """runs/JOB-DATA-HASH: another config never lands in the same folder."""
-  data = config.target.organs or pathlib.Path(config.target.root).name
+  data = []
+  if "target" in config:
+    root = pathlib.Path(config.target.root)
+    data = [config.target.name, config.target.organs or root.name]
   text = json.dumps(config.to_dict(), sort_keys=True)
   digest = hashlib.sha256(text.encode()).hexdigest()[:8]
-  name = "-".join([config.job, config.target.name, *filter(None, [data]), digest])
+  name = "-".join([config.job, *filter(None, data), digest])
   return pathlib.Path("runs") / name.replace(",", "+").replace("/", "_")
 
 
@@ -57,10 +60,11 @@ def main(argv: Sequence[str]) -> None:
   """Dispatches the job that the config names."""
   del argv
   logging.set_verbosity(logging.ERROR)  # Orbax reports every file it writes
-  from micronet_jax import reports, training  # JAX takes seconds to import
+  from micronet_jax import cli, reports, training  # JAX takes seconds to import
 
   config = CONFIG.value
   jobs = {"evaluate": reports.evaluate}
+  jobs["predict"] = lambda *run: sys.exit(cli.run_config(*run))
   jobs |= dict.fromkeys(("train", "finetune", "auxiliary"), training.train_and_evaluate)
   try:
     if config.job not in jobs:

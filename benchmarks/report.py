@@ -33,7 +33,9 @@ def _processor() -> str:
     lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
   except OSError:
     return platform.processor()
-  names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+  names = [
+    line.split(":")[1].strip() for line in lines if line.startswith("model name")
+  ]
   return f"{len(names)} x {names[0]}" if names else platform.processor()
 
 

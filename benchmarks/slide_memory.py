@@ -51,7 +51,7 @@ def write_slide(path: pathlib.Path, side: int, islands: int) -> None:
   across = side // BLOCK
   places = np.linspace(0, across * across - 1, islands).astype(int)
   tissue = {divmod(int(place), across) for place in places}
-  island = np.tile(generate("breast", 0, size=512).image, (4, 4, 1))
+  island = np.tile(generate("breast", 0, size=512)[0], (4, 4, 1))
   quarter = island.reshape(512, 4, 512, 4, 3).mean((1, 3)).astype(np.uint8)
   small = quarter.reshape(128, 4, 128, 4, 3).mean((1, 3)).astype(np.uint8)
   glass = np.full((TILE, TILE, 3), GLASS, np.uint8)

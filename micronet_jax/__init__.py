@@ -1,7 +1,7 @@
 """Nucleus detection in microscopy images, learned from points.
 
   import micronet_jax as mn
-  result = mn.load("base").detect(image)  # uint8 [H, W, 3] -> centers (y, x), scores
+  result = mn.load("base").detect("slide.svs")  # -> centers (y, x), scores
 
 What others may rely on is here; nothing is imported before it is asked for.
 """
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
   from micronet_jax.evaluation import match
   from micronet_jax.inference import Detections, Detector, load
   from micronet_jax.losses import weighted_mse
+  from micronet_jax.prediction import predict
   from micronet_jax.proximity import proximity_map
+  from micronet_jax.readers import open_image
   from micronet_jax.reports import evaluate
   from micronet_jax.training import train_and_evaluate
 
@@ -27,6 +29,8 @@ _HOMES = {
   "InputError": "errors",
   "evaluate": "reports",
   "match": "evaluation",
+  "open_image": "readers",
+  "predict": "prediction",
   "proximity_map": "proximity",
   "train_and_evaluate": "training",
   "weighted_mse": "losses",
@@ -42,6 +46,8 @@ __all__ = [
   "load",
   "load_samples",
   "match",
+  "open_image",
+  "predict",
   "proximity_map",
   "train_and_evaluate",
   "weighted_mse",

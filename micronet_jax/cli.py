@@ -7,8 +7,10 @@ import os
 import pathlib
 import signal
 import sys
+import threading
+import warnings
 from collections.abc import Iterator, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from micronet_jax.errors import InputError
 from micronet_jax.version import __version__
@@ -132,12 +134,88 @@ def region(text: str) -> tuple[int, int, int, int]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
   """Runs the command; returns its exit status."""
-  options = parser().parse_args(arguments)
-  logging.basicConfig(format="note: %(message)s", level=logging.WARNING)
-  logging.getLogger("absl").setLevel(logging.ERROR)
+  given = parser().parse_args(arguments)
+  return run(
+    given.images,
+    given.out,
+    given.weights,
+    mpp=given.mpp,
+    threshold=given.threshold,
+    regions=tuple(given.region),
+    formats=_listed(given.format),
+    tissue=given.tissue,
+    tile=given.tile,
+    batch=given.batch,
+    devices=given.devices,
+  )
+
+
+def run_config(config: Any, workdir: str | os.PathLike[str]) -> int:
+  """Does what `micronet detect` does, told by configs/predict.py.
+
+  Args:
+    config: with the fields of configs/predict.py.
+    workdir: the folder for the results.
+
+  Returns:
+    The exit status.
+
+  Raises:
+    InputError: a field that cannot be read.
+  """
   try:
-    with terminated_is_interrupted():
-      return _detect(options)
+    regions = tuple(region(part) for part in _listed(config.regions, ";"))
+  except argparse.ArgumentTypeError as error:
+    raise InputError(f"config.regions: {error}") from error
+  images = _listed(config.images)
+  if not images:
+    raise InputError(
+      "config.images names no image; for instance --config.images='tiles/*.png'"
+    )
+  return run(
+    images,
+    workdir,
+    config.init_from,
+    mpp=config.mpp,
+    threshold=config.threshold,
+    regions=regions,
+    formats=_listed(config.formats),
+    tissue=config.tissue,
+    tile=config.tile or None,
+    batch=config.batch or None,
+    devices=config.devices or None,
+  )
+
+
+def _listed(text: str, between: str = ",") -> tuple[str, ...]:
+  return tuple(part.strip() for part in text.split(between) if part.strip())
+
+
+def run(
+  images: Sequence[str], out: str | os.PathLike[str], weights: str, **options: Any
+) -> int:
+  """The predict job of both command lines, up to what is printed at its end.
+
+  Args:
+    images: as `prediction.predict` takes them.
+    out: likewise.
+    weights: likewise.
+    **options: the fields of `prediction.Options`.
+
+  Returns:
+    The exit status: 0, 1 after an error, 130 when interrupted.
+  """
+  try:
+    with notes(), terminated_is_interrupted(), warnings.catch_warnings():
+      # Of a cache that cannot be read or written: JAX then compiles again.
+      warnings.filterwarnings("ignore", "Error (read|writ)ing persistent compilation")
+      from micronet_jax import prediction  # JAX takes seconds to import
+
+      use_compilation_cache()
+      done = prediction.predict(
+        images, out, weights=weights, options=prediction.Options(**options)
+      )
+      return prediction.report_failures(done)
   except InputError as error:
     print(f"error: {error}", file=sys.stderr)
     return 1
@@ -147,8 +225,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 @contextlib.contextmanager
+def notes() -> Iterator[None]:
+  """Prints what the package logs as notes, whoever else logs what."""
+  logger = logging.getLogger("micronet_jax")
+  handler = logging.StreamHandler()
+  handler.setFormatter(logging.Formatter("note: %(message)s"))
+  before = logger.level, logger.propagate
+  logger.addHandler(handler)
+  logger.setLevel(logging.WARNING)
+  logger.propagate = False
+  logging.getLogger("absl").setLevel(logging.ERROR)  # of Orbax
+  try:
+    yield
+  finally:
+    logger.removeHandler(handler)
+    logger.level, logger.propagate = before
+
+
+@contextlib.contextmanager
 def terminated_is_interrupted() -> Iterator[None]:
   """Lets SIGTERM end the work as Ctrl-C does: orderly."""
+  if threading.current_thread() is not threading.main_thread():
+    yield  # only there are signals caught
+    return
   before = signal.signal(signal.SIGTERM, signal.default_int_handler)
   try:
     yield
@@ -162,36 +261,14 @@ def use_compilation_cache() -> None:
 
   if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
     return
-  home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-  folder = pathlib.Path(home) / "micronet_jax" / "xla"
   try:
+    home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    folder = pathlib.Path(home) / "micronet_jax" / "xla"
     folder.mkdir(parents=True, exist_ok=True)
-  except OSError:
+  except (OSError, RuntimeError):
     return  # only slower
   jax.config.update("jax_compilation_cache_dir", str(folder))
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
-
-
-def _detect(options: argparse.Namespace) -> int:
-  from micronet_jax import prediction  # JAX takes seconds to import
-
-  use_compilation_cache()
-  results = prediction.predict(
-    options.images,
-    options.out,
-    weights=options.weights,
-    options=prediction.Options(
-      mpp=options.mpp,
-      threshold=options.threshold,
-      regions=tuple(options.region),
-      tissue=options.tissue,
-      formats=tuple(options.format.split(",")),
-      tile=options.tile,
-      batch=options.batch,
-      devices=options.devices,
-    ),
-  )
-  return prediction.report_failures(results)
 
 
 if __name__ == "__main__":

@@ -125,15 +125,18 @@ def claim_workdir(config: Any, workdir: pathlib.Path) -> None:
         "values:\n  " + "\n  ".join(lines)
       )
   try:
-    workdir.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(".partial")
-    beside.write_text(json.dumps(mine, indent=2) + "\n")
-    os.replace(beside, path)
-  except OSError as error:
+    with files.replacing(path) as beside:
+      beside.write_text(json.dumps(mine, indent=2) + "\n")
+  except InputError as error:
     raise InputError(
-      f"the workdir {workdir} cannot be written ({error.strerror}); give another "
+      f"the workdir {workdir} cannot be written ({_reason(error)}); give another "
       "--workdir"
     ) from error
+
+
+def _reason(error: InputError) -> str:
+  """What the operating system said."""
+  return getattr(error.__cause__, "strerror", None) or str(error)
 
 
 def _differences(theirs: Any, mine: Any, field: str = "config") -> list[str]:

@@ -4,6 +4,7 @@ Centres come as chunks, so that a slide with ten million nuclei needs no more me
 than one with ten. Every file is whole or not there.
 """
 
+import itertools
 import math
 import os
 import uuid
@@ -247,7 +248,7 @@ def _union(boxes: Sequence[tuple[float, float, float, float]]) -> float:
   """The area that boxes cover, overlaps counted once."""
   xs = sorted({x for left, _, right, _ in boxes for x in (left, right)})
   area = 0.0
-  for west, east in zip(xs, xs[1:], strict=False):
+  for west, east in itertools.pairwise(xs):
     spans = sorted((t, b) for left, t, r, b in boxes if left <= west and east <= r)
     reached = -math.inf
     for top, bottom in spans:

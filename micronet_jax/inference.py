@@ -12,6 +12,7 @@ import numpy as np
 from flax import nnx
 
 from micronet_jax import checkpoints, models, scanning
+from micronet_jax.detections import Detections
 from micronet_jax.errors import InputError
 from micronet_jax.input_pipeline import WORKING_MPP, normalise
 from micronet_jax.readers import Reader, open_image
@@ -27,20 +28,6 @@ LARGEST_TILE = {"cpu": 1024}
 """Longest side of a tile by platform, in pixels at working resolution."""
 
 LARGEST_TILE_ELSEWHERE = 1536
-
-
-class Detections(NamedTuple):
-  """Nuclei found in one image.
-
-  Attributes:
-    centers: float32 `[N, 2]` (y, x) in the image's own pixels; (0, 0) is the centre
-      of the top-left pixel.
-    scores: float32 `[N]`, the predicted proximity, about 1 at a clear nucleus;
-      falling.
-  """
-
-  centers: np.ndarray
-  scores: np.ndarray
 
 
 class Found(NamedTuple):

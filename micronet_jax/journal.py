@@ -7,9 +7,7 @@ follows the last whole line is cut off when the journal is opened again.
 """
 
 import contextlib
-import errno
 import json
-import os
 import pathlib
 import shutil
 from collections.abc import Iterator, Mapping
@@ -46,6 +44,7 @@ class Journal:
 
     Raises:
       CannotWrite: the folder cannot be written.
+      InputError: another process is writing it.
     """
     self.folder = folder
     self.done: set[int] = set()
@@ -53,39 +52,66 @@ class Journal:
     self.best = 0.0
     text = json.dumps(dict(settings), sort_keys=True)
     try:
-      if not self._resume(text):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        (folder / "settings.json").write_text(text)
-      self._points = (folder / "points.bin").open("ab")
-      self._points.truncate(self.count * POINT.itemsize)
-      self._tiles = (folder / "tiles.jsonl").open("a")
+      with contextlib.ExitStack() as stack:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._points, self._tiles = (
+          stack.enter_context((folder / name).open("ab"))
+          for name in ("points.bin", "tiles.jsonl")
+        )
+        self._lock()
+        # Only cut, never written again: a full disk or a kill here loses nothing.
+        self._tiles.truncate(self._resume(text))
+        self._points.truncate(self.count * POINT.itemsize)
+        if not self.done:
+          (folder / "settings.json").write_text(text)
+        stack.pop_all()
     except OSError as error:
+      with contextlib.suppress(OSError):
+        if sum(each.stat().st_size for each in folder.glob("tiles.jsonl")) == 0:
+          shutil.rmtree(folder, ignore_errors=True)  # nothing is lost
       raise self._cannot_write(error) from error
 
-  def _resume(self, settings: str) -> bool:
-    """Reads what an interrupted search left, if it is of the same settings."""
+  def _lock(self) -> None:
+    """Keeps a second process away, where the file system can; ends with this one."""
+    try:
+      import fcntl
+
+      fcntl.flock(self._points, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+      raise InputError(
+        f"{self.folder} is being written by another run; wait for it, or use another "
+        "output folder"
+      ) from error
+    except (ImportError, OSError):
+      pass
+
+  def _resume(self, settings: str) -> int:
+    """Reads what an interrupted search of the same settings left.
+
+    Returns:
+      The bytes of `tiles.jsonl` that are lines of finished tiles.
+    """
     try:
       if (self.folder / "settings.json").read_text() != settings:
-        return False
-      size = (self.folder / "points.bin").stat().st_size
-      lines = (self.folder / "tiles.jsonl").read_text().splitlines(keepends=True)
-    except (OSError, UnicodeDecodeError):
-      return False
-    whole = []
-    for line in lines:
+        return 0
+    except (FileNotFoundError, UnicodeDecodeError):
+      return 0
+    size = (self.folder / "points.bin").stat().st_size
+    whole = 0
+    for line in (self.folder / "tiles.jsonl").read_bytes().splitlines(keepends=True):
       try:
         entry = json.loads(line)
-      except ValueError:
+        tile, count = int(entry["tile"]), int(entry["count"])
+        best = float(entry["best"])
+      except (ValueError, LookupError, TypeError):
         break
-      if not line.endswith("\n") or entry["count"] * POINT.itemsize > size:
+      if not line.endswith(b"\n") or count * POINT.itemsize > size:
         break
-      whole.append(line)
-      self.done.add(entry["tile"])
-      self.count = entry["count"]
-      self.best = max(self.best, entry["best"])
-    (self.folder / "tiles.jsonl").write_text("".join(whole))
-    return True
+      whole += len(line)
+      self.done.add(tile)
+      self.count = count
+      self.best = max(self.best, best)
+    return whole
 
   def __enter__(self) -> "Journal":
     return self
@@ -119,7 +145,7 @@ class Journal:
     try:
       self._points.write(points.tobytes())
       self._points.flush()
-      self._tiles.write(json.dumps(entry) + "\n")
+      self._tiles.write(json.dumps(entry).encode() + b"\n")
       self._tiles.flush()
     except OSError as error:
       raise self._cannot_write(error) from error
@@ -135,26 +161,31 @@ class Journal:
 
     Yields:
       centers float64 `[N, 2]` (y, x) and scores float32 `[N]`, N <= 100,000.
+
+    Raises:
+      InputError: the file was cut meanwhile, by another program.
     """
     with (self.folder / "points.bin").open("rb") as file:
       left = self.count
       while left:
         points = np.fromfile(file, POINT, min(left, CHUNK))
+        if not len(points):
+          raise InputError(f"{file.name} has lost {left} of {self.count} points")
         left -= len(points)
         points = points[points["score"] >= np.float32(lowest)]
         yield np.stack([points["y"], points["x"]], -1), points["score"]
 
   def remove(self) -> None:
-    """Deletes the journal: its points are where they belong."""
+    """Deletes the journal: its points are where they belong, or worth nothing."""
     self.close()
     shutil.rmtree(self.folder, ignore_errors=True)
 
   def _cannot_write(self, error: OSError) -> CannotWrite:
     kept = ""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT) and self.done:
+    if self.done:
       kept = (
         f"; the {len(self.done)} tiles done so far are kept there, and the same "
         "command goes on with the next"
       )
-    reason = os.strerror(error.errno) if error.errno else str(error)
-    return CannotWrite(f"{self.folder} cannot be written ({reason.lower()}){kept}")
+    reason = (error.strerror or str(error)).lower()
+    return CannotWrite(f"{self.folder} cannot be written ({reason}){kept}")

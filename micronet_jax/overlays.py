@@ -10,7 +10,7 @@ import math
 import os
 import pathlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,22 +21,25 @@ from micronet_jax.files import replacing
 if TYPE_CHECKING:
   from matplotlib.axes import Axes
   from matplotlib.figure import Figure
+  from matplotlib.image import AxesImage
 
-RING = 4.5
+RING = 5.0
 """Radius of a ring's line where the thumbnail has the image's full resolution, px."""
 
-_LEAST_RING = 2.0  # below, a ring has no hole and becomes a dot
-_LINE = 1.5  # width of a ring's line
-_HALO = 1.2  # width of the dark rim on either side
-_HALO_STRENGTH = 0.85
+_LEAST_RING = 2.3  # below, a ring has no hole and becomes a dot
+_LINE = 1.6  # width of a ring's line
+_HALO = 1.2  # width of the dark rim around it; on small thumbnails less
+_INNER_HALO = 0.3  # and within it, where the nucleus is to be seen
+_HALO_STRENGTH = 0.8
 _DOT = 1.0  # radius of a dot that stands for a ring
-_SHRINK = 0.7  # the power of the thumbnail's scale that a ring's radius follows
 _FINE = 0.15  # thumbnail pixels per image pixel, below which a nucleus is one pixel
 
-MIN_CELL_UM = 50.0
-MIN_CELL_PX = 200.0
-MAX_CELLS = 200
-"""Cells of a density grid along the image's longer side, at most."""
+CELL_UM = 50.0
+CELL_PX = 200.0
+MIN_CELLS = 5
+MAX_CELLS = 100
+"""A density grid's cells have this side unless there are fewer or more than this
+along the image's longer side."""
 
 _WIDE = 1.3  # width / height from which the two pictures stand one above the other
 _COLORS = "viridis_r"
@@ -74,7 +77,7 @@ def overlay(
   for stamp, color in _stamps(math.sqrt(scale.prod())):
     strength = _spread(marked, stamp)
     for channel, value in enumerate(color):  # one by one, for the memory
-      behind = picture[:, :, channel]
+      behind = picture[:, :, channel].astype(np.float32)
       picture[:, :, channel] = np.rint(behind + strength * (value - behind))
   return picture
 
@@ -83,18 +86,18 @@ def _stamps(scale: float) -> list[tuple[np.ndarray, tuple[int, int, int]]]:
   """The layers of a mark, lowest first: how strong, `[n, n]` in [0, 1], and RGB."""
   if scale < _FINE:
     return [(np.ones((1, 1), np.float32), NUCLEUS_COLOR)]
-  ring = RING * scale**_SHRINK
-  size = math.ceil(ring + _LINE + _HALO)
+  ring = RING * scale
+  halo = _HALO * min(scale, 1.0) ** 0.5
+  size = math.ceil(ring + _LINE + halo)
   across = np.arange(-size, size + 1)
   distance = np.hypot(across, across[:, None])
   if ring < _LEAST_RING:
-    beyond = distance - _DOT
+    beyond, inner = distance - _DOT, 0.0
   else:
-    beyond = np.abs(distance - ring) - _LINE / 2
-  line, halo = (
-    np.clip(0.5 + width - beyond, 0, 1).astype(np.float32) for width in (0, _HALO)
-  )
-  return [(halo * _HALO_STRENGTH, (0, 0, 0)), (line, NUCLEUS_COLOR)]
+    beyond, inner = np.abs(distance - ring) - _LINE / 2, _INNER_HALO
+  rim = np.where(distance < ring, inner, halo)
+  line, dark = (np.clip(0.5 + width - beyond, 0, 1) for width in (0.0, rim))
+  return [(dark * _HALO_STRENGTH, (0, 0, 0)), (line, NUCLEUS_COLOR)]
 
 
 def _spread(marked: np.ndarray, stamp: np.ndarray) -> np.ndarray:
@@ -202,8 +205,8 @@ def density(shape: tuple[int, int], *, mpp: float | None = None) -> Density:
   """Makes an empty grid over an image.
 
   Its cells are as near to squares of 50 microns (200 pixels if `mpp` is unknown) as
-  divides the image evenly; on images that would have more than 200 of them in a row
-  or column, of 100, 200, 400, 800 microns and so on.
+  divides the image evenly. Where more than 100 would be in a row or column, it is 100,
+  200, 400 microns and so on; where fewer than 5, a fifth of the longer side.
 
   Args:
     shape: (H, W) of the image in pixels, > 0.
@@ -217,7 +220,7 @@ def density(shape: tuple[int, int], *, mpp: float | None = None) -> Density:
   """
   if min(shape) <= 0 or (mpp is not None and not mpp > 0):
     raise InputError(f"shape and mpp must be above 0, but they are {shape} and {mpp}.")
-  side = MIN_CELL_PX if mpp is None else MIN_CELL_UM / mpp
+  side = min(CELL_PX if mpp is None else CELL_UM / mpp, max(shape) / MIN_CELLS)
   while max(shape) / side > MAX_CELLS:
     side *= 2
   rows, columns = (max(round(length / side), 1) for length in shape)
@@ -256,7 +259,10 @@ def density_map(
   axes = figure.subplots(*grid, squeeze=False, sharex=True, sharey=True).ravel()
   if thumbnail is not None:
     _show(axes[0], thumbnail, density, interpolation="antialiased")
-  _heat(axes[-1], density)
+  heat = _heat(axes[-1], density)
+  bar = figure.colorbar(heat, ax=axes.tolist(), pad=0.02, shrink=0.8)
+  bar.set_label("nuclei / 10⁴ px" if density.mpp is None else "nuclei / mm²")
+  bar.ax.yaxis.set_major_formatter("{x:,.6g}")
   unit = "px" if density.mpp is None else "mm"
   for each in figure.axes[:panels]:
     each.set_xlabel(f"x ({unit})")
@@ -276,25 +282,19 @@ def _figure_size(aspect: float, grid: tuple[int, int]) -> tuple[float, float]:
   return max(columns * wide * shrink, 3.5) + 1.6, max(rows * tall * shrink, 1.0) + 1.0
 
 
-def _heat(axes: "Axes", density: Density) -> None:
-  """Draws the cells and their colour bar."""
+def _heat(axes: "Axes", density: Density) -> "AxesImage":
+  """Draws the cells."""
   values = np.ma.masked_equal(density.values, 0)
   top = float(density.values.max()) or 1.0
-  heat = _show(axes, values, density, cmap=_COLORS, vmin=0, vmax=top)
-  axes.set_facecolor("white")
-  bar = axes.figure.colorbar(heat, ax=axes, pad=0.02, shrink=0.9)
-  tall, wide = density.cell
-  if density.mpp is None:
-    bar.set_label("nuclei / 10⁴ px")
-    size = f"{wide:.0f} × {tall:.0f} px"
-  else:
-    bar.set_label("nuclei / mm²")
-    size = f"{wide * density.mpp:.0f} × {tall * density.mpp:.0f} µm"
-  bar.ax.yaxis.set_major_formatter("{x:,.4g}")
-  axes.set_title(f"cells of {size}; white: none", fontsize=9)
+  tall, wide = np.array(density.cell) * (density.mpp or 1.0)
+  unit = "px" if density.mpp is None else "µm"
+  axes.set_title(f"cells of {wide:.0f} × {tall:.0f} {unit}; white: none", fontsize=9)
+  return _show(axes, values, density, cmap=_COLORS, vmin=0, vmax=top)
 
 
-def _show(axes: "Axes", pixels: np.ndarray, density: Density, **options):
+def _show(
+  axes: "Axes", pixels: np.ndarray, density: Density, **options: Any
+) -> "AxesImage":
   """Draws an array over the whole image, with axes in mm or pixels."""
   height, width = np.array(density.shape) * ((density.mpp or 1000) / 1000)
   options = {"interpolation": "nearest", **options}

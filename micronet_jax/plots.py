@@ -1,4 +1,4 @@
-"""Every picture: precision against recall, detections on tissue, training.
+"""Every picture: nuclei on tissue, precision against recall, training.
 
 Nothing here touches pyplot: each function returns a `Figure` of its own, drawn with
 Agg, so that pictures can be made from any thread and without a display. Colours are
@@ -10,6 +10,7 @@ import itertools
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib import patheffects
@@ -22,11 +23,19 @@ from numpy.typing import ArrayLike
 
 from micronet_jax.errors import InputError
 from micronet_jax.evaluation import Curve, Match, pool
+from micronet_jax.files import replacing
+from micronet_jax.readers import open_image, thumbnail
+
+if TYPE_CHECKING:
+  import PIL.Image
 
 # Okabe and Ito, "Color universal design" (2008), without the yellow, unseen on white.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 LINES = ("-", "--", "-.", ":")
 MARKS = ("o", "s", "^", "D", "v", "P", "X")
+
+PICTURE_SIDE = 2048
+"""Longest side of tissue in a figure, in pixels; larger images are shrunk to it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,8 +48,10 @@ class Mark:
   halo: str
   size: float  # of the marker, in points
   width: float  # of its line, in points
+  rim: float = 1.6  # what the outline adds to the line, in points
 
 
+NUCLEUS = Mark("nucleus", "o", "#56B4E9", "black", 9.0, 1.3)
 MATCHED = Mark("matched", "o", "#56B4E9", "black", 7.0, 1.3)
 MISSED = Mark("missed", "s", "#F0E442", "black", 7.5, 1.7)
 FALSE = Mark("false", "x", "#D55E00", "white", 6.5, 2.0)
@@ -197,6 +208,69 @@ def _sorted_out(
   }
 
 
+def nuclei_on_tissue(
+  image: "str | os.PathLike[str] | np.ndarray | PIL.Image.Image",
+  centers: np.ndarray,
+  *,
+  title: str = "",
+) -> Figure:
+  """Draws a ring around every nucleus of an image, however large.
+
+  Args:
+    image: what `readers.open_image` takes; large ones are drawn smaller, the rings
+      with them until they are dots.
+    centers: `[N, 2]` (y, x) in the image's own pixels; (0, 0) is the centre of the
+      top-left pixel.
+    title: above the axes; by default how many nuclei there are.
+
+  Returns:
+    The figure, its longer side about 8 inches; axes in the image's own pixels.
+
+  Raises:
+    InputError: the image cannot be read, or a centre lies beyond it.
+  """
+  with open_image(image) as reader:
+    height, width = reader.levels[0]
+    _check_on_image(centers, (height, width), reader.name)
+    shrink = min(1.0, PICTURE_SIDE / max(height, width))
+    pixels = thumbnail(
+      reader,
+      height=max(round(height * shrink), 1),
+      width=max(round(width * shrink), 1),
+    )
+  inch = 7.2 / max(height, width)  # of one pixel of the image
+  size = (max(width * inch, 2.0) + 0.8, max(height * inch, 1.0) + 0.8)
+  figure, (axes,) = _figure(size, 1)
+  extent = (-0.5, width - 0.5, height - 0.5, -0.5)
+  axes.imshow(pixels, extent=extent, interpolation="antialiased")
+  line = _line(_shrunk(NUCLEUS, 72 * inch), centers[:, 1], centers[:, 0], "nucleus")
+  line.set_in_layout(False)
+  axes.add_line(line)
+  axes.set(xlim=extent[:2], ylim=extent[2:], xlabel="x (px)", ylabel="y (px)")
+  plural = "nucleus" if len(centers) == 1 else "nuclei"
+  axes.set_title(title or f"{len(centers):,} {plural}", fontsize=11)
+  return figure
+
+
+def _check_on_image(centers: np.ndarray, shape: tuple[int, int], name: str) -> None:
+  """Makes sure that points were not found in a larger image, by more than a pixel."""
+  beyond = ((centers < -1.5) | (centers > np.array(shape) + 0.5)).any(axis=1)
+  if beyond.any():
+    y, x = centers[np.argmax(beyond)]
+    raise InputError(
+      f"{name} has {shape[1]} x {shape[0]} pixels, but a nucleus is at"
+      f" x={x:g}, y={y:g}; give the image that the nuclei were found in."
+    )
+
+
+def _shrunk(mark: Mark, scale: float) -> Mark:
+  """A mark for an image that has `scale` points a pixel: where they are few, a dot."""
+  size = float(np.clip(mark.size * scale**0.7, 0.7, 1.3 * mark.size))
+  if size < 4:  # a ring would have no hole, and outlines would hide the tissue
+    return dataclasses.replace(mark, size=size / 2, width=size / 4, rim=0.0)
+  return dataclasses.replace(mark, size=size)
+
+
 def _tile(
   axes: Axes, image: np.ndarray, points: Mapping[Mark, np.ndarray], title: str
 ) -> None:
@@ -215,7 +289,7 @@ def _tile(
 
 def _line(mark: Mark, x: ArrayLike, y: ArrayLike, label: str) -> Line2D:
   """Makes unconnected marks with a halo, for the axes and for the legend alike."""
-  halo = patheffects.withStroke(linewidth=mark.width + 1.6, foreground=mark.halo)
+  halo = patheffects.withStroke(linewidth=mark.width + mark.rim, foreground=mark.halo)
   return Line2D(
     x,
     y,
@@ -294,20 +368,15 @@ def save(figure: Figure, path: str | os.PathLike) -> None:
     path: ends in .png (150 dots an inch) or .pdf; its folder is made if missing.
 
   Raises:
-    InputError: if `path` ends in anything else.
+    InputError: if `path` ends in anything else or cannot be written.
   """
   path = pathlib.Path(path)
   metadata = {".png": {"Software": None}, ".pdf": {"CreationDate": None}}
   if path.suffix.lower() not in metadata:
     raise InputError(f"{path}: a picture's name must end in .png or .pdf")
-  path.parent.mkdir(parents=True, exist_ok=True)
-  beside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-  try:
+  with replacing(path) as beside:
     # Without dates and versions the same figure gives the same bytes.
     figure.savefig(beside, dpi=150, metadata=metadata[path.suffix.lower()])
-    beside.replace(path)
-  finally:
-    beside.unlink(missing_ok=True)
 
 
 def _figure(

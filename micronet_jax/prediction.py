@@ -5,43 +5,32 @@ all tiles are done, to the files that were asked for. An interrupted image goes 
 its next tile, a finished one is not repeated, and a bad one does not stop the rest.
 """
 
-import csv
+import contextlib
 import dataclasses
-import glob
 import hashlib
 import json
 import os
 import pathlib
 import sys
+import tempfile
 import time
 import traceback
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Generator, Mapping, Sequence
+from typing import Any, cast
 
 import jax
 import numpy as np
 from tqdm import tqdm
 
-from micronet_jax import exports
+from micronet_jax import exports, results
 from micronet_jax.errors import InputError
-from micronet_jax.files import replacing, write_json
-from micronet_jax.inference import Detector, load
+from micronet_jax.files import write_json
+from micronet_jax.inference import Detector, Found, load
 from micronet_jax.journal import CannotWrite, Journal
-from micronet_jax.readers import is_image, open_image, thumbnail
-from micronet_jax.scanning import Scan
-from micronet_jax.tiling import inside
+from micronet_jax.readers import open_image
+from micronet_jax.results import FORMATS
+from micronet_jax.scanning import MPP_RANGE, Scan
 from micronet_jax.version import __version__
-
-FORMATS = {
-  "csv": ".csv",
-  "geojson": ".geojson",
-  "overlay": ".overlay.png",
-  "density": ".density.png",
-}
-"""What can be written for an image, and the ending that replaces its own."""
-
-PICTURE_SIDE = 4096
-"""Longest side of an overlay, in pixels; smaller images are drawn as they are."""
 
 LONG_WORK = 8
 """Tiles from which on an image gets a progress bar."""
@@ -93,79 +82,45 @@ def predict(
     InputError: nothing to do, an impossible option, or `out` cannot be written. What
       is wrong with one image only is printed and returned.
   """
-  options = options or Options()
+  options, out = options or Options(), pathlib.Path(out)
   _check(options)
-  jobs = _name_outputs(find_images(images), pathlib.Path(out))
+  found = results.find_images(images)
+  jobs = results.name_outputs(found, out, options.formats)
   detector = load(weights)
   digest = _digest(detector)
-  results: list[dict[str, Any]] = []
+  _check_folder(out)
+  done: list[dict[str, Any]] = []
   for number, (image, stem) in enumerate(jobs, start=1):
-    label = f"[{number}/{len(jobs)}] {image}" if len(jobs) > 1 else image
+    label = f"[{number}/{len(jobs)}] " if len(jobs) > 1 else ""
     try:
       result = _predict_one(detector, image, stem, weights, digest, options)
-      print(f"{label}: {_sentence(result)}", flush=True)
+      print(f"{label}{image}: {_sentence(result)}", flush=True)
     except InputError as error:
       result = {"image": image, "error": str(error)}
     except Exception as error:  # the other images should not suffer
       traceback.print_exc()
       result = {"image": image, "error": f"{type(error).__name__}: {error}"}
     if "error" in result:
-      print(f"{label}: error: {result['error']}", file=sys.stderr, flush=True)
-    results.append(result)
-  _write_summary(pathlib.Path(out) / "summary.csv", results)
-  return results
+      print(f"{label}error: {_named(result)}", file=sys.stderr, flush=True)
+    done.append(result)
+  results.write_summary(out / results.SUMMARY, done)
+  return done
 
 
-def report_failures(results: Sequence[Mapping[str, Any]]) -> int:
+def report_failures(done: Sequence[Mapping[str, Any]]) -> int:
   """Names the images that failed; returns the exit status, 1 if any did."""
-  failed = [result for result in results if "error" in result]
-  if failed and len(results) > 1:
-    print(f"{len(failed)} of {len(results)} images failed:", file=sys.stderr)
+  failed = [result for result in done if "error" in result]
+  if failed and len(done) > 1:
+    print(f"{len(failed)} of {len(done)} images failed:", file=sys.stderr)
     for result in failed:
-      print(f"  {result['image']}: {result['error']}", file=sys.stderr)
+      print(f"  {_named(result)}", file=sys.stderr)
   return 1 if failed else 0
 
 
-def find_images(patterns: Sequence[str]) -> list[str]:
-  """The images that files, folders and globs name, each once, in order.
-
-  Raises:
-    InputError: a pattern that names none.
-  """
-  found: dict[str, None] = {}
-  for pattern in patterns:
-    if os.path.isdir(pattern):
-      paths = sorted(
-        path
-        for path in glob.glob(os.path.join(glob.escape(pattern), "*"))
-        if is_image(path) and os.path.isfile(path)
-      )
-    elif glob.has_magic(pattern) and not os.path.exists(pattern):
-      paths = sorted(glob.glob(pattern, recursive=True))
-    else:
-      paths = [pattern]  # if it is not there, it is reported with the others
-    if not paths:
-      raise InputError(f"{pattern}: there is no image")
-    found |= dict.fromkeys(paths)
-  if not found:
-    raise InputError("no image was named")
-  return list(found)
-
-
-def _name_outputs(
-  images: Sequence[str], out: pathlib.Path
-) -> list[tuple[str, pathlib.Path]]:
-  """Each image with the path, less the ending, that its files get."""
-  owner: dict[pathlib.Path, str] = {}
-  for image in images:
-    stem = out / pathlib.Path(image).stem
-    if stem in owner:
-      raise InputError(
-        f"{owner[stem]} and {image} would both write {stem}.*; detect them into "
-        "different folders"
-      )
-    owner[stem] = image
-  return [(image, stem) for stem, image in owner.items()]
+def _named(result: Mapping[str, Any]) -> str:
+  """An error, which names its image once."""
+  image, error = result["image"], result["error"]
+  return error if image in error else f"{image}: {error}"
 
 
 def _check(options: Options) -> None:
@@ -179,6 +134,11 @@ def _check(options: Options) -> None:
       f"threshold is a score, about 1 at a clear nucleus, from 0 to 1; got "
       f"{options.threshold:g}"
     )
+  low, high = MPP_RANGE
+  if options.mpp is not None and not low <= options.mpp <= high:
+    raise InputError(
+      f"mpp is microns per pixel, {low:g} to {high:g}, got {options.mpp:g}"
+    )
   for name in ("tile", "batch", "devices"):
     value = getattr(options, name)
     if value is not None and value < 1:
@@ -187,6 +147,21 @@ def _check(options: Options) -> None:
     raise InputError(
       f"devices is {options.devices}, but this machine has {jax.device_count()}"
     )
+
+
+def _check_folder(out: pathlib.Path) -> None:
+  """Makes the folder for the results, and a file in it, before hours of work."""
+  if out.exists() and not out.is_dir():
+    raise InputError(f"{out} is a file, but the results need a folder")
+  try:
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=out):
+      pass
+  except OSError as error:
+    reason = (error.strerror or str(error)).lower()
+    raise InputError(
+      f"the folder {out} cannot be written ({reason}); give another one for the results"
+    ) from error
 
 
 def _digest(detector: Detector) -> str:
@@ -210,11 +185,13 @@ def _predict_one(
 ) -> dict[str, Any]:
   """Detects in one image, or takes up where that was interrupted."""
   began = time.monotonic()
+  settings = _settings(image, digest, options)
+  before = results.read_record(stem, settings)
+  files = [path.name for path in results.paths(stem, options.formats).values()]
+  there = before.get("files", [])
+  if before and set(files) <= set(there):
+    return {**before, "image": image, "repeated": True}
   with open_image(image) as reader:
-    settings = _settings(image, digest, options)
-    finished = _finished(stem, settings, options.formats)
-    if finished:
-      return {**finished, "repeated": True}
     scan = detector.scan(
       reader,
       mpp=options.mpp,
@@ -227,13 +204,13 @@ def _predict_one(
     with Journal(stem.with_name(f".{stem.name}.partial"), plan) as journal:
       try:
         _search(detector, scan, journal, options)
-      except CannotWrite:
-        raise  # what was found so far is kept
-      except InputError:
-        journal.remove()
+      except InputError as error:
+        if not (isinstance(error, CannotWrite) and journal.done):
+          journal.remove()  # else what was found so far is kept
         raise
       lowest = detector.lowest_score(scan, journal.best, threshold=options.threshold)
-      result = _write(journal, scan, stem, lowest, options)
+      results.remove_record(stem)
+      numbers = results.write(journal, scan, stem, lowest, options.formats)
       result = exports.summary(
         name=image,
         shape=scan.shape,
@@ -241,11 +218,11 @@ def _predict_one(
         seconds=time.monotonic() - began,
         threshold=lowest,
         weights=weights,
-        files=[f"{stem.name}{FORMATS[each]}" for each in options.formats],
+        files=[*files, *(name for name in there if name not in files)],
         settings=settings,
-        **result,
+        **numbers,
       )
-      write_json(stem.with_name(f"{stem.name}.json"), result)
+      write_json(results.record(stem), result)
       journal.remove()
   return result
 
@@ -269,96 +246,36 @@ def _settings(image: str, digest: str, options: Options) -> dict[str, Any]:
   }
 
 
-def _finished(
-  stem: pathlib.Path, settings: Mapping[str, Any], formats: Sequence[str]
-) -> dict[str, Any] | None:
-  """What an earlier run found, if it was the same and all its files are there."""
-  try:
-    before = json.loads(stem.with_name(f"{stem.name}.json").read_text())
-    same = before["settings"] == settings
-  except (OSError, ValueError, LookupError, TypeError):
-    return None
-  files = [stem.with_name(f"{stem.name}{FORMATS[each]}") for each in formats]
-  return before if same and all(path.exists() for path in files) else None
-
-
 def _search(detector: Detector, scan: Scan, journal: Journal, options: Options) -> None:
   """Runs the tiles that are not done, with a progress bar if they are many."""
   left = [tile for tile in scan.tiles if tile.index not in journal.done]
   if journal.done and left:
     print(f"{len(journal.done)} of {len(scan.tiles)} tiles were done before")
   began, pixels = time.monotonic(), 0
-  with tqdm(
+  search = detector.run(
+    scan,
+    threshold=options.threshold,
+    done=journal.done.copy(),
+    batch=options.batch,
+    devices=options.devices,
+  )
+  bar = tqdm(
     total=len(scan.tiles),
     initial=len(journal.done),
     unit="tile",
     disable=len(left) < LONG_WORK,
     mininterval=0.5 if sys.stderr.isatty() else 30,
     dynamic_ncols=True,
-  ) as bar:
-    for found in detector.run(
-      scan,
-      threshold=options.threshold,
-      done=journal.done.copy(),
-      batch=options.batch,
-      devices=options.devices,
-    ):
+  )
+  # The search is closed first, so that no thread reads on when the image is closed.
+  with bar, contextlib.closing(cast(Generator[Found, None, None], search)):
+    for found in search:
       index, core = found.tile.index, found.tile.core
       journal.add(index, found.centers, found.scores, best=found.best)
       pixels += (core.y1 - core.y0) * (core.x1 - core.x0)
       rate = pixels / 1e6 / (time.monotonic() - began)
       bar.set_postfix_str(f"{rate:.2f} Mpx/s, {journal.count} points", refresh=False)
       bar.update()
-
-
-def _write(
-  journal: Journal, scan: Scan, stem: pathlib.Path, lowest: float, options: Options
-) -> dict[str, Any]:
-  """Writes the files of one image; returns the numbers for its summary."""
-  from micronet_jax import overlays
-
-  grid = overlays.density(scan.shape, mpp=scan.mpp)
-  count, per_region = 0, [0] * len(scan.regions)
-  for centers, _ in grid.counted(journal.chunks(lowest=lowest)):
-    count += len(centers)
-    for i, region in enumerate(scan.regions):
-      per_region[i] += int(inside(centers, region).sum())
-  paths = {each: stem.with_name(stem.name + FORMATS[each]) for each in options.formats}
-  if "csv" in paths:
-    exports.write_csv(paths["csv"], journal.chunks(lowest=lowest))
-  if "geojson" in paths:
-    chunks = journal.chunks(lowest=lowest)
-    exports.write_geojson(paths["geojson"], chunks, count=count)
-  if "overlay" in paths or "density" in paths:
-    picture = _picture(scan)
-    if "density" in paths:
-      from micronet_jax import plots
-
-      figure = overlays.density_map(grid, thumbnail=picture, title=stem.name)
-      plots.save(figure, paths["density"])
-    if "overlay" in paths:
-      chunks = journal.chunks(lowest=lowest)
-      marked = overlays.overlay(picture, chunks, shape=scan.shape)
-      overlays.write_image(paths["overlay"], marked)
-  tissue_mm2 = None
-  if scan.tissue is not None and scan.mpp is not None and not scan.regions:
-    height, width = scan.shape
-    tissue_mm2 = scan.tissue.share * height * width * (scan.mpp / 1000) ** 2
-  return {
-    "count": count,
-    "regions": [
-      {"x": b.x0, "y": b.y0, "width": b.x1 - b.x0, "height": b.y1 - b.y0, "nuclei": n}
-      for b, n in zip(scan.regions, per_region, strict=True)
-    ],
-    "tissue_mm2": tissue_mm2,
-  }
-
-
-def _picture(scan: Scan) -> np.ndarray:
-  """The image, made smaller if it is too large to look at."""
-  scale = min(1.0, PICTURE_SIDE / max(scan.shape))
-  height, width = (max(1, round(side * scale)) for side in scan.shape)
-  return thumbnail(scan.canvas.reader, height=height, width=width)
 
 
 def _sentence(result: Mapping[str, Any]) -> str:
@@ -369,15 +286,3 @@ def _sentence(result: Mapping[str, Any]) -> str:
   if result.get("repeated"):
     return f"{text}; done before, nothing repeated"
   return f"{text}; {result['seconds']:.1f} s"
-
-
-def _write_summary(path: pathlib.Path, results: Sequence[Mapping[str, Any]]) -> None:
-  """A line for each image, for spreadsheets."""
-  columns = [
-    *("image", "nuclei", "area_mm2", "tissue_mm2", "nuclei_per_mm2", "per"),
-    *("mpp", "width", "height", "threshold", "seconds", "error"),
-  ]
-  with replacing(path) as beside, beside.open("w", newline="") as file:
-    writer = csv.DictWriter(file, columns, extrasaction="ignore")
-    writer.writeheader()
-    writer.writerows(results)

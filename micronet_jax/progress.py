@@ -9,6 +9,8 @@ from typing import Any
 
 from tensorboardX import SummaryWriter
 
+from micronet_jax.files import replacing
+
 
 def read_log(path: pathlib.Path) -> list[dict[str, Any]]:
   """The records of a log, oldest first; a last line cut short is left out."""
@@ -38,12 +40,10 @@ class Progress:
       start: the step the run starts or resumes from.
       num_steps: the step it ends at, for the time left.
     """
-    workdir.mkdir(parents=True, exist_ok=True)
     path = workdir / "log.jsonl"
     kept = [record for record in read_log(path) if record["step"] <= start]
-    beside = path.with_suffix(".partial")
-    beside.write_text("".join(json.dumps(record) + "\n" for record in kept))
-    beside.replace(path)
+    with replacing(path) as beside:
+      beside.write_text("".join(json.dumps(record) + "\n" for record in kept))
     self._log = path.open("a")
     self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=start + 1)
     self._label, self._start, self._num_steps = label, start, num_steps

@@ -15,6 +15,7 @@ from micronet_jax import checkpoints, detection, evaluation
 from micronet_jax.configuration import claim_workdir
 from micronet_jax.datasets.sample import Sample
 from micronet_jax.errors import InputError
+from micronet_jax.files import write_json
 from micronet_jax.inference import Detector
 from micronet_jax.input_pipeline import (
   WORKING_MPP,
@@ -146,9 +147,7 @@ def write(
     "seconds": round(time.monotonic() - began, 1),
   }
   draw(workdir, outcomes, samples)
-  beside = workdir / "report.json.partial"
-  beside.write_text(json.dumps(report, indent=2) + "\n")
-  os.replace(beside, workdir / "report.json")
+  write_json(workdir / "report.json", report)
   print(table(outcomes, report))
   print(f"report and pictures: {workdir}", flush=True)
   return report

@@ -232,6 +232,59 @@ def test_qupath_cells_give_their_nucleus_and_regions_are_left_out(tmp_path):
   assert_centers(geojson(tmp_path, [region]), [(44.5, 44.5)])
 
 
+@pytest.mark.parametrize(
+  "mark",
+  [
+    {"properties": {"objectType": "cell"}},
+    {"properties": {"object_type": "cell"}},  # 0.3 before its release
+    {"properties": {"type": "cell"}},  # which QuPath reads too
+    {"properties": {}, "id": "PathCellObject"},  # 0.2
+    {"id": "PathDetectionObject"},
+    {"properties": None, "id": "PathDetectionObject"},
+  ],
+)
+def test_versions_of_qupath_name_nuclei_differently(tmp_path, mark):
+  region = feature("Polygon", [[[0, 0], [90, 0], [90, 90], [0, 90]]])
+  nucleus = {**feature("Polygon", [BOX]), **mark}
+  assert_centers(geojson(tmp_path, [region, nucleus]), [(22.5, 11.5)])
+
+
+def test_qupath_point_annotations_of_classes(tmp_path):
+  def points(name, places, **more):
+    named = {"name": name, "color": [200, 0, 0]}
+    properties = {"objectType": "annotation", "classification": named, **more}
+    kind = "MultiPoint" if isinstance(places[0], list) else "Point"
+    return feature(kind, places, properties=properties, id="dfb1…")
+
+  document = {
+    "type": "FeatureCollection",
+    "features": [
+      points("Tumor", [[10.5, 20.5], [30.25, 40]]),
+      points("Stroma", [1.5, 2.5], isLocked=True, measurements={"score": 0.3}),
+    ],
+  }
+  expected = [(20, 10), (39.5, 29.75), (2, 1)]
+  assert_centers(geojson(tmp_path, document), expected)
+  for each in document["features"]:
+    del each["properties"]["objectType"]
+  assert_centers(geojson(tmp_path, document["features"]), expected)
+
+
+@pytest.mark.parametrize("field", ["childObjects", "children"])
+def test_qupath_objects_within_objects(tmp_path, field):
+  def detection(x, y, **more):
+    return feature("Point", [x, y], properties={"objectType": "detection", **more})
+
+  first = detection(1.5, 2.5, **{field: [detection(3.5, 4.5)]})
+  inside = [first, detection(5.5, 6.5)]
+  properties = {"objectType": "annotation", field: inside}
+  region = feature(
+    "Polygon", [[[0, 0], [90, 0], [90, 90], [0, 90]]], properties=properties
+  )
+  path = geojson(tmp_path, [region, detection(7.5, 8.5)])
+  assert_centers(path, [(2, 1), (4, 3), (6, 5), (8, 7)])
+
+
 def test_outlines_without_area_are_left_out(tmp_path):
   flat = [[[5, 5]], [[5, 5], [9, 9]], [[1, 1], [5, 1], [9, 1]]]
   sliver = [[5, 5], [8, 5], [8, 5.1]]

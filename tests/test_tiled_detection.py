@@ -68,27 +68,26 @@ def test_tiles_equal_one_pass_on_real_tissue(base, real_data):
   expected = whole(base, image)
   assert len(expected.scores) > 20
   assert_same(base.detect(path, mpp=0.25), expected)
-  assert_same(
-    base.detect(image[:, :431], mpp=0.25, tile=320), whole(base, image[:, :431])
-  )
+  part = image[:, :431]
+  assert_same(base.detect(part, mpp=0.25, tile=400), whole(base, part))
 
 
 def test_a_slide_is_the_same_whatever_the_tiles(base, real_data):
   path = real_data / "slides" / "CMU-1-Small-Region.svs"
-  around = [(1000, 1200, 257, 301)]
-  expected = base.detect(path, regions=around, tile=800, devices=1)
-  assert len(expected.scores) > 20
+  around = [(1000, 1200, 131, 127)]
+  expected = base.detect(path, regions=around, tile=512, devices=1)
+  assert len(expected.scores) > 10
   # More than 1 mm² at 0.25 microns: the threshold is ξ itself.
   assert expected.scores.min() >= np.float32(base.meta["xi"])
-  tiled = base.detect(path, regions=around, tile=512, batch=4, devices=2)
+  tiled = base.detect(path, regions=around, tile=416, batch=4, devices=2)
   assert_same(tiled, expected)
-  parts = [(1000, 1200, 100, 301), (1050, 1200, 80, 99), (1200, 1300, 57, 50)]
+  parts = [(1000, 1200, 60, 127), (1050, 1200, 40, 99), (1100, 1300, 31, 20)]
   y, x = expected.centers.T + 0.5
   inside = np.zeros(len(x), bool)
   for left, top, width, height in parts:
     inside |= (x >= left) & (x < left + width) & (y >= top) & (y < top + height)
   kept = mn.Detections(expected.centers[inside], expected.scores[inside])
-  assert_same(base.detect(path, regions=parts, tile=800, devices=1), kept)
+  assert_same(base.detect(path, regions=parts, tile=512, devices=1), kept)
 
 
 @pytest.mark.slow
@@ -137,10 +136,10 @@ def test_a_threshold_is_a_score(detector):
 
 
 def test_glass_is_not_looked_at_on_slides(detector, monkeypatch):
-  monkeypatch.setattr(scanning, "SLIDE_PIXELS", 600 * 600)
+  monkeypatch.setattr(scanning, "SLIDE_PIXELS", 400 * 400)
   detector = detector.with_threshold(xi=0.01, min_distance=5)
-  image = np.full((700, 900, 3), 245, np.uint8)
-  image[300:600, 500:800] = tissue.dots("g", size=300, nuclei=40).image
+  image = np.full((480, 720, 3), 245, np.uint8)
+  image[330:430, 560:660] = tissue.dots("g", size=100, nuclei=9).image
   with open_image(image) as reader:
     scan = detector.scan(reader, mpp=0.25, tile=SMALLEST)
     everywhere = detector.scan(reader, mpp=0.25, tile=SMALLEST, tissue=False)
@@ -148,10 +147,9 @@ def test_glass_is_not_looked_at_on_slides(detector, monkeypatch):
   assert 0 < len(scan.tiles) < len(everywhere.tiles)
   # What pixels are normalised by does not depend on where is looked.
   np.testing.assert_array_equal(scan.mean, everywhere.mean)
-  found = detector.detect(image, mpp=0.25, tile=SMALLEST)
-  assert_same(found, detector.detect(image, mpp=0.25, tile=368))
-  near = (found.centers >= np.array([140, 340])).all(1)
-  assert near.all()
+  found = detector.detect(image, mpp=0.25, tile=SMALLEST, devices=1)
+  assert_same(found, detector.detect(image, mpp=0.25, tile=368, devices=1))
+  assert found.centers.min(0).tolist() > [330 - 5 * 32, 560 - 5 * 32]
 
 
 def test_samples_of_a_slide_are_of_its_tissue(monkeypatch):
@@ -213,13 +211,13 @@ def test_batch_statistics_see_an_image_whole_and_no_slide(monkeypatch):
 
 
 def test_a_tile_that_cannot_be_read_ends_the_search(detector, monkeypatch):
-  monkeypatch.setattr(scanning, "SLIDE_PIXELS", 500 * 500)
-  with open_image(tissue.dots("k", size=600, nuclei=150).image) as reader:
+  monkeypatch.setattr(scanning, "SLIDE_PIXELS", 200 * 200)
+  with open_image(tissue.dots("k", size=300, nuclei=30).image) as reader:
     scan = detector.scan(reader, mpp=0.25, tile=SMALLEST)
     read = reader.read
 
     def cut(level, y, x, height, width):
-      if y > 200:
+      if y > 0:
         raise mn.InputError("broken.svs is cut short")
       return read(level, y, x, height, width)
 

@@ -7,6 +7,7 @@ Both count from the corner of the top-left pixel, so that pixel's centre is
 import json
 import pathlib
 import xml.etree.ElementTree as ET
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,9 @@ Ring = np.ndarray  # float64 [N, 2] of (x, y); the last vertex may repeat the fi
 
 _CORNER = 0.5  # the centre of the top-left pixel, in the files
 _MIN_AREA = 1.0  # square pixels; below, a slip of the mouse
-_NUCLEI = ("cell", "detection")
+_NUCLEI = ("cell", "detection", "PathCellObject", "PathDetectionObject")
+_TYPE_FIELDS = ("objectType", "object_type", "type")  # as versions of QuPath differ
+_CHILD_FIELDS = ("childObjects", "children")
 _GEOMETRIES = ("Point", "MultiPoint", "Polygon", "MultiPolygon", "GeometryCollection")
 _APERIO_ELLIPSE = "2"  # Region's Type; stored as two corners of its box
 
@@ -68,6 +71,7 @@ def read_geojson(path: pathlib.Path) -> list[Mark]:
   Every point is a nucleus, and every feature with a polygon is one; of a cell, the
   nucleus (`nucleusGeometry`) rather than the cell. Polygons that QuPath calls
   annotations are regions, not nuclei, where the file has detections or cells too.
+  Objects within objects are read like any others, each after what it lies in.
 
   Args:
     path: a FeatureCollection, a Feature, a geometry, or a list of features.
@@ -88,6 +92,7 @@ def read_geojson(path: pathlib.Path) -> list[Mark]:
   if not isinstance(document, list):
     raise InputError(f"{path} is no GeoJSON: it must hold a list of features.")
   marks: list[Mark] = []
+  document = [each for feature in document for each in _family(feature)]
   found_nuclei = any(_object_type(feature) in _NUCLEI for feature in document)
   for number, feature in enumerate(document, start=1):
     place = f"feature {number}"
@@ -104,10 +109,33 @@ def read_geojson(path: pathlib.Path) -> list[Mark]:
   return marks
 
 
-def _object_type(feature: Any) -> str | None:
-  """QuPath's kind of object: detection, cell, annotation and others."""
+def _family(feature: Any) -> Iterator[Any]:
+  """An object and, after it, those that QuPath's hierarchy has within it."""
+  waiting = [feature]
+  while waiting:
+    each = waiting.pop()
+    yield each
+    properties = _properties(each)
+    found = [properties.get(name) for name in _CHILD_FIELDS]
+    for children in found:
+      waiting += reversed(children) if isinstance(children, list) else []
+
+
+def _properties(feature: Any) -> dict[str, Any]:
   properties = feature.get("properties") if isinstance(feature, dict) else None
-  kind = properties.get("objectType") if isinstance(properties, dict) else None
+  return properties if isinstance(properties, dict) else {}
+
+
+def _object_type(feature: Any) -> str | None:
+  """QuPath's kind of object: detection, cell, annotation and others.
+
+  It is a property since QuPath 0.3; before, it was the feature's id.
+  """
+  properties = _properties(feature)
+  for name in _TYPE_FIELDS:
+    if isinstance(kind := properties.get(name), str):
+      return kind
+  kind = feature.get("id") if isinstance(feature, dict) else None
   return kind if isinstance(kind, str) else None
 
 
