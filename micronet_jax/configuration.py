@@ -1,11 +1,11 @@
 """What is checked of a configuration before anything expensive starts."""
 
 import json
-import os
 import pathlib
 from typing import Any
 
 from micronet_jax.errors import InputError
+from micronet_jax.files import replacing
 
 ABOVE_ZERO = 1e-9  # the smallest value of what must not be zero
 
@@ -125,7 +125,7 @@ def claim_workdir(config: Any, workdir: pathlib.Path) -> None:
         "values:\n  " + "\n  ".join(lines)
       )
   try:
-    with files.replacing(path) as beside:
+    with replacing(path) as beside:
       beside.write_text(json.dumps(mine, indent=2) + "\n")
   except InputError as error:
     raise InputError(

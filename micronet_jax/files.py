@@ -32,8 +32,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
       left, a file where a folder should be. Errors of other files pass unchanged.
   """
   path = pathlib.Path(path)
-  hidden = f".{path.stem[:_NAME_KEPT]}.{secrets.token_hex(4)}{path.suffix}"
-  beside = path.with_name(hidden)
+  kept = path.stem[:_NAME_KEPT] + path.suffix[:_NAME_KEPT]
+  beside = path.with_name(f".{secrets.token_hex(4)}-{kept}")
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
     yield beside
@@ -41,9 +41,12 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
   except OSError as error:
     if error.errno is None or not _concerns(error, beside):
       raise
+    reason = error.strerror
+    if isinstance(error, FileExistsError):
+      reason = f"{error.filename} is a file where a folder is needed"
     raise InputError(
-      f"{path} cannot be written ({error.strerror}); a place is needed where files can"
-      " be written and that has space left."
+      f"{path} cannot be written ({reason}); a place is needed where files can be"
+      " written and that has space left."
     ) from error
   finally:
     with contextlib.suppress(OSError):

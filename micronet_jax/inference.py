@@ -3,7 +3,15 @@
 import functools
 import os
 import pathlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+  Callable,
+  Collection,
+  Generator,
+  Iterable,
+  Iterator,
+  Mapping,
+  Sequence,
+)
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -229,7 +237,7 @@ class Detector:
     done: Collection[int] = (),
     batch: int | None = None,
     devices: int | None = None,
-  ) -> Iterator[Found]:
+  ) -> Generator[Found, None, None]:
     """Searches the tiles of a scan, one after the other, in bounded memory.
 
     Args:

@@ -32,6 +32,7 @@ _HALO = 1.2  # width of the dark rim around it; on small thumbnails less
 _INNER_HALO = 0.3  # and within it, where the nucleus is to be seen
 _HALO_STRENGTH = 0.8
 _DOT = 1.0  # radius of a dot that stands for a ring
+_LARGEST = 4.0  # thumbnail pixels per image pixel, to which rings grow
 _FINE = 0.15  # thumbnail pixels per image pixel, below which a nucleus is one pixel
 
 CELL_UM = 50.0
@@ -70,9 +71,9 @@ def overlay(
   marked = np.zeros(thumbnail.shape[:2], np.uint8)
   for centers, _ in chunks:
     _check_finite(centers)
-    places = np.floor((np.asarray(centers, np.float64) + 0.5) * scale).astype(np.int64)
+    places = np.floor((np.asarray(centers, np.float64) + 0.5) * scale)
     inside = ((places >= 0) & (places < marked.shape)).all(axis=1)
-    marked[tuple(places[inside].T)] = 1
+    marked[tuple(places[inside].astype(np.int64).T)] = 1
   picture = thumbnail.copy()
   for stamp, color in _stamps(math.sqrt(scale.prod())):
     strength = _spread(marked, stamp)
@@ -86,7 +87,7 @@ def _stamps(scale: float) -> list[tuple[np.ndarray, tuple[int, int, int]]]:
   """The layers of a mark, lowest first: how strong, `[n, n]` in [0, 1], and RGB."""
   if scale < _FINE:
     return [(np.ones((1, 1), np.float32), NUCLEUS_COLOR)]
-  ring = RING * scale
+  ring = RING * min(scale, _LARGEST)
   halo = _HALO * min(scale, 1.0) ** 0.5
   size = math.ceil(ring + _LINE + halo)
   across = np.arange(-size, size + 1)
@@ -221,6 +222,7 @@ def density(shape: tuple[int, int], *, mpp: float | None = None) -> Density:
   if min(shape) <= 0 or (mpp is not None and not mpp > 0):
     raise InputError(f"shape and mpp must be above 0, but they are {shape} and {mpp}.")
   side = min(CELL_PX if mpp is None else CELL_UM / mpp, max(shape) / MIN_CELLS)
+  side = max(side, 1.0)
   while max(shape) / side > MAX_CELLS:
     side *= 2
   rows, columns = (max(round(length / side), 1) for length in shape)
@@ -288,7 +290,7 @@ def _heat(axes: "Axes", density: Density) -> "AxesImage":
   top = float(density.values.max()) or 1.0
   tall, wide = np.array(density.cell) * (density.mpp or 1.0)
   unit = "px" if density.mpp is None else "µm"
-  axes.set_title(f"cells of {wide:.0f} × {tall:.0f} {unit}; white: none", fontsize=9)
+  axes.set_title(f"cells of {wide:.3g} × {tall:.3g} {unit}; white: none", fontsize=9)
   return _show(axes, values, density, cmap=_COLORS, vmin=0, vmax=top)
 
 

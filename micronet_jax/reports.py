@@ -1,8 +1,6 @@
 """What a run leaves behind: `report.json`, pictures, and a table on the terminal."""
 
 import dataclasses
-import json
-import os
 import pathlib
 import time
 from collections.abc import Mapping, Sequence

@@ -173,8 +173,7 @@ def write(
       from micronet_jax import plots
 
       figure = overlays.density_map(grid, thumbnail=picture, title=stem.name)
-      with replacing(files["density"]) as beside:
-        plots.save(figure, beside)
+      plots.save(figure, files["density"])
     if "overlay" in files:
       chunks = journal.chunks(lowest=lowest)
       marked = overlays.overlay(picture, chunks, shape=scan.shape)
