@@ -15,8 +15,8 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Generator, Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -25,7 +25,7 @@ from tqdm import tqdm
 from micronet_jax import exports, results
 from micronet_jax.errors import InputError
 from micronet_jax.files import write_json
-from micronet_jax.inference import Detector, Found, load
+from micronet_jax.inference import Detector, load
 from micronet_jax.journal import CannotWrite, Journal
 from micronet_jax.readers import open_image
 from micronet_jax.results import FORMATS
@@ -268,7 +268,7 @@ def _search(detector: Detector, scan: Scan, journal: Journal, options: Options) 
     dynamic_ncols=True,
   )
   # The search is closed first, so that no thread reads on when the image is closed.
-  with bar, contextlib.closing(cast(Generator[Found, None, None], search)):
+  with bar, contextlib.closing(search):
     for found in search:
       index, core = found.tile.index, found.tile.core
       journal.add(index, found.centers, found.scores, best=found.best)
