@@ -32,6 +32,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
       left, a file where a folder should be. Errors of other files pass unchanged.
   """
   path = pathlib.Path(path)
+  if not path.name:
+    raise InputError(f"{str(path)!r} is no name for a file")
   kept = path.stem[:_NAME_KEPT] + path.suffix[:_NAME_KEPT]
   beside = path.with_name(f".{secrets.token_hex(4)}-{kept}")
   try:

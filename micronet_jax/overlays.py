@@ -43,7 +43,7 @@ MAX_CELLS = 100
 along the image's longer side."""
 
 _WIDE = 1.3  # width / height from which the two pictures stand one above the other
-_COLORS = "viridis_r"
+_COLORS = "BuPu"  # begins at white
 
 
 def overlay(
@@ -234,7 +234,7 @@ def density_map(
 ) -> "Figure":
   """Draws density as a heat map, and the tissue beside or above it.
 
-  Cells without nuclei are white; the scale of the colours starts at 0. Axes are in
+  Cells without nuclei are white, where the scale of the colours starts. Axes are in
   mm, or in pixels if the resolution is unknown.
 
   Args:
@@ -290,7 +290,7 @@ def _heat(axes: "Axes", density: Density) -> "AxesImage":
   top = float(density.values.max()) or 1.0
   tall, wide = np.array(density.cell) * (density.mpp or 1.0)
   unit = "px" if density.mpp is None else "µm"
-  axes.set_title(f"cells of {wide:.3g} × {tall:.3g} {unit}; white: none", fontsize=9)
+  axes.set_title(f"cells of {wide:.3g} × {tall:.3g} {unit}", fontsize=9)
   return _show(axes, values, density, cmap=_COLORS, vmin=0, vmax=top)
 
 

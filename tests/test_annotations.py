@@ -285,6 +285,45 @@ def test_qupath_objects_within_objects(tmp_path, field):
   assert_centers(path, [(2, 1), (4, 3), (6, 5), (8, 7)])
 
 
+def test_a_region_drawn_around_clicked_points_is_no_nucleus(tmp_path):
+  def drawn(kind, coordinates, name="annotation"):
+    return feature(kind, coordinates, properties={"objectType": name})
+
+  # A region with a dent, so that its box holds more than it does.
+  region = [[0, 0], [90, 0], [90, 90], [50, 90], [50, 30], [0, 30]]
+  inside = drawn("MultiPoint", [[10, 10], [70, 80]])
+  beside = drawn("Point", [300, 300])
+  outlined = drawn("Polygon", [[[20, 50], [26, 50], [26, 54], [20, 54]]])  # in the dent
+  path = geojson(tmp_path, [drawn("Polygon", [region]), inside, beside, outlined])
+  points = [(9.5, 9.5), (79.5, 69.5), (299.5, 299.5)]
+  assert_centers(path, [*points, (51.5, 22.5)])
+  # Without points in it, an outline is a nucleus.
+  alone = geojson(tmp_path, [drawn("Polygon", [BOX]), beside])
+  assert_centers(alone, [(22.5, 11.5), (299.5, 299.5)])
+  parts = drawn("MultiPolygon", [[BOX], [[[0, 0], [30, 0], [30, 30], [0, 30]]]])
+  assert_centers(geojson(tmp_path, [parts, inside]), points[:2])
+
+
+def test_frames_and_rulers_are_passed_over(tmp_path):
+  nucleus = feature("Point", [3.5, 4.5], properties={"objectType": "detection"})
+  frames = [
+    feature("Polygon", [[[0, 0], [9, 0], [9, 9]]], properties={"objectType": name})
+    for name in ("tile", "tmaCore")
+  ]
+  properties = {"objectType": "root", "childObjects": [nucleus]}
+  root = {"type": "Feature", "geometry": None, "properties": properties}
+  ruler = feature(
+    "LineString", [[0, 0], [5, 5]], properties={"objectType": "annotation"}
+  )
+  assert_centers(geojson(tmp_path, [*frames, root, ruler]), [(4, 3)])
+
+
+def test_collections_within_a_list(tmp_path):
+  point = feature("Point", [1.5, 2.5])
+  whole = {"type": "FeatureCollection", "features": [point, point]}
+  assert_centers(geojson(tmp_path, [whole, point]), [(2, 1)] * 3)
+
+
 def test_outlines_without_area_are_left_out(tmp_path):
   flat = [[[5, 5]], [[5, 5], [9, 9]], [[1, 1], [5, 1], [9, 1]]]
   sliver = [[5, 5], [8, 5], [8, 5.1]]

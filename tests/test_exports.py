@@ -429,3 +429,9 @@ def test_area_of_regions_against_painted_pixels(boxes):
     regions.append({"x": x, "y": y, "width": width, "height": height, "nuclei": 0})
   found = summarised(shape=canvas.shape, mpp=1000.0, regions=regions)
   assert found["area_mm2"] == canvas.sum()
+
+
+@pytest.mark.parametrize("path", ["", ".", "/"])
+def test_no_name_is_refused(path):
+  with pytest.raises(InputError, match="no name for a file"), files.replacing(path):
+    pass

@@ -20,6 +20,11 @@ Ring = np.ndarray  # float64 [N, 2] of (x, y); the last vertex may repeat the fi
 _CORNER = 0.5  # the centre of the top-left pixel, in the files
 _MIN_AREA = 1.0  # square pixels; below, a slip of the mouse
 _NUCLEI = ("cell", "detection", "PathCellObject", "PathDetectionObject")
+_DRAWN = ("annotation", "PathAnnotationObject")
+_FRAMES = (
+  *("tile", "tmaCore", "root"),
+  *("PathTileObject", "TMACoreObject", "PathRootObject"),
+)
 _TYPE_FIELDS = ("objectType", "object_type", "type")  # as versions of QuPath differ
 _CHILD_FIELDS = ("childObjects", "children")
 _GEOMETRIES = ("Point", "MultiPoint", "Polygon", "MultiPolygon", "GeometryCollection")
@@ -70,11 +75,13 @@ def read_geojson(path: pathlib.Path) -> list[Mark]:
 
   Every point is a nucleus, and every feature with a polygon is one; of a cell, the
   nucleus (`nucleusGeometry`) rather than the cell. Polygons that QuPath calls
-  annotations are regions, not nuclei, where the file has detections or cells too.
-  Objects within objects are read like any others, each after what it lies in.
+  annotations are regions, not nuclei, where the file has detections or cells too, or
+  where a point of the file lies in them. Lines that it calls annotations, tiles, cores
+  and the root are passed over. Objects within objects are read like any others, each
+  after what it lies in.
 
   Args:
-    path: a FeatureCollection, a Feature, a geometry, or a list of features.
+    path: a FeatureCollection, a Feature, a geometry, or a list of these.
 
   Returns:
     The marks, in the order of the file.
@@ -87,26 +94,80 @@ def read_geojson(path: pathlib.Path) -> list[Mark]:
   except (OSError, ValueError, RecursionError) as error:
     reason = getattr(error, "strerror", None) or error
     raise InputError(f"{path} cannot be read as GeoJSON ({reason}).") from error
-  if isinstance(document, dict):
-    document = document.get("features", [document])
-  if not isinstance(document, list):
+  features = _features(document)
+  if features is None:
     raise InputError(f"{path} is no GeoJSON: it must hold a list of features.")
+  found_nuclei = any(_object_type(feature) in _NUCLEI for feature in features)
   marks: list[Mark] = []
-  document = [each for feature in document for each in _family(feature)]
-  found_nuclei = any(_object_type(feature) in _NUCLEI for feature in document)
-  for number, feature in enumerate(document, start=1):
+  regions: list[tuple[Mark, list[Ring]]] = []  # annotations, if points lie in them
+  points: list[tuple[float, float]] = []
+  for number, feature in enumerate(features, start=1):
     place = f"feature {number}"
     try:
+      if _is_passed_over(feature):
+        continue
       geometry = _geometry(feature)
       if found_nuclei and _is_region(feature, geometry):
         continue
-      marks += [Mark(y=y, x=x, place=place) for x, y in _centers(geometry)]
+      centers = _centers(geometry)
+      found = [Mark(y=y, x=x, place=place) for x, y in centers]
+      if "Point" in geometry["type"]:
+        points += centers
+      elif _object_type(feature) in _DRAWN and _is_region(feature, geometry):
+        regions += [(mark, _outer_rings(geometry)) for mark in found]
+      marks += found
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
       raise InputError(
         f"{path}, {place}: a geometry of the types {', '.join(_GEOMETRIES)} with"
         " numbers as coordinates is needed."
       ) from error
-  return marks
+  places = np.array(points).reshape(-1, 2) + _CORNER
+  held = {id(mark) for mark, rings in regions if _holds(rings, places)}
+  return [mark for mark in marks if id(mark) not in held]
+
+
+def _features(document: Any) -> list[Any] | None:
+  """All features of a document, those within others after these; None if no list."""
+  if isinstance(document, dict):
+    document = document.get("features", [document])
+  if not isinstance(document, list):
+    return None
+  found = []
+  for each in document:
+    if isinstance(each, dict) and isinstance(each.get("features"), list):
+      found += each["features"]
+    else:
+      found.append(each)
+  return [member for feature in found for member in _family(feature)]
+
+
+def _is_passed_over(feature: Any) -> bool:
+  """Whether an object is a frame or a ruler, which no nucleus is."""
+  kind = _object_type(feature)
+  geometry = feature.get("geometry") if isinstance(feature, dict) else None
+  shape = geometry.get("type") if isinstance(geometry, dict) else None
+  line = isinstance(shape, str) and shape.endswith("LineString")
+  return kind in _FRAMES or (kind in _DRAWN and line)
+
+
+def _outer_rings(geometry: dict[str, Any]) -> list[Ring]:
+  several = geometry["type"] == "MultiPolygon"
+  parts = geometry["coordinates"] if several else [geometry["coordinates"]]
+  return [_ring(rings[0]) for rings in parts]
+
+
+def _holds(rings: list[Ring], points: np.ndarray) -> bool:
+  """Whether any of `[N, 2]` points lies in a ring (a ray crosses it an odd time)."""
+  for ring in rings:
+    here, there = ring[None], np.roll(ring, -1, axis=0)[None]
+    x, y = points[:, :1], points[:, 1:]
+    spans = (here[..., 1] > y) != (there[..., 1] > y)
+    with np.errstate(all="ignore"):
+      rise = (y - here[..., 1]) / (there[..., 1] - here[..., 1])
+      crosses = spans & (x < here[..., 0] + rise * (there[..., 0] - here[..., 0]))
+    if (crosses.sum(1) % 2 == 1).any():
+      return True
+  return False
 
 
 def _family(feature: Any) -> Iterator[Any]:
