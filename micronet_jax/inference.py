@@ -26,7 +26,7 @@ from micronet_jax.input_pipeline import WORKING_MPP, normalise
 from micronet_jax.readers import Reader, open_image
 from micronet_jax.scanning import Scan
 from micronet_jax.searching import Program, search
-from micronet_jax.tiling import Box, Tile, reflect
+from micronet_jax.tiling import Box, Tile
 from micronet_jax.train_step import merge_model, replicate, split_model
 
 if TYPE_CHECKING:
@@ -99,17 +99,16 @@ class Detector:
 
     Args:
       image: uint8 `[H, W, 3]`, H and W >= 1; normalised by its own statistics and
-        extended by reflection to sides that the network's stride divides.
+        extended, as `tiling` says, to sides that the network's stride divides.
 
     Returns:
       float32 `[H, W]`, in units of Eq. 1: about 1 at centres, 0 far from them.
     """
     height, width = image.shape[:2]
-    rows, columns = (
-      reflect(np.arange(-(-side // self._model.STRIDE) * self._model.STRIDE), side)
-      for side in (height, width)
+    stride = self._model.STRIDE
+    padded = np.pad(
+      normalise(image), ((0, -height % stride), (0, -width % stride), (0, 0))
     )
-    padded = normalise(image)[rows[:, None], columns]
     maps = compile_predict(self._graph)(self.weights, jnp.asarray(padded)[None])
     return maps[0, :height, :width] / self.meta["proximity"]["scale"]
 

@@ -56,10 +56,11 @@ def compile_search(program: Program) -> Callable[..., tuple[detection.Peaks, ...
   """
 
   def search(weights, tiles, mean, std, limits, scale, least):
-    images = (tiles.astype(jnp.float32) - mean) / std
-    maps = merge_model(program.graph, weights)(images) / scale
     y, x = jnp.arange(tiles.shape[1])[:, None], jnp.arange(tiles.shape[2])
     inside = (y < limits[:, 0, None, None]) & (x < limits[:, 1, None, None])
+    images = (tiles.astype(jnp.float32) - mean) / std
+    images = jnp.where(inside[..., None], images, 0)
+    maps = merge_model(program.graph, weights)(images) / scale
     maps = jnp.where(inside & (maps >= least), maps, 0)
     return tuple(
       jax.vmap(functools.partial(detection.local_maxima, min_distance=distance))(maps)

@@ -61,18 +61,11 @@ def test_an_image_a_little_longer_than_a_tile_is_not_read_twice_over():
   assert tiling.tile_side(40000, **options) == 1024
 
 
-@given(st.integers(1, 40), st.integers(0, 90))
-def test_reflection_is_numpys(side, more):
-  index = np.arange(side + more)
-  expected = np.pad(np.arange(side), (0, more), mode="symmetric")
-  np.testing.assert_array_equal(tiling.reflect(index, side), expected)
-
-
 @pytest.mark.parametrize("hold", [False, True])
 @pytest.mark.parametrize(
   ("shape", "mpp"), [((50, 37), None), ((50, 37), 0.5), ((90, 70), 0.124), ((3, 2), 1)]
 )
-def test_a_canvas_is_the_rescaled_and_reflected_image(shape, mpp, hold):
+def test_a_canvas_is_the_rescaled_image_and_nothing_around(shape, mpp, hold):
   image = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
   canvas = Canvas(open_image(image), mpp=mpp, stride=STRIDE)
   if hold:
@@ -81,12 +74,12 @@ def test_a_canvas_is_the_rescaled_and_reflected_image(shape, mpp, hold):
   assert canvas.shape == whole.shape[:2]
   assert canvas.padded == tuple(-(-side // STRIDE) * STRIDE for side in canvas.shape)
   more = [(0, p - s) for p, s in zip(canvas.padded, canvas.shape, strict=True)]
-  expected = np.pad(whole, [*more, (0, 0)], mode="symmetric")
+  expected = np.pad(whole, [*more, (0, 0)])
   np.testing.assert_array_equal(canvas.read(0, 0, *canvas.padded), expected)
   height, width = canvas.padded
-  part = canvas.read(height - 9, width - 12, 9, 12)
-  np.testing.assert_array_equal(part, expected[-9:, -12:])
-  np.testing.assert_array_equal(canvas.read(0, 1, 2, 3), expected[:2, 1:4])
+  part = canvas.read(height - 16, width - 16, 16, 16)
+  np.testing.assert_array_equal(part, expected[-16:, -16:])
+  np.testing.assert_array_equal(canvas.read(0, 1, 3, 3), expected[:3, 1:4])
 
 
 class Pyramid:
