@@ -8,8 +8,8 @@ each centre belongs to the one tile whose core it lies in.
 
 Sides are brought to a multiple of the network's stride, below and to the right, by
 pixels that are zero once normalised: the mean colour. It is the same whether the image
-is read whole or in tiles, and centres are not looked for there. (Reflection, which makes
-half nuclei whole, cost 0.005 of F1 on tiles of 500²; see benchmarks/RESULTS.md.)
+is read whole or in tiles, and centres are not looked for there. (Reflection makes half
+nuclei whole, and cost 0.005 of F1 on tiles of 500²: benchmarks/RESULTS.md.)
 """
 
 import dataclasses
