@@ -1,0 +1,80 @@
+"""The notebooks run from the first cell to the last, and are committed with outputs."""
+
+import importlib.util
+import pathlib
+import re
+
+import nbformat
+import pytest
+
+FOLDER = pathlib.Path(__file__).resolve().parent.parent / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+MACHINE = re.compile(
+  r"/(?:work|root|home|tmp|usr|opt|mnt|var|Users|content)/|[A-Z]:\\\\|site-packages"
+)
+SPAM = re.compile(r"\b\w*Warning\b|\bWARNING\b|\bINFO\b|it/s\]|Traceback")
+
+pytestmark = pytest.mark.filterwarnings("ignore:::jupyter_client")
+
+
+def _execute(path):
+  spec = importlib.util.spec_from_file_location("execute", FOLDER / "execute.py")
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  # One device and a compiler that optimises less: small networks compile, mostly.
+  flags = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+  return module.execute(
+    path, MICRONET_BUDGET="smoke", JAX_PLATFORMS="cpu", XLA_FLAGS=flags
+  )
+
+
+def _outputs(notebook):
+  """(cell id, output) of all cells."""
+  cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+  return [(cell.id, output) for cell in cells for output in cell.outputs]
+
+
+def _check_outputs(notebook):
+  """No errors, nothing on the error stream, no paths of a machine, no warnings."""
+  for cell, output in _outputs(notebook):
+    assert output.output_type != "error", cell
+    assert output.get("name") != "stderr", (cell, output.get("text"))
+    for text in (output.get("text", ""), *_texts(output)):
+      assert not MACHINE.search(text), (cell, text)
+      assert not SPAM.search(text), (cell, text)
+
+
+def _texts(output):
+  data = output.get("data", {})
+  return [text for kind, text in data.items() if kind.startswith("text/")]
+
+
+def test_there_are_notebooks():
+  assert [path.name[:2] for path in NOTEBOOKS] == ["1_", "2_", "3_"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_runs(path):
+  before = path.read_bytes()
+  notebook = _execute(path)
+  _check_outputs(notebook)
+  counts = [cell.execution_count for cell in notebook.cells if "outputs" in cell]
+  assert counts == list(range(1, len(counts) + 1))
+  assert any("image/png" in output.get("data", {}) for _, output in _outputs(notebook))
+  assert path.read_bytes() == before
+  assert not (FOLDER / "runs").exists()
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_committed_notebook_holds_a_whole_run(path):
+  notebook = nbformat.read(path, as_version=4)
+  nbformat.validate(notebook)
+  _check_outputs(notebook)
+  code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+  assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+  pictures = [o for _, o in _outputs(notebook) if "image/png" in o.get("data", {})]
+  assert pictures
+  assert not any("smoke" in text for _, o in _outputs(notebook) for text in _texts(o))
+  for cell in notebook.cells:
+    assert not MACHINE.search(cell.source), cell.id
+  assert path.stat().st_size < 4_000_000
