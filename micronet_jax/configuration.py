@@ -5,7 +5,7 @@ import pathlib
 from typing import Any
 
 from micronet_jax.errors import InputError
-from micronet_jax.files import replacing
+from micronet_jax.files import write_json
 
 ABOVE_ZERO = 1e-9  # the smallest value of what must not be zero
 
@@ -111,7 +111,7 @@ def claim_workdir(config: Any, workdir: pathlib.Path) -> None:
   mine = as_dict(config)
   if path.exists():
     try:
-      theirs = json.loads(path.read_text())
+      theirs = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
       raise InputError(
         f"{path} cannot be read ({error.strerror}); use another workdir"
@@ -125,8 +125,7 @@ def claim_workdir(config: Any, workdir: pathlib.Path) -> None:
         "values:\n  " + "\n  ".join(lines)
       )
   try:
-    with replacing(path) as beside:
-      beside.write_text(json.dumps(mine, indent=2) + "\n")
+    write_json(path, mine)
   except InputError as error:
     raise InputError(
       f"the workdir {workdir} cannot be written ({_reason(error)}); give another "

@@ -1,4 +1,7 @@
-"""Makes folders of annotated images for the tests of data sets."""
+"""Folders of annotated images for tests of data sets, and a disk without space."""
+
+import contextlib
+import resource
 
 import numpy as np
 import PIL.Image
@@ -18,3 +21,14 @@ def add_image(root, name, *, shape=(20, 30), text="x,y\n3,4\n", ending=".png"):
 
 def add_index(root, *lines, header="name,organ,patient,mpp,width,height,nuclei"):
   (root / "index.csv").write_text("\n".join([header, *lines]) + "\n")
+
+
+@contextlib.contextmanager
+def full_disk(size):
+  """Lets no file grow beyond so many bytes, as a disk with no more space would."""
+  before = resource.getrlimit(resource.RLIMIT_FSIZE)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+  try:
+    yield
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -18,6 +18,7 @@ import pytest
 import tissue
 from absl import flags
 from ml_collections import config_flags
+from networks import META, random_weights
 
 import launch
 from configs import predict as predict_config
@@ -26,8 +27,6 @@ from micronet_jax.errors import InputError
 from micronet_jax.prediction import Options
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-NETWORK = {"name": "micronet", "width": 2, "context": ["up4", "up3"], "dropout": 0.5}
-META = {"model": NETWORK, "proximity": {"scale": 5.0}, "xi": 0.4, "min_distance": 5}
 TILES = 9 * 9  # of 272 pixels, whose cores in the middle are of 16
 
 
@@ -249,20 +248,6 @@ def test_a_cache_is_used_unless_told_or_impossible(tmp_path, monkeypatch):
   monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "new"))
   cli.use_compilation_cache()
   assert told["jax_compilation_cache_dir"] == str(tmp_path / "new/micronet_jax/xla")
-
-
-def random_weights():
-  generator = np.random.default_rng(0)
-
-  def draw(path, leaf):
-    name = jax.tree_util.keystr(path)
-    if "var" in name or "scale" in name:
-      return np.ones(leaf.shape, np.float32)
-    spread = 1 / np.sqrt(max(np.prod(leaf.shape[:-1]), 1))
-    return generator.normal(0, spread, leaf.shape).astype(np.float32)
-
-  template = inference.abstract_model(NETWORK)[1]
-  return jax.tree_util.tree_map_with_path(draw, template)
 
 
 def test_killed_at_any_time_it_goes_on(tmp_path):

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tissue
+from networks import META, NETWORK
 from PIL import Image
 
 import micronet_jax as mn
@@ -16,13 +17,10 @@ from micronet_jax import train_step as steps
 from micronet_jax.input_pipeline import normalise
 from micronet_jax.resampling import rescale_image
 
-OPTIONS = {"name": "micronet", "width": 2, "context": ["up4", "up3"], "dropout": 0.5}
-META = {"model": OPTIONS, "proximity": {"scale": 5.0}, "xi": 0.4, "min_distance": 5}
-
 
 @pytest.fixture(scope="module")
 def weights():
-  return steps.split_model(models.create(OPTIONS))[1]
+  return steps.split_model(models.create(NETWORK))[1]
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +45,7 @@ def test_detections_are_the_maxima_of_the_map_over_the_threshold(detector, image
 
 
 def test_the_map_is_the_networks_output_in_units_of_eq_1(detector, weights, image):
-  graph, _ = inference.abstract_model(OPTIONS)
+  graph, _ = inference.abstract_model(NETWORK)
   model = steps.merge_model(graph, jax.tree.map(jnp.asarray, weights))
   direct = model(jnp.asarray(normalise(image))[None])[0] / 5.0
   np.testing.assert_allclose(detector.proximity(image), direct, atol=1e-5)
@@ -128,7 +126,7 @@ def test_peaks_are_found_for_each_min_distance(detector, image):
 
 def test_weights_of_another_model_are_refused(weights):
   with pytest.raises(mn.InputError, match="another model"):
-    inference.Detector(weights, {**META, "model": {**OPTIONS, "width": 3}})
+    inference.Detector(weights, {**META, "model": {**NETWORK, "width": 3}})
 
 
 def test_unknown_models_and_arguments_are_refused():

@@ -1,14 +1,13 @@
 """A journal holds the finished tiles exactly, wherever its writing was cut off."""
 
-import contextlib
 import json
 import multiprocessing
 import pathlib
-import resource
 import tempfile
 
 import numpy as np
 import pytest
+from folders import full_disk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,17 +16,6 @@ from micronet_jax.errors import InputError
 from micronet_jax.journal import POINT, CannotWrite, Journal
 
 SETTINGS = {"file": "a.svs", "threshold": 0.4, "sides": (272, 272)}
-
-
-@contextlib.contextmanager
-def full_disk(size):
-  """Lets no file grow beyond so many bytes, as a disk with no more space would."""
-  before = resource.getrlimit(resource.RLIMIT_FSIZE)
-  resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-  try:
-    yield
-  finally:
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @st.composite

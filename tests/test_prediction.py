@@ -1,17 +1,17 @@
 """The predict job: its files, what an interruption leaves, and what goes wrong."""
 
-import contextlib
 import csv
 import json
 import pathlib
 import resource
 
-import jax
 import numpy as np
 import PIL.Image
 import pytest
 import tifffile
 import tissue
+from folders import full_disk
+from networks import META, random_weights
 
 from micronet_jax import (
   exports,
@@ -26,8 +26,6 @@ from micronet_jax.errors import InputError
 from micronet_jax.journal import Journal
 from micronet_jax.prediction import Options, predict
 
-NETWORK = {"name": "micronet", "width": 2, "context": ["up4", "up3"], "dropout": 0.5}
-META = {"model": NETWORK, "proximity": {"scale": 5.0}, "xi": 0.4, "min_distance": 5}
 QUARTER_MICRON = (101_600, 101_600)  # dots an inch
 SHAPE = (288, 304)
 TILES = 6  # of 272 pixels: two halos of 128 and a stride
@@ -37,25 +35,10 @@ ALL = tuple(results.FORMATS)
 DEFAULT = (".csv", ".geojson", ".json", ".overlay.png")
 
 
-def random_weights(model):
-  """Quicker than the network's own initialisers, which are compiled one by one."""
-  generator = np.random.default_rng(0)
-
-  def draw(path, leaf):
-    name = jax.tree_util.keystr(path)
-    if "var" in name or "scale" in name:
-      return np.ones(leaf.shape, np.float32)
-    spread = 1 / np.sqrt(max(np.prod(leaf.shape[:-1]), 1))
-    return generator.normal(0, spread, leaf.shape).astype(np.float32)
-
-  template = inference.abstract_model(model)[1]
-  return jax.tree_util.tree_map_with_path(draw, template)
-
-
 @pytest.fixture(scope="module")
 def network():
   """A small random network whose maps have maxima above and below ξ."""
-  return inference.Detector(random_weights(NETWORK), META)
+  return inference.Detector(random_weights(), META)
 
 
 @pytest.fixture(autouse=True)
@@ -78,17 +61,6 @@ def write_dots(path, *, shape=SHAPE):
 
 def options(**changes):
   return Options(**{**SMALL, **changes})
-
-
-@contextlib.contextmanager
-def full_disk(size):
-  """Lets no file grow beyond so many bytes, as a disk with no more space would."""
-  before = resource.getrlimit(resource.RLIMIT_FSIZE)
-  resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-  try:
-    yield
-  finally:
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def names(folder):

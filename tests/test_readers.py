@@ -272,14 +272,19 @@ def test_cut_tiffs_are_refused(tmp_path, monkeypatch, layout, subifds, whole):
     assert_refused(path, "cannot be read as an image")
 
 
-def test_damage_inside_a_tiff_is_said_when_it_is_read(tmp_path):
-  options = {**TILED, "compression": "deflate"}
-  path = write_pyramid(tmp_path / "a.tif", [RGB, HALF], **options)
+def damage_last_tile(path):
+  """Puts zeros where the last tile of a TIFF's first page is stored."""
   with tifffile.TiffFile(path) as tiff:
     start, length = (tiff.pages[0].dataoffsets[-1], tiff.pages[0].databytecounts[-1])
   data = bytearray(path.read_bytes())
   data[start : start + length] = bytes(length)
   path.write_bytes(data)
+
+
+def test_damage_inside_a_tiff_is_said_when_it_is_read(tmp_path):
+  options = {**TILED, "compression": "deflate"}
+  path = write_pyramid(tmp_path / "a.tif", [RGB, HALF], **options)
+  damage_last_tile(path)
   with open_image(path) as reader:
     np.testing.assert_array_equal(reader.read(0, 0, 0, 40, 40), RGB[:40, :40])
     with pytest.raises(InputError, match="cannot be read as an image") as caught:
@@ -689,11 +694,7 @@ def test_plain_tiled_tiff_is_not_read_by_openslide(tmp_path, openslide):
 
 def test_damage_inside_a_slide_is_said_when_it_is_read(tmp_path, tissue, openslide):
   path = write_aperio(tmp_path / "a.svs", [tissue])
-  with tifffile.TiffFile(path) as tiff:
-    start, length = (tiff.pages[0].dataoffsets[-1], tiff.pages[0].databytecounts[-1])
-  data = bytearray(path.read_bytes())
-  data[start : start + length] = bytes(length)
-  path.write_bytes(data)
+  damage_last_tile(path)
   with open_image(path) as reader:
     reader.read(0, 0, 0, 100, 100)
     with pytest.raises(InputError, match="cannot be read as a slide") as caught:

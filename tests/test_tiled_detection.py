@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tissue
 from flax import nnx
+from networks import META, NETWORK
 
 import micronet_jax as mn
 from micronet_jax import detection, inference, models, scanning
@@ -13,15 +14,13 @@ from micronet_jax import train_step as steps
 from micronet_jax.models import CONTEXT_FACTORS
 from micronet_jax.readers import open_image
 
-OPTIONS = {"name": "micronet", "width": 2, "context": ["up4", "up3"], "dropout": 0.5}
-META = {"model": OPTIONS, "proximity": {"scale": 5.0}, "xi": 0.4, "min_distance": 5}
 SMALLEST = 272  # two halos of 128 and a stride
 
 
 @pytest.fixture(scope="module")
 def detector():
   """A small random network whose maps have maxima above and below ξ."""
-  return inference.Detector(steps.split_model(models.create(OPTIONS))[1], META)
+  return inference.Detector(steps.split_model(models.create(NETWORK))[1], META)
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +114,7 @@ def test_a_region_of_an_image_has_the_points_of_the_image(detector):
 @pytest.mark.parametrize("context", [("up4", "up3"), tuple(CONTEXT_FACTORS)])
 def test_the_reach_is_what_a_pixel_can_change(context):
   """NaN spreads through every layer, so it shows exactly what reads a pixel."""
-  model = models.create({**OPTIONS, "width": 1, "context": context})
+  model = models.create({**NETWORK, "width": 1, "context": context})
   graph, state = nnx.split(model)
   predict = jax.jit(lambda x: nnx.merge(graph, state)(x))
   reach = 0
@@ -200,7 +199,7 @@ def test_impossible_arguments(detector, options, message):
 
 
 def test_batch_statistics_see_an_image_whole_and_no_slide(monkeypatch):
-  meta = {**META, "model": {**OPTIONS, "test_norm": "batch"}}
+  meta = {**META, "model": {**NETWORK, "test_norm": "batch"}}
   weights = steps.split_model(models.create(meta["model"]))[1]
   detector = inference.Detector(weights, meta)
   image = tissue.dots("n", size=500, nuclei=80).image
