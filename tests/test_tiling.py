@@ -18,9 +18,9 @@ def plans(draw):
   halo = STRIDE * draw(st.integers(0, 3))
   largest = 2 * halo + STRIDE * draw(st.integers(1, 6))
   padded = tuple(STRIDE * draw(st.integers(1, 30)) for _ in range(2))
-  corners = [sorted(draw(st.tuples(*[st.integers(0, n)] * 2))) for n in padded]
-  (y0, y1), (x0, x1) = [(a, b + 1) if a == b else (a, b) for a, b in corners]
-  region = Box(min(y0, padded[0] - 1), min(x0, padded[1] - 1), y1, x1)
+  starts = [draw(st.integers(0, n - 1)) for n in padded]
+  stops = [draw(st.integers(a + 1, n)) for a, n in zip(starts, padded, strict=True)]
+  region = Box(*starts, *stops)
   return padded, region, halo, largest
 
 
