@@ -1,8 +1,7 @@
 """Detected against annotated centres: matching, P/R/F1/ED, curves, ξ, intervals.
 
 All on the host, in double precision. Counts are pooled over images before precision
-and recall are formed (design.md §3), so that a nucleus weighs the same in whichever
-image it lies.
+and recall are formed, so that a nucleus weighs the same in whichever image it lies.
 """
 
 import dataclasses
@@ -10,9 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
 import numpy as np
-from scipy.sparse import csgraph, csr_matrix
-from scipy.spatial import cKDTree
 
+from micronet_jax.assignment import assign
 from micronet_jax.detection import XI_GRID, select
 from micronet_jax.errors import InputError
 from micronet_jax.proximity import as_points
@@ -80,8 +78,7 @@ def match(
 
   Among all one-to-one assignments of pairs no farther apart than `radius`, one with
   the most pairs, and among those one with the least total distance (paper,
-  "Evaluation metrics"). Solved as a sparse minimum-weight bipartite matching: each
-  detection may also stay alone, at a cost above all distances together.
+  "Evaluation metrics").
 
   Args:
     detected: `[N, 2]` (y, x) in pixels, N >= 0.
@@ -100,17 +97,7 @@ def match(
   if not 0 <= radius < np.inf:
     raise InputError(f"radius: expected pixels >= 0, got {radius}")
   n, m = len(detected), len(annotated)
-  row, column, distance = _neighbours(detected, annotated, radius)
-  if len(row) == 0:
-    return Match(0, n, m, np.zeros(0), np.zeros((0, 2), np.int64))
-  # A stored zero would read as "no edge", hence + 1 on every cost.
-  alone = 2 + min(n, m) * radius
-  cost = np.concatenate([distance + 1, np.full(n, alone + 1)])
-  row, column = np.r_[row, :n], np.r_[column, m : m + n]
-  costs = csr_matrix((cost, (row, column)), shape=(n, m + n))
-  pairs = np.stack(csgraph.min_weight_full_bipartite_matching(costs), 1)
-  pairs = pairs[pairs[:, 1] < m].astype(np.int64)
-  pairs = pairs[np.argsort(pairs[:, 0])]
+  pairs = assign(detected, annotated, radius)
   offsets = detected[pairs[:, 0]] - annotated[pairs[:, 1]]
   tp = len(pairs)
   return Match(tp, n - tp, m - tp, np.hypot(*offsets.T), pairs)
@@ -184,8 +171,7 @@ def evaluate_points(
     radii: matching radii, in pixels.
 
   Returns:
-    The `radius_px` of a report (design.md §5): `{"16": {"precision", "recall", "f1",
-    "ed"}, …}`.
+    The `radius_px` of a report: `{"16": {"precision", "recall", "f1", "ed"}, …}`.
 
   Raises:
     InputError: as `match_images`.
@@ -354,23 +340,6 @@ def select_threshold(
   tied = sorted(xi for *rank, xi in ranked if tuple(rank) == best)
   xi = tied[(len(tied) - 1) // 2]
   return Choice(xi, best[2], -best[0], best[1] if np.isfinite(best[1]) else None)
-
-
-def _neighbours(
-  detected: np.ndarray, annotated: np.ndarray, radius: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """Lists all pairs within `radius`: (detected, annotated, distance), each `[E]`."""
-  if len(detected) == 0 or len(annotated) == 0:
-    none = np.zeros(0, np.int64)
-    return none, none, np.zeros(0)
-  reach = radius * (1 + 1e-9) + 1e-9  # the tree's own rounding must lose no pair
-  near = cKDTree(detected).sparse_distance_matrix(
-    cKDTree(annotated), reach, output_type="ndarray"
-  )
-  row, column = near["i"], near["j"]
-  distance = np.hypot(*(detected[row] - annotated[column]).T)
-  kept = distance <= radius
-  return row[kept], column[kept], distance[kept]
 
 
 def _counts(matches: Sequence[Match]) -> np.ndarray:
