@@ -55,6 +55,9 @@ def get_config() -> ml_collections.ConfigDict:
   config.model.dtype = "float32"
   # Batch normalisation at test time: "running" statistics or those of the "batch".
   config.model.test_norm = "running"
+  # Compute each block again in the backward pass instead of keeping its insides:
+  # less memory, more time (benchmarks/RESULTS.md).
+  config.model.remat = False
 
   # Checkpoint to start from: the folder of a run or a checkpoint, or the name of
   # packaged weights ("base"); "" to start from scratch.
@@ -72,6 +75,9 @@ def get_config() -> ml_collections.ConfigDict:
   config.proximity.alpha = 3.0
   config.proximity.radius = 15.0
   config.proximity.scale = 5.0
+  # Radius in pixels of the disks around the centres that pixel classifiers (unet, fcn)
+  # learn instead; the probability of being in one then goes through the same detection.
+  config.disk_radius = 8.0
   # λ, the weight of the regions without nuclei [Eq. 2].
   config.loss_lambda = 5.0
 

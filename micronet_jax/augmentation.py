@@ -1,17 +1,16 @@
 """Crop, rotation, mirror, shift and elastic distortion in one warp, on the device.
 
 An output pixel knows where in the image it comes from; the image is read there
-(bilinear) and the proximity is computed from the distance between that place and
-its nearest centre (Eq. 1). So the map is never interpolated, and what is reflected
-at the border of an image brings its centres along.
+(bilinear) and the map is computed from the distance between that place and its
+nearest centre (Eq. 1, for instance). So the map is never interpolated, and what is
+reflected at the border of an image brings its centres along.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-
-from micronet_jax.proximity import proximity
 
 
 class Warp(NamedTuple):
@@ -130,15 +129,21 @@ def read_bilinear(images: Images, index: jax.Array, positions: jax.Array) -> jax
   return (values - images.mean[index]) / images.std[index]
 
 
-def read_proximity(
-  images: Images, index: jax.Array, positions: jax.Array, *, alpha: float, radius: float
-) -> jax.Array:
-  """Proximity (Eq. 1) at positions of one image, `[P, P, 2]` -> float32 `[P, P]`."""
+def read_distance(images: Images, index: jax.Array, positions: jax.Array) -> jax.Array:
+  """Distance in pixels from positions of one image to the centre that is nearest.
+
+  Args:
+    images: the pool.
+    index: which image.
+    positions: `[P, P, 2]` (y, x), inside the image.
+
+  Returns:
+    float32 `[P, P]`.
+  """
   pixel = jnp.round(positions).astype(jnp.int32)
   nearest = images.nearest[index, pixel[..., 0], pixel[..., 1]]
   offset = positions - images.centers[index, nearest]
-  distance = jnp.sqrt(jnp.sum(jnp.square(offset), axis=-1))
-  return proximity(distance, alpha=alpha, radius=radius)
+  return jnp.sqrt(jnp.sum(jnp.square(offset), axis=-1))
 
 
 def draw_patches(
@@ -147,26 +152,24 @@ def draw_patches(
   keys: jax.Array,
   *,
   warp: Warp,
-  alpha: float = 3.0,
-  radius: float = 15.0,
+  label: Callable[[jax.Array], jax.Array],
 ) -> tuple[jax.Array, jax.Array]:
-  """Draws a batch of augmented patches with their proximity maps.
+  """Draws a batch of augmented patches with the maps that a network learns.
 
   Args:
     images: the pool.
     index: int32 `[B]`, the image of each patch.
     keys: `[B]` typed random keys.
     warp: how patches are drawn.
-    alpha: α of Eq. 1.
-    radius: d of Eq. 1, in pixels.
+    label: makes the map from the distance to the nearest centre, in pixels.
 
   Returns:
-    float32 `[B, P, P, 3]` normalised patches and `[B, P, P]` maps in [0, 1].
+    float32 `[B, P, P, 3]` normalised patches and `[B, P, P]` maps.
   """
 
   def one(i: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
     positions = source_positions(key, images.sizes[i], warp)
     patch = read_bilinear(images, i, positions)
-    return patch, read_proximity(images, i, positions, alpha=alpha, radius=radius)
+    return patch, label(read_distance(images, i, positions))
 
   return jax.vmap(one)(index, keys)

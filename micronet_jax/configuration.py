@@ -4,6 +4,7 @@ import json
 import pathlib
 from typing import Any
 
+from micronet_jax import models
 from micronet_jax.errors import InputError
 from micronet_jax.files import write_json
 
@@ -57,6 +58,7 @@ def check_config(config: Any) -> None:
 
 
 def _check_ranges(config: Any) -> None:
+  blocks = models.find(config.model.name).BLOCKS
   ranges = {
     "batch_size": (config.batch_size, 1, None),
     "num_steps": (config.num_steps, 1, None),
@@ -65,7 +67,7 @@ def _check_ranges(config: Any) -> None:
     "steps_per_call": (config.steps_per_call, 0, None),
     "num_devices": (config.num_devices, 0, None),
     "snapshot_every": (config.snapshot_every, 0, None),
-    "freeze_blocks": (config.freeze_blocks, 0, 9),
+    "freeze_blocks": (config.freeze_blocks, 0, len(blocks) - 1),
     "warp.patch": (config.warp.patch, 16, None),
     "warp.rotate": (config.warp.rotate, 0, None),
     "warp.mirror": (config.warp.mirror, 0, 1),
@@ -80,6 +82,7 @@ def _check_ranges(config: Any) -> None:
     "proximity.alpha": (config.proximity.alpha, ABOVE_ZERO, None),
     "proximity.radius": (config.proximity.radius, ABOVE_ZERO, None),
     "proximity.scale": (config.proximity.scale, ABOVE_ZERO, None),
+    "disk_radius": (config.disk_radius, ABOVE_ZERO, None),
     "model.dropout": (config.model.dropout, 0, 0.999),
     "split.test_fraction": (config.split.test_fraction, 0, 0.95),
     "split.validation_fraction": (config.split.validation_fraction, ABOVE_ZERO, 0.95),

@@ -1,6 +1,6 @@
 """Proximity maps to nucleus centres: local maxima on the accelerator, then ξ.
 
-The paper ("Results", design.md §3) drops what lies under ξ·max of the map and takes
+The paper ("Results") drops what lies under ξ·max of the map and takes
 the local maxima of the rest. Here the maxima are found once, without ξ, and chosen
 by score afterwards. It is the same: dropping small values changes no window that
 holds a larger one, and all members of a plateau have one value, so that
@@ -26,7 +26,7 @@ from jax.typing import ArrayLike
 from micronet_jax.errors import InputError
 
 XI_GRID: tuple[float, ...] = tuple(round(0.05 * step, 2) for step in range(20))
-"""The values of ξ tried on the validation split: 0, 0.05, …, 0.95 (design.md §3)."""
+"""The values of ξ tried on the validation split: 0, 0.05, …, 0.95."""
 
 
 @jax.tree_util.register_dataclass
@@ -226,8 +226,8 @@ def select(
   Args:
     centers: `[N, 2]` (y, x), all the local maxima of one map.
     scores: `[N]`.
-    xi: ξ in [0, 1]: keep scores >= ξ·max, the largest score of this map (design.md
-      §3); 0 keeps all.
+    xi: ξ in [0, 1]: keep scores >= ξ·max, the largest score of this map; 0
+      keeps all.
     absolute: keep scores >= this, in the map's own units; for slides, where a
       maximum over everything means nothing, ξ·scale.
 

@@ -20,6 +20,7 @@ import numpy as np
 from flax import nnx
 
 from micronet_jax import checkpoints, models, scanning
+from micronet_jax.compilation import compiler_options
 from micronet_jax.detections import Detections
 from micronet_jax.errors import InputError
 from micronet_jax.input_pipeline import WORKING_MPP, normalise
@@ -58,11 +59,10 @@ class Found(NamedTuple):
 def compile_predict(graph: Any) -> Callable[[Any, jax.Array], jax.Array]:
   """A jitted function (weights, images `[B, H, W, 3]`) -> maps `[B, H, W]`."""
 
-  @jax.jit
   def predict(weights: Any, images: jax.Array) -> jax.Array:
     return merge_model(graph, weights)(images)
 
-  return predict
+  return jax.jit(predict, compiler_options=compiler_options())
 
 
 class Detector:
@@ -86,7 +86,7 @@ class Detector:
     self._graph, template = abstract_model(meta["model"])
     self.weights = jax.device_put(checkpoints.transfer(weights, template))
     self.meta = dict(meta)
-    self._model = models.MODELS[meta["model"]["name"]]
+    self._model = models.find(meta["model"]["name"])
     self._replicas: dict[int, Any] = {}
 
   def with_threshold(self, *, xi: float, min_distance: int) -> "Detector":
@@ -102,7 +102,8 @@ class Detector:
         extended, as `tiling` says, to sides that the network's stride divides.
 
     Returns:
-      float32 `[H, W]`, in units of Eq. 1: about 1 at centres, 0 far from them.
+      float32 `[H, W]`, in units of Eq. 1: about 1 at centres, 0 far from them; of a
+      pixel classifier, the probability that a centre is near.
     """
     height, width = image.shape[:2]
     stride = self._model.STRIDE
@@ -110,7 +111,8 @@ class Detector:
       normalise(image), ((0, -height % stride), (0, -width % stride), (0, 0))
     )
     maps = compile_predict(self._graph)(self.weights, jnp.asarray(padded)[None])
-    return maps[0, :height, :width] / self.meta["proximity"]["scale"]
+    scale = self.meta["proximity"]["scale"]
+    return models.score_map(self._model, maps[0, :height, :width], scale)
 
   def peaks(
     self, images: Iterable[np.ndarray], min_distances: Iterable[int]

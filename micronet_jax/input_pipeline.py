@@ -184,11 +184,13 @@ def normalise(image: np.ndarray) -> np.ndarray:
   return (image.astype(np.float32) - mean) / std
 
 
-def to_device(samples: Sequence[Sample]) -> Images:
+def to_device(samples: Sequence[Sample], *, coarse: bool = False) -> Images:
   """Puts annotated images on the accelerator, padded to one size.
 
   Args:
     samples: at least one, of any sizes, at working resolution.
+    coarse: add empty images and rows of centres up to round numbers, so that similar
+      pools share one compiled step.
 
   Returns:
     The pool that `augmentation.draw_patches` reads.
@@ -196,20 +198,28 @@ def to_device(samples: Sequence[Sample]) -> Images:
   height, width = (max(s.image.shape[axis] for s in samples) for axis in (0, 1))
   most = max(1, *(len(s.centers) for s in samples))
   count = len(samples)
+  if coarse:
+    most = 2 ** max(6, (most - 1).bit_length())
+    # A power of two up to 32; beyond, at most a quarter more.
+    unit = 2 ** max(3, (count - 1).bit_length() - (3 if count > 32 else 0))
+    count += -count % unit
   pixels = np.zeros((count, height, width, 3), np.uint8)
   nearest = np.zeros((count, height, width), np.int32)
   centers = np.full((count, most, 2), FAR_AWAY, np.float32)
+  sizes = np.ones((count, 2), np.int32)
+  mean, std = np.zeros((count, 3), np.float32), np.ones((count, 3), np.float32)
   for i, sample in enumerate(samples):
     h, w = sample.image.shape[:2]
     pixels[i, :h, :w] = sample.image
     nearest[i, :h, :w] = nearest_center(sample.centers, (h, w))
     centers[i, : len(sample.centers)] = sample.centers
-  statistics = [channel_statistics(s.image) for s in samples]
+    sizes[i] = h, w
+    mean[i], std[i] = channel_statistics(sample.image)
   return Images(
     pixels=jnp.asarray(pixels),
-    sizes=jnp.asarray([s.image.shape[:2] for s in samples], jnp.int32),
-    mean=jnp.asarray(np.stack([mean for mean, _ in statistics])),
-    std=jnp.asarray(np.stack([std for _, std in statistics])),
+    sizes=jnp.asarray(sizes),
+    mean=jnp.asarray(mean),
+    std=jnp.asarray(std),
     centers=jnp.asarray(centers),
     nearest=jnp.asarray(nearest),
   )
@@ -261,6 +271,32 @@ def load_data(config: Any, *, trained_on: Sequence[str] = ()) -> Data:
     InputError: data that cannot be used, or an image or patient on both sides.
   """
   samples = load_target(config)
+  auxiliary = load_target(config, "auxiliary") if config.auxiliary.name else []
+  return arrange_data(
+    config, samples, auxiliary, name=data_name(config.target), trained_on=trained_on
+  )
+
+
+def arrange_data(
+  config: Any,
+  samples: Sequence[Sample],
+  auxiliary: Sequence[Sample],
+  *,
+  name: str,
+  trained_on: Sequence[str] = (),
+) -> Data:
+  """Splits what was loaded, and takes the shares that a config asks for.
+
+  Args:
+    config: the fields of configs/common.py.
+    samples: of the target, at working resolution.
+    auxiliary: of other organs, likewise; empty without.
+    name: of the target, for reports.
+    trained_on: names of images that the initial checkpoint has seen.
+
+  Raises:
+    InputError: too few patients, or an image or patient on both sides.
+  """
   split = split_by_patient(
     samples,
     test_fraction=config.split.test_fraction,
@@ -270,16 +306,13 @@ def load_data(config: Any, *, trained_on: Sequence[str] = ()) -> Data:
   check_no_leakage(split, samples)
   check_unseen(split.test or split.validation, trained_on)
   chosen = take_fraction(split.train, config.target_fraction, seed=config.split.seed)
-  auxiliary = []
-  if config.auxiliary.name:
-    auxiliary = _load_auxiliary(config, split, samples)
   return Data(
-    name=data_name(config.target),
+    name=name,
     split=split,
     train=dataclasses.replace(split, train=chosen).of(samples, "train"),
     validation=split.of(samples, "validation"),
     test=split.of(samples, "test"),
-    auxiliary=auxiliary,
+    auxiliary=_take_auxiliary(config, split, samples, auxiliary) if auxiliary else [],
   )
 
 
@@ -326,9 +359,10 @@ def check_unseen(names: Sequence[str], trained_on: Sequence[str]) -> None:
     )
 
 
-def _load_auxiliary(config: Any, split: Split, targets: list[Sample]) -> list[Sample]:
+def _take_auxiliary(
+  config: Any, split: Split, targets: Sequence[Sample], samples: Sequence[Sample]
+) -> list[Sample]:
   """The auxiliary training images: their own training part, then the percentage."""
-  samples = load_target(config, "auxiliary")
   own = split_by_patient(
     samples,
     test_fraction=config.split.test_fraction,

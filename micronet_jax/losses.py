@@ -1,7 +1,8 @@
-"""The weighted squared error (Eq. 2) and the sum over target and auxiliary data."""
+"""What is minimised: Eq. 2 or cross-entropy, over target and auxiliary data."""
 
 import jax
 import jax.numpy as jnp
+import optax
 
 
 def weighted_mse_per_example(
@@ -32,6 +33,23 @@ def weighted_mse(
 ) -> jax.Array:
   """Eq. 2 averaged over the batch; arguments as in `weighted_mse_per_example`."""
   return jnp.mean(weighted_mse_per_example(prediction, target, lam=lam, scale=scale))
+
+
+def cross_entropy_per_example(logits: jax.Array, target: jax.Array) -> jax.Array:
+  """Cross-entropy for each patch: the mean over its pixels, all weighing the same.
+
+  One logit a pixel, the log odds of the foreground. A softmax over two classes is the
+  sigmoid of the difference of its two logits, so nothing is lost by the second.
+
+  Args:
+    logits: `[B, H, W]`.
+    target: 1 in the foreground and 0 elsewhere, `[B, H, W]`.
+
+  Returns:
+    float32 `[B]`, in nats.
+  """
+  logits, target = logits.astype(jnp.float32), target.astype(jnp.float32)
+  return jnp.mean(optax.sigmoid_binary_cross_entropy(logits, target), axis=(-2, -1))
 
 
 def balance_weights(is_target: jax.Array, *, gamma: float) -> jax.Array:

@@ -53,6 +53,19 @@ def proximity(
   return jnp.expm1(alpha * inside) / jnp.expm1(alpha)
 
 
+def disk(distance: ArrayLike, *, radius: float) -> jax.Array:
+  """Marks what is near a nucleus centre: what pixel classifiers learn.
+
+  Args:
+    distance: to the nearest centre, in pixels; any shape.
+    radius: of the disks, in pixels; > 0.
+
+  Returns:
+    float32 of the shape of `distance`: 1 up to `radius`, 0 beyond.
+  """
+  return (jnp.asarray(distance) <= radius).astype(jnp.float32)
+
+
 def proximity_map(
   centers: np.ndarray,
   shape: tuple[int, int],

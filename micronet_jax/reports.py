@@ -36,7 +36,7 @@ class Outcome:
   Attributes:
     peaks: all local maxima of each sample: centres and scores.
     detected: centres over the threshold, float32 `[N, 2]` a sample.
-    radius_px: scores by matching radius (design.md §5).
+    radius_px: scores by matching radius.
     curve: precision and recall over ξ at 16 px.
     interval: 95 % interval of F1 by radius, over patients; None for one patient.
     chance: F1 of as many random points, by radius.

@@ -17,7 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from micronet_jax import detection
+from micronet_jax import detection, models
+from micronet_jax.compilation import compiler_options
 from micronet_jax.errors import InputError
 from micronet_jax.scanning import Scan
 from micronet_jax.tiling import Tile
@@ -51,7 +52,7 @@ def compile_search(program: Program) -> Callable[..., tuple[detection.Peaks, ...
   Returns:
     A function of (weights; tiles uint8 `[B, h, w, 3]`; mean and std `[3]`; limits
     int32 `[B, 2]`, the height and width of the image from each tile's corner on;
-    scale of the network's output; least score) -> the maxima for each min_distance,
+    scale of a proximity map; least score) -> the maxima for each min_distance,
     each leaf with a leading axis B.
   """
 
@@ -60,7 +61,8 @@ def compile_search(program: Program) -> Callable[..., tuple[detection.Peaks, ...
     inside = (y < limits[:, 0, None, None]) & (x < limits[:, 1, None, None])
     images = (tiles.astype(jnp.float32) - mean) / std
     images = jnp.where(inside[..., None], images, 0)
-    maps = merge_model(program.graph, weights)(images) / scale
+    network: Any = merge_model(program.graph, weights)
+    maps = models.score_map(network, network(images), scale)
     maps = jnp.where(inside & (maps >= least), maps, 0)
     return tuple(
       jax.vmap(functools.partial(detection.local_maxima, min_distance=distance))(maps)
@@ -75,7 +77,7 @@ def compile_search(program: Program) -> Callable[..., tuple[detection.Peaks, ...
     out_specs=each,
     check_vma=False,
   )
-  return jax.jit(mapped)
+  return jax.jit(mapped, compiler_options=compiler_options())
 
 
 def search(
@@ -96,7 +98,7 @@ def search(
     scan: where the tiles are from.
     tiles: to be searched, in this order.
     batch: tiles in one call, a multiple of `program.devices`.
-    scale: what the network's output is divided by.
+    scale: what a proximity map is divided by.
     least: scores below are left out.
 
   Yields:

@@ -1,7 +1,7 @@
 """The compiled part of training: state, one step, many steps, many devices.
 
 `train_step` is written for one device of a mapped axis named `data`; `compile_steps`
-maps it with `jax.shard_map` (design.md §4). Every random number comes from
+maps it with `jax.shard_map`. Every random number comes from
 fold_in(seed, step) and the place of the patch in the whole batch, so neither
 resuming nor the number of devices changes a run.
 """
@@ -20,9 +20,15 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from micronet_jax import models
 from micronet_jax.augmentation import Images, Warp, draw_patches
+from micronet_jax.compilation import compiler_options
 from micronet_jax.errors import InputError
 from micronet_jax.input_pipeline import choose_images
-from micronet_jax.losses import balance_weights, weighted_mse_per_example
+from micronet_jax.losses import (
+  balance_weights,
+  cross_entropy_per_example,
+  weighted_mse_per_example,
+)
+from micronet_jax.proximity import disk, proximity
 
 AXIS = "data"
 
@@ -49,18 +55,21 @@ class Recipe(NamedTuple):
   """What a compiled step depends on besides its arguments; hashable.
 
   Attributes:
-    graph: `nnx.GraphDef` of the model, with `axis_name=AXIS`.
+    model: class of the network, one of `models.MODELS`.
+    graph: its `nnx.GraphDef`, with `axis_name=AXIS`.
     warp: how patches are drawn.
     batch: patches in the whole batch, over all devices.
     devices: how many share it.
     seed: of patches and dropout.
     frozen: how many of the first blocks are frozen.
     alpha, radius, scale, lam: of Eq. 1 and 2.
+    disk_radius: of the disks that pixel classifiers learn, in pixels.
     gamma: γ with a target and an auxiliary pool that take turns; None without.
     learning_rate, momentum, weight_decay: of SGD.
     decay_steps: length of a cosine decay to zero; None for a constant rate.
   """
 
+  model: type[models.Model]
   graph: Any
   warp: Warp
   batch: int
@@ -71,6 +80,7 @@ class Recipe(NamedTuple):
   radius: float
   scale: float
   lam: float
+  disk_radius: float
   gamma: float | None
   learning_rate: float
   momentum: float
@@ -108,9 +118,8 @@ def merge_model(graph: Any, weights: dict[str, Any]) -> nnx.Module:
   return nnx.merge(graph, weights["params"], weights["batch_stats"], copy=True)
 
 
-def trainable_mask(params: Any, frozen: int) -> Any:
-  """True for each parameter that trains: all but those of the first blocks."""
-  fixed = set(models.BLOCKS[:frozen])
+def trainable_mask(params: Any, fixed: Sequence[str]) -> Any:
+  """True for each parameter that trains: all but those of the blocks `fixed`."""
   trains = {block: block not in fixed for block in params}
   return jax.tree.map(
     lambda flag, tree: jax.tree.map(lambda _: flag, tree), trains, dict(params)
@@ -123,7 +132,7 @@ def make_optimizer(recipe: Recipe, params: Any) -> optax.GradientTransformation:
   Frozen parameters have no optimiser state and no update. The order of terms is
   PyTorch's: v = μ v + (g + decay · p), update = g + decay · p + μ v.
   """
-  mask = trainable_mask(params, recipe.frozen)
+  mask = trainable_mask(params, recipe.model.BLOCKS[: recipe.frozen])
   sgd = optax.chain(
     optax.add_decayed_weights(recipe.weight_decay),
     optax.trace(recipe.momentum, nesterov=True),
@@ -152,6 +161,24 @@ def learning_rate(recipe: Recipe, state: TrainState) -> jax.Array:
   return rate
 
 
+def make_objective(
+  recipe: Recipe,
+) -> tuple[Callable[..., jax.Array], Callable[..., jax.Array]]:
+  """What the network learns, and how far it is from it.
+
+  Returns:
+    A function from distances to the nearest centre to maps, and one from predictions
+    and maps, `[B, P, P]` both, to the losses of the patches `[B]`.
+  """
+  if recipe.model.TARGET == "disks":
+    label = functools.partial(disk, radius=recipe.disk_radius)
+    return label, cross_entropy_per_example
+  label = functools.partial(proximity, alpha=recipe.alpha, radius=recipe.radius)
+  return label, functools.partial(
+    weighted_mse_per_example, lam=recipe.lam, scale=recipe.scale
+  )
+
+
 def train_step(
   state: TrainState, images: Images, pools: jax.Array, *, recipe: Recipe
 ) -> tuple[TrainState, Metrics]:
@@ -177,9 +204,8 @@ def train_step(
   keys = jax.vmap(lambda position: jax.random.fold_in(key, position))(positions)
   pick, draw, drop = jax.vmap(lambda k: jax.random.split(k, 3), out_axes=1)(keys)
   index = jax.vmap(choose_images, in_axes=(0, 0, None))(pick, positions, pools)
-  patches, maps = draw_patches(
-    images, index, draw, warp=recipe.warp, alpha=recipe.alpha, radius=recipe.radius
-  )
+  label, losses_of = make_objective(recipe)
+  patches, maps = draw_patches(images, index, draw, warp=recipe.warp, label=label)
   share_of_loss = jnp.full(recipe.batch, 1.0 / recipe.batch)
   if recipe.gamma is not None:
     is_target = jnp.arange(recipe.batch) % 2 == 0
@@ -188,9 +214,7 @@ def train_step(
   def loss_of(params: Any) -> tuple[jax.Array, Any]:
     model = merge_model(recipe.graph, {**state.weights, "params": params})
     predictions = model(patches, train=True, keys=drop, frozen=recipe.frozen)
-    losses = weighted_mse_per_example(
-      predictions, maps, lam=recipe.lam, scale=recipe.scale
-    )
+    losses = losses_of(predictions, maps)
     stats = nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
     return jnp.sum(share_of_loss[positions] * losses), stats
 
@@ -204,7 +228,7 @@ def train_step(
   params = jax.tree.map(lambda p, u: p - rate * u, params, updates)
   metrics = Metrics(
     loss=loss,
-    finite=jnp.isfinite(loss) & jnp.isfinite(optax.global_norm(gradients)),
+    finite=jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(gradients)),
     images=jax.lax.all_gather(index, AXIS, tiled=True),
   )
   weights = {"params": params, "batch_stats": stats}
@@ -215,7 +239,24 @@ def train_step(
 def compile_steps(
   recipe: Recipe, *, steps_per_call: int, unroll: bool
 ) -> Callable[[TrainState, Images, jax.Array], tuple[TrainState, Metrics]]:
-  """Maps `train_step` over devices and runs several steps a call; compiled once.
+  """`map_steps`, compiled once; the state that it is given is donated.
+
+  Args:
+    recipe: as in `map_steps`.
+    steps_per_call: as in `map_steps`.
+    unroll: as in `map_steps`.
+
+  Raises:
+    InputError: as in `map_steps`.
+  """
+  mapped = map_steps(recipe, steps_per_call=steps_per_call, unroll=unroll)
+  return jax.jit(mapped, donate_argnums=0, compiler_options=compiler_options())
+
+
+def map_steps(
+  recipe: Recipe, *, steps_per_call: int, unroll: bool
+) -> Callable[[TrainState, Images, jax.Array], tuple[TrainState, Metrics]]:
+  """Maps `train_step` over devices and runs several steps a call.
 
   Args:
     recipe: the constants; `recipe.devices` of the local devices are used.
@@ -223,7 +264,7 @@ def compile_steps(
     unroll: write the steps out instead of looping over them.
 
   Returns:
-    A jitted function; the state that it is given is donated.
+    A function to be compiled.
 
   Raises:
     InputError: more devices than there are, or a batch they cannot share evenly.
@@ -243,14 +284,13 @@ def compile_steps(
     return state, jax.tree.map(lambda *leaves: jnp.stack(leaves), *metrics)
 
   spec = PartitionSpec()
-  mapped = jax.shard_map(
+  return jax.shard_map(
     steps,
     mesh=make_mesh(recipe.devices),
     in_specs=spec,
     out_specs=spec,
     check_vma=False,
   )
-  return jax.jit(mapped, donate_argnums=0)
 
 
 def replicate(tree: Any, devices: int) -> Any:

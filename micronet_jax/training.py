@@ -10,7 +10,7 @@ import pathlib
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -22,6 +22,7 @@ from flax import nnx
 from micronet_jax import checkpoints, evaluation, models, reports
 from micronet_jax import train_step as steps
 from micronet_jax.augmentation import Images, Warp
+from micronet_jax.compilation import compiler_options
 from micronet_jax.configuration import as_dict, check_config, claim_workdir
 from micronet_jax.datasets.sample import Sample
 from micronet_jax.errors import InputError
@@ -41,6 +42,10 @@ class Stopped(Exception):
   """The run was asked to stop and saved where it was."""
 
 
+class Diverged(InputError):
+  """The loss or a gradient is not finite any more."""
+
+
 def train_and_evaluate(config: Any, workdir: str | pathlib.Path) -> dict[str, Any]:
   """Trains, or resumes, and reports on held-out images.
 
@@ -49,7 +54,7 @@ def train_and_evaluate(config: Any, workdir: str | pathlib.Path) -> dict[str, An
     workdir: of the run. The same config continues the run that is there.
 
   Returns:
-    What `report.json` holds (design.md §5).
+    What `report.json` holds.
 
   Raises:
     InputError: a field, file or checkpoint that cannot be used, or a loss that is
@@ -232,6 +237,7 @@ def prepare(
   balanced = bool(config.auxiliary.name) and not config.naive_pooling
   optimizer = config.optimizer
   recipe = steps.Recipe(
+    model=models.find(config.model.name),
     graph=graph,
     warp=Warp(**config.warp),
     batch=config.batch_size,
@@ -242,6 +248,7 @@ def prepare(
     radius=config.proximity.radius,
     scale=config.proximity.scale,
     lam=config.loss_lambda,
+    disk_radius=config.disk_radius,
     gamma=config.gamma if balanced else None,
     learning_rate=optimizer.learning_rate,
     momentum=optimizer.momentum,
@@ -258,7 +265,43 @@ def pool_images(data: Data, *, balanced: bool) -> tuple[Images, jax.Array, list[
   ranges = [(0, len(samples))]
   if balanced:
     ranges = [(0, len(data.train)), (len(data.train), len(data.auxiliary))]
-  return to_device(samples), jnp.asarray(ranges, jnp.int32), [s.name for s in samples]
+  images = to_device(samples, coarse=True)
+  return images, jnp.asarray(ranges, jnp.int32), [s.name for s in samples]
+
+
+VARYING = ("seed", "lam", "gamma", "learning_rate")
+"""Numbers of a recipe that are arguments of the compiled step, not constants in it."""
+
+
+def compile_shared(
+  recipe: steps.Recipe, *, size: int, unroll: bool
+) -> Callable[[steps.TrainState, Images, jax.Array], tuple[Any, steps.Metrics]]:
+  """`steps.compile_steps`, compiled once for all recipes that differ in `VARYING`.
+
+  Args:
+    recipe: the constants.
+    size: steps in one call.
+    unroll: write the steps out instead of looping over them.
+  """
+  numbers = {name: getattr(recipe, name) for name in VARYING}
+  numbers = {name: value for name, value in numbers.items() if value is not None}
+  zeros: dict[str, Any] = dict.fromkeys(numbers, 0)
+  compiled = _compile_shared(recipe._replace(**zeros), size, unroll)
+  arrays = {name: np.asarray(value, np.float32) for name, value in numbers.items()}
+  arrays["seed"] = np.asarray(recipe.seed).astype(np.int32)
+  on_devices = steps.replicate(arrays, recipe.devices)
+  return lambda state, images, pools: compiled(state, images, pools, on_devices)
+
+
+@functools.cache
+def _compile_shared(recipe: steps.Recipe, size: int, unroll: bool) -> Callable:
+  def take(state: steps.TrainState, images: Images, pools: jax.Array, numbers: Any):
+    mapped = steps.map_steps(
+      recipe._replace(**numbers), steps_per_call=size, unroll=unroll
+    )
+    return mapped(state, images, pools)
+
+  return jax.jit(take, donate_argnums=0, compiler_options=compiler_options())
 
 
 def loop(
@@ -282,7 +325,7 @@ def loop(
   images, pools, names = pool_images(run.data, balanced=recipe.gamma is not None)
   pauses = [config.num_steps, config.eval_every, config.snapshot_every]
   size, unroll = steps.steps_per_call(config.steps_per_call, pauses=pauses)
-  take = steps.compile_steps(recipe, steps_per_call=size, unroll=unroll)
+  take = compile_shared(recipe, size=size, unroll=unroll)
   state, images, pools = steps.replicate((state, images, pools), recipe.devices)
   losses: list[float] = []
   step = int(state.step)
@@ -364,7 +407,7 @@ def check_finite(
   """Stops a run whose loss or gradients are not finite any more.
 
   Raises:
-    InputError: with the step, the batch's images and the last good checkpoint.
+    Diverged: with the step, the batch's images and the last good checkpoint.
   """
   finite = np.asarray(metrics.finite)
   if finite.all():
@@ -373,7 +416,7 @@ def check_finite(
   batch = [names[i] for i in np.asarray(metrics.images)[bad]]
   run.saved.wait()
   last = run.saved.newest("latest") or "none"
-  raise InputError(
+  raise Diverged(
     f"the loss or a gradient is not finite at step {step + bad + 1} "
     f"(loss {float(np.asarray(metrics.loss)[bad])}); its batch was drawn from "
     f"{', '.join(batch)}; last good checkpoint: {last}; a lower "

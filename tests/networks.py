@@ -1,9 +1,13 @@
-"""A small random network that several tests share."""
+"""Small random networks, and how tests run and compare them."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from flax import nnx
+from jax.extend.core import Literal
 
 from micronet_jax import inference
+from micronet_jax.train_step import merge_model, split_model
 
 NETWORK = {"name": "micronet", "width": 2, "context": ["up4", "up3"], "dropout": 0.5}
 META = {"model": NETWORK, "proximity": {"scale": 5.0}, "xi": 0.4, "min_distance": 5}
@@ -22,3 +26,81 @@ def random_weights():
 
   template = inference.abstract_model(NETWORK)[1]
   return jax.tree_util.tree_map_with_path(draw, template)
+
+
+def compiled(function):
+  """Jitted, for little compile time rather than speed."""
+  options = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
+  return jax.jit(function, compiler_options=options)
+
+
+def random_network(create):
+  """A graph and weights that are nothing like their initial values.
+
+  Args:
+    create: makes the network.
+  """
+  graph, shapes = split_model(nnx.eval_shape(create))
+  rng = np.random.default_rng(0)
+
+  def fill(path, leaf):
+    name = path[-1].key
+    if name == "kernel":
+      value = rng.normal(0, np.sqrt(2 / np.prod(leaf.shape[:-1])), leaf.shape)
+    elif name in ("scale", "var"):
+      value = rng.uniform(0.5, 1.5, leaf.shape)
+    else:
+      value = rng.normal(0, 0.3, leaf.shape)
+    return jnp.array(value, jnp.float32)
+
+  return graph, jax.tree_util.tree_map_with_path(fill, shapes)
+
+
+def batch(*shape, seed=0):
+  """Images and maps."""
+  rng = np.random.default_rng(seed)
+  images = rng.normal(size=(*shape, 3)).astype(np.float32)
+  return images, rng.uniform(0, 1, shape).astype(np.float32) ** 4
+
+
+def flat(tree):
+  """Path -> array."""
+  leaves = jax.tree_util.tree_leaves_with_path(tree)
+  return {"/".join(key.key for key in path): np.asarray(x) for path, x in leaves}
+
+
+def changed(before, after):
+  """Which arrays differ."""
+  before, after = flat(before), flat(after)
+  return {path for path in before if not np.array_equal(before[path], after[path])}
+
+
+def predict(graph, weights, images, **options):
+  return merge_model(graph, weights)(images, **options)
+
+
+def assert_near(actual, expected, name=""):
+  """Within 1e-4 of the largest value."""
+  assert actual.shape == expected.shape, name
+  error = np.abs(actual - expected).max() / np.abs(expected).max()
+  assert error < 1e-4, (name, error)
+
+
+def within(tree, blocks):
+  """The paths of a tree that lie in some blocks."""
+  return {path for path in flat(tree) if path.split("/")[0] in blocks}
+
+
+def dependent(function, weights, images, maps):
+  """Which arrays that a function returns are computed from the images, by its jaxpr.
+
+  What tests of freezing find by numbers, but without compiling.
+  """
+  closed, shapes = jax.make_jaxpr(function, return_shape=True)(weights, images, maps)
+  reached = {closed.jaxpr.invars[-2]}  # the images
+  for equation in closed.jaxpr.eqns:
+    inputs = {v for v in equation.invars if not isinstance(v, Literal)}
+    if inputs & reached:
+      reached.update(equation.outvars)
+  flags = [not isinstance(v, Literal) and v in reached for v in closed.jaxpr.outvars]
+  return jax.tree.unflatten(jax.tree.structure(shapes), flags)

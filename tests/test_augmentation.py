@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from micronet_jax import augmentation, input_pipeline
 from micronet_jax.augmentation import Warp
 from micronet_jax.datasets.sample import Sample
-from micronet_jax.proximity import proximity_map
+from micronet_jax.proximity import proximity, proximity_map
 
 STILL = Warp(patch=16, rotate=0.0, mirror=0.0, shift=0.0, elastic=0.0)
 RADIUS = 6.0
@@ -52,7 +52,8 @@ def positions_of(keys, *, size, warp):
 @compiled
 def _draw(images, index, keys, numbers, radius, **constants):
   warp = Warp(**numbers, **constants)
-  return augmentation.draw_patches(images, index, keys, warp=warp, radius=radius)
+  label = functools.partial(proximity, radius=radius)
+  return augmentation.draw_patches(images, index, keys, warp=warp, label=label)
 
 
 def draw(images, index, keys, *, warp, radius=15.0):
@@ -340,7 +341,7 @@ def test_image_and_map_turn_together(mirror):
   grey, maps = draw(raw(pool_of(one)), index, keys, warp=warp, radius=RADIUS)
   drawn = positions_of(keys, size=shape, warp=warp)
   tested = with_nuclei = 0
-  for patch, proximity, positions in zip(
+  for patch, drawn_map, positions in zip(
     np.asarray(grey), np.asarray(maps), drawn, strict=True
   ):
     matrix, origin, residual = affine(positions)
@@ -352,7 +353,7 @@ def test_image_and_map_turn_together(mirror):
     moved = np.linalg.solve(matrix, (centers - origin).T).T
     expected = proximity_map(moved, (16, 16), radius=RADIUS)
     with_nuclei += expected.max() > 0.5
-    np.testing.assert_allclose(proximity, expected, atol=1e-4)
+    np.testing.assert_allclose(drawn_map, expected, atol=1e-4)
     grid = np.indices((16, 16)).reshape(2, -1)
     y, x = matrix @ grid + origin[:, None]
     values = np.stack([2 * y, 2 * x, y + x], -1).reshape(16, 16, 3)
@@ -567,7 +568,9 @@ def test_an_example_does_not_depend_on_its_neighbours():
   np.testing.assert_array_equal(neighbours[1][2:], maps[2:])
   assert not np.array_equal(neighbours[0][:2], patches[:2])
   # Alone it is another program, so equal up to rounding.
-  draw_alone = jax.jit(functools.partial(augmentation.draw_patches, warp=warp))
+  draw_alone = jax.jit(
+    functools.partial(augmentation.draw_patches, warp=warp, label=proximity)
+  )
   alone = draw_alone(pool, jnp.array([1]), keys[1:2])
   np.testing.assert_allclose(alone[0][0], patches[1], atol=2e-3)
   np.testing.assert_allclose(alone[1][0], maps[1], atol=1e-4)

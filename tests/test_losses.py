@@ -1,13 +1,21 @@
-"""Equation 2 by hand, by a loop, by finite differences; target against auxiliary."""
+"""Equation 2 by hand, by a loop, by finite differences; cross-entropy against torch's;
+target against auxiliary."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn import functional
 
-from micronet_jax.losses import balance_weights, weighted_mse, weighted_mse_per_example
+from micronet_jax.losses import (
+  balance_weights,
+  cross_entropy_per_example,
+  weighted_mse,
+  weighted_mse_per_example,
+)
 
 SHAPE = (3, 4, 5)
 
@@ -101,6 +109,34 @@ def test_computes_in_float32():
   assert actual.dtype == jnp.float32
   wide = prediction.astype(jnp.float32), target.astype(jnp.float32)
   assert actual == weighted_mse(*wide)
+
+
+def test_cross_entropy_and_its_gradient_are_torchs():
+  logits, disks = batch(5)
+  disks = (disks > 0.7).astype(np.float32)
+  logits.ravel()[:4] = -200, -30, 30, 200  # no exponential may overflow
+  weight = np.array([1.0, -2.0, 0.5], np.float32)
+  theirs = torch.tensor(logits, requires_grad=True)
+  expected = functional.binary_cross_entropy_with_logits(
+    theirs, torch.tensor(disks), reduction="none"
+  ).mean((1, 2))
+  (expected * torch.tensor(weight)).sum().backward()
+  actual = cross_entropy_per_example(logits, disks)
+  np.testing.assert_allclose(actual, expected.detach(), rtol=1e-5)
+  gradient = jax.grad(lambda x: (cross_entropy_per_example(x, disks) * weight).sum())
+  np.testing.assert_allclose(gradient(logits), theirs.grad, rtol=1e-5, atol=1e-7)
+
+
+def test_cross_entropy_by_hand():
+  # odds of 1, and of 3 for what is there and for what is not: ln 2, ln 4/3, ln 4
+  logits = jnp.array([[[0.0, np.log(3.0), np.log(3.0)]]], jnp.float32)
+  disks = jnp.array([[[1, 1, 0]]])
+  expected = (np.log(2) + np.log(4 / 3) + np.log(4)) / 3
+  actual = cross_entropy_per_example(logits, disks)
+  np.testing.assert_allclose(actual, [expected], rtol=1e-6)
+  assert cross_entropy_per_example(logits.astype(jnp.bfloat16), disks).dtype == (
+    jnp.float32
+  )
 
 
 def test_balance_by_hand():

@@ -14,62 +14,35 @@ import torch
 from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jax.extend.core import Literal
+from jax.sharding import PartitionSpec
+from networks import (
+  assert_near,
+  batch,
+  changed,
+  compiled,
+  dependent,
+  flat,
+  predict,
+  random_network,
+  within,
+)
 from torch_twin import MicroNetTwin, load, tree, units
 
 from micronet_jax import models
 from micronet_jax.errors import InputError
 from micronet_jax.losses import weighted_mse
-from micronet_jax.models import BLOCKS, CONTEXT_FACTORS, MicroNet
-from micronet_jax.train_step import merge_model, split_model
+from micronet_jax.models import CONTEXT_FACTORS, MicroNet
+from micronet_jax.train_step import make_mesh, merge_model, split_model
 
 DEFAULT = ("up4", "up3")
 ALL = tuple(CONTEXT_FACTORS)
-
-
-def compiled(function):
-  """Jitted, for little compile time rather than speed."""
-  options = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
-  return jax.jit(function, compiler_options=options)
+BLOCKS = MicroNet.BLOCKS
 
 
 @functools.cache
 def network(**options):
   """A graph and weights that are nothing like their initial values."""
-  abstract = nnx.eval_shape(lambda: MicroNet(**options, rngs=nnx.Rngs(0)))
-  graph, shapes = split_model(abstract)
-  rng = np.random.default_rng(0)
-
-  def fill(path, leaf):
-    name = path[-1].key
-    if name == "kernel":
-      value = rng.normal(0, np.sqrt(2 / np.prod(leaf.shape[:-1])), leaf.shape)
-    elif name in ("scale", "var"):
-      value = rng.uniform(0.5, 1.5, leaf.shape)
-    else:
-      value = rng.normal(0, 0.3, leaf.shape)
-    return jnp.array(value, jnp.float32)
-
-  return graph, jax.tree_util.tree_map_with_path(fill, shapes)
-
-
-def batch(*shape, seed=0):
-  """Images and maps."""
-  rng = np.random.default_rng(seed)
-  images = rng.normal(size=(*shape, 3)).astype(np.float32)
-  return images, rng.uniform(0, 1, shape).astype(np.float32) ** 4
-
-
-def flat(tree):
-  """Path -> array."""
-  leaves = jax.tree_util.tree_leaves_with_path(tree)
-  return {"/".join(key.key for key in path): np.asarray(x) for path, x in leaves}
-
-
-def changed(before, after):
-  """Which arrays differ."""
-  before, after = flat(before), flat(after)
-  return {path for path in before if not np.array_equal(before[path], after[path])}
+  return random_network(lambda: MicroNet(**options, rngs=nnx.Rngs(0)))
 
 
 def learn(graph, weights, images, maps, **options):
@@ -82,10 +55,6 @@ def learn(graph, weights, images, maps, **options):
     return weighted_mse(prediction, maps), (prediction, stats)
 
   return jax.grad(loss, has_aux=True)(weights["params"])
-
-
-def predict(graph, weights, images, **options):
-  return merge_model(graph, weights)(images, **options)
 
 
 # --- the twin ---------------------------------------------------------------------
@@ -149,13 +118,6 @@ def _twin(options, weights, images, maps):
     "gradient": tree(twin, gradients=True),
     "stats": stats,
   }
-
-
-def assert_near(actual, expected, name=""):
-  """Within 1e-4 of the largest value."""
-  assert actual.shape == expected.shape, name
-  error = np.abs(actual - expected).max() / np.abs(expected).max()
-  assert error < 1e-4, (name, error)
 
 
 def test_inference_equals_the_twin(both):
@@ -329,8 +291,8 @@ def test_unknown_options_are_refused(options):
 
 
 def test_unknown_models_and_arguments_are_refused():
-  with pytest.raises(InputError, match=r"'unet'; the models are \['micronet'\]"):
-    models.create({"name": "unet"})
+  with pytest.raises(InputError, match=r"'vnet'; the models are \['fcn', .*'unet'\]"):
+    models.create({"name": "vnet"})
   with pytest.raises(InputError, match="depth"):
     models.create({"name": "micronet", "depth": 3})
 
@@ -454,12 +416,37 @@ def test_dropout_in_training_only(draws, options, call):
   assert str(jaxpr).count("random_bits") == draws
 
 
+# --- remat ------------------------------------------------------------------------
+
+
+def test_remat_changes_memory_but_no_result():
+  images, maps = batch(2, 96, 96)
+  results, needed = [], []
+  for remat in (False, True):
+    graph, weights = network(width=2, axis_name="data", remat=remat)
+    # Mapped, as in training: without collectives, XLA on the CPU would find the
+    # repeated computations and undo the repetition.
+    learning = jax.shard_map(
+      functools.partial(learn, graph, keys=keys(0)[:2]),
+      mesh=make_mesh(1),
+      in_specs=PartitionSpec(),
+      out_specs=PartitionSpec(),
+      check_vma=False,
+    )
+    executable = compiled(learning).lower(weights, images, maps).compile()
+    needed.append(executable.memory_analysis().temp_size_in_bytes)
+    gradient, (prediction, stats) = executable(weights, images, maps)
+    results.append(flat({"gradient": gradient, "loss": prediction, "stats": stats}))
+  kept, repeated = results
+  assert kept.keys() == repeated.keys()
+  for path, value in kept.items():
+    assert_near(repeated[path], value, path)
+  # statistics have moved, and by one step
+  assert changed(weights["batch_stats"], stats) == set(flat(stats))
+  assert needed[1] < 0.75 * needed[0]
+
+
 # --- freezing ---------------------------------------------------------------------
-
-
-def within(tree, blocks):
-  """The paths of a tree that lie in some blocks."""
-  return {path for path in flat(tree) if path.split("/")[0] in blocks}
 
 
 @pytest.mark.parametrize("frozen", [1, 6])
@@ -472,21 +459,6 @@ def test_frozen_blocks_stay(frozen):
   zero = jax.tree.map(np.zeros_like, gradient)
   assert changed(zero, gradient) == within(gradient, free)
   assert changed(weights["batch_stats"], stats) == within(stats, free)
-
-
-def dependent(function, weights, images, maps):
-  """Which arrays that a function returns are computed from the images, by its jaxpr.
-
-  This is what `test_frozen_blocks_stay` finds by numbers, but without compiling.
-  """
-  closed, shapes = jax.make_jaxpr(function, return_shape=True)(weights, images, maps)
-  reached = {closed.jaxpr.invars[-2]}  # the images
-  for equation in closed.jaxpr.eqns:
-    inputs = {v for v in equation.invars if not isinstance(v, Literal)}
-    if inputs & reached:
-      reached.update(equation.outvars)
-  flags = [not isinstance(v, Literal) and v in reached for v in closed.jaxpr.outvars]
-  return jax.tree.unflatten(jax.tree.structure(shapes), flags)
 
 
 @pytest.mark.parametrize(

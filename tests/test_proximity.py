@@ -1,4 +1,4 @@
-"""Equation 1 by hand, by brute force, and its map on the host."""
+"""Equation 1 by hand, by brute force, and its map on the host; disks."""
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from micronet_jax.errors import InputError
-from micronet_jax.proximity import nearest_center, proximity, proximity_map
+from micronet_jax.proximity import disk, nearest_center, proximity, proximity_map
 
 SHAPE = (23, 31)
 
@@ -84,6 +84,20 @@ def test_host_and_accelerator_agree():
   np.testing.assert_allclose(
     proximity(distance), proximity_map(centers, SHAPE), atol=1e-6
   )
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), radius=st.sampled_from([0.5, 4.0, 8.0]))
+def test_disks_equal_brute_force(seed, radius):
+  centers = np.random.default_rng(seed).integers(-3, 34, (5, 2))
+  nearest = distances(centers).min(0)
+  actual = np.asarray(disk(nearest, radius=radius))
+  assert actual.dtype == np.float32
+  expected = np.zeros(SHAPE)
+  for y, x in np.ndindex(SHAPE):
+    squares = [(y - a) ** 2 + (x - b) ** 2 for a, b in centers]
+    expected[y, x] = min(squares) <= radius**2  # whole numbers: the rim is inside
+  np.testing.assert_array_equal(actual, expected)
 
 
 def test_no_centers():

@@ -97,7 +97,7 @@ def test_steps_differ_from_one_another_and_repeat_bit_for_bit():
 @pytest.mark.parametrize("frozen", [3])
 def test_frozen_means_frozen(frozen):
   before, after, _ = _run(tissue.config(), recipe_changes={"frozen": frozen})
-  names = models.BLOCKS[:frozen]
+  names = models.MicroNet.BLOCKS[:frozen]
   for kind in ("params", "batch_stats"):
     for block in before.weights[kind]:
       old = jax.tree.leaves(before.weights[kind][block])

@@ -199,7 +199,7 @@ def test_fine_tuning_starts_from_the_checkpoint_and_keeps_frozen_blocks(
   for kind in ("params", "batch_stats"):
     for block, tree in weights[kind].items():
       same = jax.tree.map(np.array_equal, tree, start[0][kind][block])
-      frozen = block in models.BLOCKS[:3]
+      frozen = block in models.MicroNet.BLOCKS[:3]
       assert all(jax.tree.leaves(same)) == frozen, (kind, block)
 
 

@@ -1,4 +1,4 @@
-"""MicroNet once more, in plain PyTorch, written from design.md §2 and nothing else.
+"""MicroNet once more, in plain PyTorch, written from its description alone.
 
 The tests compare the JAX network with it, and the benchmarks time the two side by
 side. It shares no code with `micronet_jax`: convolutions are `nn.Conv2d` and

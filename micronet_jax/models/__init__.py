@@ -1,14 +1,68 @@
 """The networks; each maps normalised images `[B, H, W, 3]` to maps `[B, H, W]`."""
 
+import inspect
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
+import jax
 from flax import nnx
 
 from micronet_jax.errors import InputError
-from micronet_jax.models.micronet import BLOCKS, CONTEXT_FACTORS, MicroNet
+from micronet_jax.models.fcn import FCN
+from micronet_jax.models.fcrna import FCRNA
+from micronet_jax.models.fcrnb import FCRNB
+from micronet_jax.models.frcn import FRCN
+from micronet_jax.models.micronet import CONTEXT_FACTORS, MicroNet
+from micronet_jax.models.unet import UNet
 
-MODELS = {"micronet": MicroNet}
+
+class Model(Protocol):
+  """What every network says of itself.
+
+  Attributes:
+    BLOCKS: names of its blocks, in order, which freezing counts in.
+    TARGET: what it learns: "proximity" (Eq. 1), or "disks" around the centres, of
+      which it gives the log odds.
+    STRIDE: images cut at multiples of it are read alike.
+    REACH: how many rows or columns away a pixel can change the output.
+  """
+
+  BLOCKS: ClassVar[tuple[str, ...]]
+  TARGET: ClassVar[str]
+  STRIDE: ClassVar[int]
+  REACH: ClassVar[int]
+
+  def __call__(
+    self,
+    images: jax.Array,
+    *,
+    train: bool = False,
+    keys: jax.Array | None = None,
+    frozen: int = 0,
+  ) -> jax.Array:
+    """Predicts maps: `[B, H, W, 3]` -> float32 `[B, H, W]`."""
+
+
+MODELS: Mapping[str, type[Model]] = {
+  "micronet": MicroNet,
+  "frcn": FRCN,
+  "fcrna": FCRNA,
+  "fcrnb": FCRNB,
+  "unet": UNet,
+  "fcn": FCN,
+}
+"""The paper's network, and those that it is compared with."""
+
+
+def find(name: str) -> type[Model]:
+  """The class of a network.
+
+  Raises:
+    InputError: an unknown name.
+  """
+  if name not in MODELS:
+    raise InputError(f"config.model.name is {name!r}; the models are {sorted(MODELS)}")
+  return MODELS[name]
 
 
 def create(
@@ -17,21 +71,72 @@ def create(
   """Builds a network from the fields of `config.model`.
 
   Args:
-    options: `name` (one of `MODELS`) and the model's own arguments.
+    options: `name` (one of `MODELS`) and the model's own arguments. Arguments that
+      only MicroNet takes may be there as long as they have its default values, so that
+      changing the name is all that it takes to change the model.
     axis_name: mapped axis that training statistics are averaged over.
     seed: of the initial parameters.
 
   Raises:
-    InputError: an unknown name, or arguments that the model refuses.
+    InputError: an unknown name, or arguments that the model does not take or refuses.
   """
   arguments = dict(options)
   name = arguments.pop("name")
-  if name not in MODELS:
-    raise InputError(f"config.model.name is {name!r}; the models are {sorted(MODELS)}")
+  model: Any = find(name)
+  taken, defaults = _arguments(model), _arguments(MicroNet)
+  for field in arguments.keys() - taken.keys():
+    value = arguments.pop(field)
+    if field not in defaults or not _same(value, defaults[field]):
+      raise InputError(
+        f"config.model.{field} is {value!r}, but {name} has no such argument; it takes "
+        f"{', '.join(taken)}"
+      )
   try:
-    return MODELS[name](**arguments, axis_name=axis_name, rngs=nnx.Rngs(seed))
+    return model(**arguments, axis_name=axis_name, rngs=nnx.Rngs(seed))
   except (TypeError, ValueError) as error:
     raise InputError(f"config.model does not fit {name}: {error}") from error
 
 
-__all__ = ["BLOCKS", "CONTEXT_FACTORS", "MODELS", "MicroNet", "create"]
+def _arguments(model: type[Model]) -> dict[str, Any]:
+  """The arguments of a network that a config may set, and their defaults."""
+  parameters = inspect.signature(model.__init__).parameters
+  own = {"self", "axis_name", "rngs"}
+  return {name: each.default for name, each in parameters.items() if name not in own}
+
+
+def _same(value: Any, default: Any) -> bool:
+  """Whether they are equal, be they lists or tuples."""
+  return (tuple(value) if isinstance(value, list) else value) == default
+
+
+def score_map(
+  model: Model | type[Model], output: jax.Array, scale: float | jax.Array
+) -> jax.Array:
+  """Makes the map that centres are detected in from a network's output.
+
+  Args:
+    model: the network or its class.
+    output: its predictions, any shape.
+    scale: what proximity was multiplied by for training.
+
+  Returns:
+    Proximity, about 1 at centres; of a pixel classifier, the probability of being near
+    one.
+  """
+  return jax.nn.sigmoid(output) if model.TARGET == "disks" else output / scale
+
+
+__all__ = [
+  "CONTEXT_FACTORS",
+  "FCN",
+  "FCRNA",
+  "FCRNB",
+  "FRCN",
+  "MODELS",
+  "MicroNet",
+  "Model",
+  "UNet",
+  "create",
+  "find",
+  "score_map",
+]

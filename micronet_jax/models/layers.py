@@ -1,16 +1,19 @@
 """The pieces that the networks are made of.
 
 A 2x2 convolution of stride 2 and a k x k transposed convolution of stride k have
-no overlap, so both are a dense layer beside a reshape (design.md §2): XLA runs
-those as matrix products, an order of magnitude faster than `lhs_dilation`.
+no overlap, so both are a dense layer beside a reshape: XLA runs those as matrix
+products, an order of magnitude faster than `lhs_dilation`.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
+
+from micronet_jax.models import operations
 
 KERNEL_INIT = nnx.initializers.he_normal()
 
@@ -52,7 +55,7 @@ def pad_to(x: jax.Array, height: int, width: int) -> jax.Array:
 
 
 class Norm(nnx.Module):
-  """Batch normalisation with statistics in float32, then ELU.
+  """Batch normalisation with statistics in float32, then an activation.
 
   Training uses the statistics of the whole batch (over the devices of `axis_name`
   too) and moves the running ones; inference uses the running ones, so that a tile's
@@ -67,6 +70,7 @@ class Norm(nnx.Module):
     dtype: DTypeLike,
     test_norm: str,
     axis_name: str | None,
+    activation: Callable[[jax.Array], jax.Array] = operations.elu,
     rngs: nnx.Rngs,
   ):
     self.norm = nnx.BatchNorm(
@@ -79,22 +83,44 @@ class Norm(nnx.Module):
       rngs=rngs,
     )
     self.test_norm = test_norm
+    self.activation = activation
 
   def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-    """ELU of the normalised `[B, H, W, C]`; only training moves the statistics."""
-    running = not train and self.test_norm == "running"
-    kept = self.norm.mean[...], self.norm.var[...]
-    y = self.norm(x, use_running_average=running)
-    if not (train or running):
-      self.norm.mean[...], self.norm.var[...] = kept
-    return nnx.elu(y)
+    """The activation of what is normalised; only training moves the statistics."""
+    norm: Any = self.norm
+    if not train and self.test_norm == "running":
+      return self.activation(norm(x, use_running_average=True))
+    y, mean, var = operations.batch_norm(
+      x, norm.scale[...], norm.bias[...], norm.epsilon, norm.axis_name
+    )
+    if train:
+      for kept, new in ((norm.mean, mean), (norm.var, var)):
+        kept[...] = norm.momentum * kept[...] + (1 - norm.momentum) * new
+    return self.activation(y)
+
+
+def convolve(layer: nnx.Conv, x: jax.Array) -> jax.Array:
+  """The layer, of odd kernel and stride 1, by the operations that XLA runs well."""
+  x, kernel = x.astype(layer.dtype), layer.kernel[...].astype(layer.dtype)
+  if kernel.shape[:2] == (1, 1):
+    y = (x.reshape(-1, x.shape[-1]) @ kernel[0, 0]).reshape(*x.shape[:-1], -1)
+  else:
+    y = operations.conv(x, kernel)
+  return y if layer.bias is None else y + layer.bias[...].astype(layer.dtype)
 
 
 class ConvNorm(nnx.Module):
-  """k x k convolution without bias, batch normalisation, ELU; `[B, H, W, C]` kept."""
+  """k x k convolution without bias, batch normalisation, activation; size kept."""
 
   def __init__(
-    self, inputs: int, features: int, kernel: int, *, rngs: nnx.Rngs, **options
+    self,
+    inputs: int,
+    features: int,
+    kernel: int,
+    *,
+    kernel_init: nnx.Initializer = KERNEL_INIT,
+    rngs: nnx.Rngs,
+    **options,
   ):
     self.conv = nnx.Conv(
       inputs,
@@ -103,14 +129,14 @@ class ConvNorm(nnx.Module):
       use_bias=False,
       dtype=options["dtype"],
       param_dtype=jnp.float32,
-      kernel_init=KERNEL_INIT,
+      kernel_init=kernel_init,
       rngs=rngs,
     )
     self.norm = Norm(features, rngs=rngs, **options)
 
   def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
     """`[B, H, W, inputs]` -> `[B, H, W, features]`."""
-    return self.norm(self.conv(x), train=train)
+    return self.norm(convolve(self.conv, x), train=train)
 
 
 class DownNorm(nnx.Module):
@@ -130,7 +156,7 @@ class DownNorm(nnx.Module):
 
   def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
     """`[B, H, W, inputs]` -> `[B, H // 2, W // 2, features]`."""
-    return self.norm(self.dense(space_to_depth(x)), train=train)
+    return self.norm(_dense(self.dense, space_to_depth(x)), train=train)
 
 
 class UpNorm(nnx.Module):
@@ -153,7 +179,42 @@ class UpNorm(nnx.Module):
 
   def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
     """`[B, H, W, inputs]` -> `[B, factor H, factor W, features]`."""
-    return self.norm(depth_to_space(self.dense(x), self.factor), train=train)
+    b, h, w, _ = x.shape
+    y = _dense(self.dense, x).reshape(b, h, w, self.factor**2, -1)
+    y = self.norm(y, train=train)  # before the pixels are put in order: one copy
+    return depth_to_space(y.reshape(b, h, w, -1), self.factor)
+
+
+class Up(nnx.Module):
+  """k x k transposed convolution of stride k, with bias and nothing after it."""
+
+  def __init__(
+    self, inputs: int, features: int, factor: int, *, dtype: DTypeLike, rngs: nnx.Rngs
+  ):
+    self.dense = nnx.Linear(
+      inputs,
+      factor * factor * features,
+      use_bias=False,
+      dtype=dtype,
+      param_dtype=jnp.float32,
+      kernel_init=KERNEL_INIT,
+      rngs=rngs,
+    )
+    self.bias = nnx.Param(jnp.zeros(features, jnp.float32))
+    self.factor = factor
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """`[B, H, W, inputs]` -> `[B, factor H, factor W, features]`."""
+    y = depth_to_space(_dense(self.dense, x), self.factor)
+    return y + self.bias[...].astype(y.dtype)
+
+
+def _dense(layer: nnx.Linear, x: jax.Array) -> jax.Array:
+  """The bias-free layer as one product of matrices, which XLA needs no copies for."""
+  y = x.reshape(-1, x.shape[-1]).astype(layer.dtype) @ layer.kernel[...].astype(
+    layer.dtype
+  )
+  return y.reshape(*x.shape[:-1], -1)
 
 
 def dropout(x: jax.Array, rate: float, keys: jax.Array) -> jax.Array:
@@ -200,4 +261,95 @@ class Residual(nnx.Module):
       y = op(y, train=train)
     if train and self.rate and drop is not None:
       y = drop(y, self.rate)
-    return nnx.elu(y + x)
+    return operations.elu(y + x)
+
+
+class Conv(nnx.Module):
+  """k x k convolution with bias, then ReLU; `[B, H, W, C]` kept."""
+
+  def __init__(
+    self, inputs: int, features: int, kernel: int, *, dtype: DTypeLike, rngs: nnx.Rngs
+  ):
+    self.conv = nnx.Conv(
+      inputs,
+      features,
+      (kernel, kernel),
+      dtype=dtype,
+      param_dtype=jnp.float32,
+      kernel_init=KERNEL_INIT,
+      rngs=rngs,
+    )
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """`[B, H, W, inputs]` -> `[B, H, W, features]`."""
+    return nnx.relu(convolve(self.conv, x))
+
+
+class Dropout(nnx.Module):
+  """Dropout in training, if there are keys.
+
+  Attributes:
+    rate: share of the elements set to zero, in [0, 1).
+    place: number of this dropout in its network; each draws of its own.
+  """
+
+  def __init__(self, rate: float, *, place: int):
+    self.rate = rate
+    self.place = place
+
+  def __call__(self, x: jax.Array, *, train: bool, keys: jax.Array | None) -> jax.Array:
+    """`[B, …]` kept; keys are `[B]`, one an example, or None for no dropout."""
+    if not train or keys is None or not self.rate:
+      return x
+    keys = jax.vmap(lambda key: jax.random.fold_in(key, self.place))(keys)
+    return dropout(x, self.rate, keys)
+
+
+def run_block(
+  model: Any, name: str, *inputs: Any, train: bool, frozen: int, **options: Any
+) -> jax.Array:
+  """Runs a block of a network; a frozen one as in inference, passing no gradient.
+
+  Args:
+    model: the network; `BLOCKS` has the names of its blocks, in order.
+    name: of the block.
+    inputs: to the block.
+    train: whether the network trains.
+    frozen: how many of the first blocks are frozen.
+    options: further arguments of the block.
+
+  Returns:
+    The block's output.
+  """
+  fixed = name in model.BLOCKS[:frozen]
+  output = getattr(model, name)(*inputs, train=train and not fixed, **options)
+  return jax.lax.stop_gradient(output) if fixed else output
+
+
+def check_size(images: jax.Array, least: int) -> None:
+  """Makes sure that images `[B, H, W, 3]` survive all halvings.
+
+  Raises:
+    ValueError: height or width is smaller than `least`.
+  """
+  height, width = images.shape[1:3]
+  if min(height, width) < least:
+    raise ValueError(
+      f"images must have at least {least} x {least} pixels, got {height} x {width}"
+    )
+
+
+def check_arguments(
+  *, width: int, test_norm: str = "running", dropout: float = 0.0
+) -> None:
+  """Checks what several networks take.
+
+  Raises:
+    ValueError: naming the argument, its value and what would be right.
+  """
+  if width < 1:
+    raise ValueError(f"width is {width}; it must be at least 1")
+  if test_norm not in ("running", "batch"):
+    raise ValueError(f"test_norm is {test_norm!r}; use 'running' or 'batch'")
+  if not 0 <= dropout < 1:
+    raise ValueError(f"dropout is {dropout}; it must be at least 0 and below 1")

@@ -1,6 +1,7 @@
 """MicroNet, the paper's network (Fig. 2; sections "Network architecture")."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import jax
@@ -9,12 +10,6 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from micronet_jax.models import layers
-
-BLOCKS = (
-  *("input", "down1", "down2", "down3", "down4"),
-  *("up4", "up3", "up2", "up1", "output"),
-)
-"""Blocks 1 to 10 in the paper's numbering, which freezing counts in."""
 
 CONTEXT_FACTORS = {
   **{"down1": 2, "down2": 4, "down3": 8, "down4": 16},
@@ -49,10 +44,14 @@ class MicroNet(nnx.Module):
   3,086,625 at width 16; the tests add them up by hand.
 
   Attributes:
+    BLOCKS: names of blocks 1 to 10 in the paper's numbering, which freezing counts in.
+    TARGET: what the network learns.
     STRIDE: images cut at multiples of it are read alike.
     REACH: how many rows or columns away a pixel can change the output.
   """
 
+  BLOCKS: ClassVar[tuple[str, ...]] = ("input", *DOWN, *UP, "output")
+  TARGET: ClassVar[str] = "proximity"
   STRIDE: ClassVar[int] = 16
   REACH: ClassVar[int] = 103
 
@@ -64,6 +63,7 @@ class MicroNet(nnx.Module):
     dropout: float = 0.5,
     dtype: DTypeLike = jnp.float32,
     test_norm: str = "running",
+    remat: bool = False,
     axis_name: str | None = None,
     rngs: nnx.Rngs,
   ):
@@ -76,6 +76,8 @@ class MicroNet(nnx.Module):
       dropout: rate after the ops of blocks 4 and 5, in [0, 1).
       dtype: of the computation, float32 or bfloat16.
       test_norm: "running" or "batch": the statistics that inference normalises by.
+      remat: keep only what leaves the blocks for the backward pass, which computes
+        their insides again: less memory, more time, the same gradients.
       axis_name: mapped axis over which training statistics are averaged.
       rngs: the stream `params`.
 
@@ -92,6 +94,7 @@ class MicroNet(nnx.Module):
     w, previous = width, "input"
     outputs = {"input": w}  # channels that leave each stage
     self.context_stages = tuple(context)
+    self.remat = remat
     self.input = layers.ConvNorm(3, w, 3, **options)
     for name, (multiple, ops) in DOWN.items():
       down = layers.DownNorm(outputs[previous], multiple * w, **options)
@@ -142,32 +145,62 @@ class MicroNet(nnx.Module):
         f"images must have at least {MIN_SIZE} x {MIN_SIZE} pixels, "
         f"got {height} x {width}"
       )
-    fixed = BLOCKS[:frozen]
-    training = {name: train and name not in fixed for name in BLOCKS}
+    fixed = self.BLOCKS[:frozen]
+    training = {name: train and name not in fixed for name in self.BLOCKS}
     stages: dict[str, jax.Array] = {}
 
     def leave(name: str, x: jax.Array) -> jax.Array:
       stages[name] = jax.lax.stop_gradient(x) if name in fixed else x
       return stages[name]
 
-    x = leave("input", self.input(images, train=training["input"]))
+    def run(block: Callable, *arguments: Any) -> jax.Array:
+      return (nnx.remat(block) if self.remat else block)(*arguments)
+
+    first = functools.partial(_first, training["input"])
+    x = leave("input", run(first, self.input, images))
     for i, name in enumerate(DOWN):
-      block, t = getattr(self, name), training[name]
-      x = block.conv(x, train=t)
       drop = None if keys is None else _dropper(keys, i)
-      x = leave(name, block.body(x, train=t, drop=drop))
+      down = functools.partial(_down, training[name], drop)
+      x = leave(name, run(down, getattr(self, name), x))
     for name, (skip, _) in UP.items():
-      block, t = getattr(self, name), training[name]
-      up = layers.pad_to(block.conv(x, train=t), *stages[skip].shape[1:3])
-      x = block.body(jnp.concatenate([up, stages[skip]], -1), train=t)
-      x = leave(name, x)
-    contexts = [
-      layers.pad_to(self.context[name](stages[name], train=train), height, width)
-      for name in self.context_stages
-    ]
-    x = jnp.concatenate([x, *contexts], -1)
-    x = self.output.conv(x, train=train)
-    return self.output.head(x)[..., 0].astype(jnp.float32)
+      up = functools.partial(_up, training[name])
+      x = leave(name, run(up, getattr(self, name), x, stages[skip]))
+    last = functools.partial(_last, train, self.context_stages)
+    contexts = [stages[name] for name in self.context_stages]
+    x = run(last, self.output, self.context, x, contexts)
+    return x.astype(jnp.float32)
+
+
+# The blocks' insides, which `remat` computes twice; what comes first is constant.
+
+
+def _first(train: bool, block: layers.ConvNorm, x: jax.Array) -> jax.Array:
+  return block(x, train=train)
+
+
+def _down(train: bool, drop: Callable | None, block: Any, x: jax.Array) -> jax.Array:
+  return block.body(block.conv(x, train=train), train=train, drop=drop)
+
+
+def _up(train: bool, block: Any, x: jax.Array, skip: jax.Array) -> jax.Array:
+  up = layers.pad_to(block.conv(x, train=train), *skip.shape[1:3])
+  return block.body(jnp.concatenate([up, skip], -1), train=train)
+
+
+def _last(
+  train: bool,
+  names: Sequence[str],
+  block: Any,
+  context: Any,
+  x: jax.Array,
+  stages: Sequence[jax.Array],
+) -> jax.Array:
+  contexts = [
+    layers.pad_to(context[name](stage, train=train), *x.shape[1:3])
+    for name, stage in zip(names, stages, strict=True)
+  ]
+  x = block.conv(jnp.concatenate([x, *contexts], -1), train=train)
+  return block.head(x)[..., 0]
 
 
 def _check(width: int, context: Sequence[str], dropout: float, test_norm: str) -> None:
