@@ -1,7 +1,9 @@
 """What every benchmark prints and writes: a table, and JSON with the machine."""
 
+import argparse
 import importlib.metadata
 import json
+import os
 import pathlib
 import platform
 from collections.abc import Mapping, Sequence
@@ -10,9 +12,37 @@ from typing import Any
 import jax
 
 
+def arguments(doc: str, *, repeats: int) -> argparse.ArgumentParser:
+  """The options that all benchmarks share: --repeats, --quick and --json.
+
+  Args:
+    doc: the docstring of the script; its first line says what is measured.
+    repeats: the default.
+  """
+  parser = argparse.ArgumentParser(description=doc.split("\n")[0])
+  parser.add_argument("--repeats", type=int, default=repeats, help="timed rounds")
+  parser.add_argument("--quick", action="store_true", help="tiny sizes: does it run?")
+  parser.add_argument("--json", default="", help="file for the numbers")
+  return parser
+
+
+def print_machine() -> None:
+  """Prints the machine in one line, and in another that there is no GPU, if so."""
+  about = machine()
+  versions = ", ".join(f"{name} {about[name]}" for name in ("jax", "flax", "numpy"))
+  print(
+    f"{about['devices']} x {about['device']} ({about['platform']}); "
+    f"{about['cores']} cores, {about['processor']}; Python {about['python']}, "
+    f"{versions}"
+  )
+  if about["platform"] == "cpu":
+    print("no GPU here: all numbers are of the CPU")
+  print(flush=True)
+
+
 def machine() -> dict[str, Any]:
   """Device and versions, for a table's heading."""
-  packages = ("jax", "flax", "numpy", "tifffile", "torch")
+  packages = ("jax", "flax", "numpy", "scipy", "scikit-image", "tifffile", "torch")
   versions = {}
   for package in packages:
     try:
@@ -21,8 +51,10 @@ def machine() -> dict[str, Any]:
       continue
   return {
     "device": jax.devices()[0].device_kind,
+    "platform": jax.default_backend(),
     "devices": jax.device_count(),
     "processor": _processor(),
+    "cores": os.cpu_count(),
     "python": platform.python_version(),
     **versions,
   }
@@ -48,8 +80,8 @@ def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
     print("| " + " | ".join(str(row[column]) for column in columns) + " |", flush=True)
 
 
-def write_json(path: str, rows: Sequence[Mapping[str, Any]]) -> None:
-  """Writes rows and machine, if a path is given."""
+def write_json(path: str, rows: Sequence[Mapping[str, Any]], **others: Any) -> None:
+  """Writes machine, rows and anything else, if a path is given."""
   if path:
-    content = {"machine": machine(), "rows": list(rows)}
+    content = {"machine": machine(), "rows": list(rows), **others}
     pathlib.Path(path).write_text(json.dumps(content, indent=2) + "\n")

@@ -1,0 +1,174 @@
+"""Megapixels a second of the network beside PyTorch, and of a slide by stages.
+
+  python -m benchmarks.inference --widths=16,32 --sides=500,2048
+  python -m benchmarks.inference --widths= --slide_side=16384 --tile=1536 --batch=4
+
+First table: maps of one image, ours and PyTorch's, with equal weights. Second table: a
+slide full of tissue, from the file to the files, with the packaged weights; what its
+stages take by themselves, one after the other, and how long the whole takes, where
+they overlap. A square millimetre has 16 megapixels at 0.25 microns.
+"""
+
+import argparse
+import pathlib
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks import report, timing, twin
+from benchmarks.slide_memory import BLOCK, write_slide
+from benchmarks.train_step import ratio, works
+from micronet_jax import inference, models, prediction
+from micronet_jax import train_step as steps
+from micronet_jax.readers import open_image
+from micronet_jax.searching import Program, compile_search
+
+MM2 = 16e6
+"""Pixels of a square millimetre at 0.25 microns."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+  gpu = jax.default_backend() != "cpu"
+  parser = report.arguments(__doc__, repeats=20 if gpu else 5)
+  parser.add_argument("--widths", default="16,32", help="first table; '' for none")
+  parser.add_argument("--sides", default="500,2048")
+  parser.add_argument("--dtypes", default="float32,bfloat16" if gpu else "float32")
+  parser.add_argument("--budget_s", type=float, default=None, help="a row, at most")
+  parser.add_argument("--weights", default="base", help="second table; '' for none")
+  parser.add_argument("--slide_side", type=int, default=16384 if gpu else 4096)
+  parser.add_argument("--tile", type=int, default=None)
+  parser.add_argument("--batch", type=int, default=1)
+  options = parser.parse_args(argv)
+  if options.quick:
+    options.widths, options.sides, options.repeats = "2", "40", 2
+    options.slide_side, options.tile = BLOCK, 512
+  report.print_machine()
+  rows, times = [], {}
+  for dtype in options.dtypes.split(","):
+    for width in map(int, filter(None, options.widths.split(","))):
+      for side in map(int, options.sides.split(",")):
+        row, seconds = compare(options, width, side, dtype)
+        rows.append(row)
+        times[f"width {width}, {side}², {dtype}"] = timing.summarise(seconds)
+  if rows:
+    report.print_table(rows)
+  slide = [by_stages(options)] if options.weights else []
+  if slide:
+    print()
+    report.print_table(slide)
+  report.write_json(options.json, [*rows, *slide], times=times)
+
+
+def compare(
+  options: argparse.Namespace, width: int, side: int, dtype: str
+) -> tuple[dict[str, Any], dict[str, list[float]]]:
+  """Maps of one image: ours and PyTorch's settings in turn."""
+  model = {"name": "micronet", "width": width, "dtype": dtype}
+  graph, weights = steps.split_model(models.create(model))
+  padded = -(-side // 16) * 16  # as the detector does
+  random = np.random.default_rng(0)
+  image = random.normal(size=(1, padded, padded, 3)).astype(np.float32)
+  predict, on_device = inference.compile_predict(graph), jnp.asarray(image)
+  variants = {"ours": lambda: np.asarray(predict(weights, on_device))}
+  variants |= twin.inference(weights, width, dtype, image)
+  times = timing.interleave(
+    works(variants), repeats=options.repeats, budget_s=options.budget_s
+  )
+  row = {"width": width, "image": f"{side}²", "dtype": dtype}
+  row |= {f"{name}, s": timing.spread(seconds) for name, seconds in times.items()}
+  median = statistics.median(times["ours"])
+  row["megapixels/s, ours"] = timing.digits(side * side / 1e6 / median)
+  row["s/mm²"] = timing.digits(median * MM2 / side**2)
+  for name in list(times)[1:]:
+    row[f"times {name}"] = timing.digits(ratio(times[name], times["ours"]))
+  return row, times
+
+
+def by_stages(options: argparse.Namespace) -> dict[str, Any]:
+  """A slide end to end, and its stages by themselves."""
+  side = options.slide_side
+  with tempfile.TemporaryDirectory() as folder:
+    path = pathlib.Path(folder) / "slide.tif"
+    write_slide(path, side, (side // BLOCK) ** 2)
+    whole, nuclei = end_to_end(path, options)
+    detector = inference.load(options.weights)
+    with open_image(path) as reader:
+      scan = detector.scan(reader, tile=options.tile)
+      began = time.perf_counter()
+      for tile in scan.tiles:
+        pixels = scan.canvas.read(tile.y, tile.x, *scan.sides)
+      reading = time.perf_counter() - began
+    seconds = search_one(detector, scan, pixels, options)
+    began = time.perf_counter()
+    found = detector.detect(path, tile=options.tile, batch=options.batch)
+    searched = time.perf_counter() - began
+    began = time.perf_counter()
+    found.to_csv(path.with_suffix(".csv"))
+    found.to_geojson(path.with_suffix(".geojson"))
+    writing = time.perf_counter() - began
+  calls = len(scan.tiles) / options.batch
+  network, search = seconds["network"] * calls, seconds["search"] * calls
+  digits = timing.digits
+  return {
+    "slide": f"{side}²",
+    "tiles": f"{len(scan.tiles)} of {scan.sides[0]}²",
+    "nuclei": nuclei,
+    "from file to files, s": digits(whole),
+    "s/mm²": digits(whole * MM2 / side**2),
+    "megapixels/s": digits(side**2 / 1e6 / whole),
+    "detect, s": digits(searched),
+    "reading, s": digits(reading),
+    "network, s": digits(network),
+    "peaks, s": digits(search - network),
+    "peaks of search": f"{1 - network / search:.1%}",
+    "CSV and GeoJSON, s": digits(writing),
+    "device busy": f"{search / searched:.1%}",
+  }
+
+
+def end_to_end(path: pathlib.Path, options: argparse.Namespace) -> tuple[float, int]:
+  """Seconds of the predict job once it is compiled, and how many nuclei it found."""
+  settings = prediction.Options(
+    formats=("csv", "geojson"), tile=options.tile, batch=options.batch
+  )
+  for attempt in ("warm", "timed"):
+    out = path.parent / attempt
+    began = time.perf_counter()
+    (result,) = prediction.predict(
+      [str(path)], out, weights=options.weights, options=settings
+    )
+    seconds = time.perf_counter() - began
+  return seconds, result["nuclei"]
+
+
+def search_one(
+  detector: inference.Detector, scan: Any, pixels: np.ndarray, options: Any
+) -> dict[str, float]:
+  """Median seconds of one call: the network alone, and with the search for peaks."""
+  batch, (graph, _) = options.batch, inference.abstract_model(detector.meta["model"])
+  program = Program(graph, (detector.meta["min_distance"],), devices=1)
+  search, predict = compile_search(program), inference.compile_predict(graph)
+  tiles = jnp.asarray(np.stack([pixels] * batch))
+  images = (tiles.astype(jnp.float32) - scan.mean) / scan.std
+  limits = jnp.asarray([scan.sides] * batch, jnp.int32)
+  scalars = np.float32(detector.meta["proximity"]["scale"]), np.float32(0.1)
+  times = timing.interleave(
+    {
+      "network": lambda: predict(detector.weights, images),
+      "search": lambda: search(
+        detector.weights, tiles, scan.mean, scan.std, limits, *scalars
+      ),
+    },
+    repeats=options.repeats,
+  )
+  return {name: statistics.median(seconds) for name, seconds in times.items()}
+
+
+if __name__ == "__main__":
+  main()
