@@ -45,7 +45,12 @@ def _sentence(error: BaseException) -> str:
 
 
 def default_workdir(config) -> pathlib.Path:
-  """runs/JOB-DATA-HASH: another config never lands in the same folder."""
+  """runs/JOB-DATA-HASH: another config never lands in the same folder.
+
+  Studies share one, so that they share their runs.
+  """
+  if config.job == "study":
+    return pathlib.Path("runs/studies")
   data = []
   if "target" in config:
     root = pathlib.Path(config.target.root)
@@ -61,9 +66,10 @@ def main(argv: Sequence[str]) -> None:
   del argv
   logging.set_verbosity(logging.ERROR)  # Orbax reports every file it writes
   from micronet_jax import cli, reports, training  # JAX takes seconds to import
+  from micronet_jax.studies import study
 
   config = CONFIG.value
-  jobs = {"evaluate": reports.evaluate}
+  jobs = {"evaluate": reports.evaluate, "study": study.run_study}
   jobs["predict"] = lambda *run: sys.exit(cli.run_config(*run))
   jobs |= dict.fromkeys(("train", "finetune", "auxiliary"), training.train_and_evaluate)
   try:

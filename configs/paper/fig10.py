@@ -1,0 +1,18 @@
+"""Figure 10: every organ's FRCN on every organ.
+
+  python launch.py --config=configs/paper/fig10.py --config.budget=smoke
+  python launch.py --config=configs/paper/fig10.py --config.data=real \
+    --config.data_root=DIR
+
+On two CPU cores: one to three minutes an organ; table1 shares all of them.
+--config.plan_only=True says how long, from steps timed on your machine.
+"""
+
+import ml_collections
+
+from configs.paper import common
+
+
+def get_config() -> ml_collections.ConfigDict:
+  """The fields are those of configs/paper/common.py."""
+  return common.get_config("fig10")

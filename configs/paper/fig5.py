@@ -1,0 +1,18 @@
+"""Figure 5 and Table 2: fine-tuning over iterations, data, stage and frozen blocks.
+
+  python launch.py --config=configs/paper/fig5.py --config.budget=smoke
+  python launch.py --config=configs/paper/fig5.py --config.data=real \
+    --config.data_root=DIR
+
+The bases are fig4's. Then about 300 fine-tuning runs of a minute each on two CPU cores.
+--config.plan_only=True says how long, from steps timed on your machine.
+"""
+
+import ml_collections
+
+from configs.paper import common
+
+
+def get_config() -> ml_collections.ConfigDict:
+  """The fields are those of configs/paper/common.py."""
+  return common.get_config("fig5")

@@ -1,0 +1,18 @@
+"""Figure 6: training with the images of other organs as well, or without.
+
+  python launch.py --config=configs/paper/fig6.py --config.budget=smoke
+  python launch.py --config=configs/paper/fig6.py --config.data=real \
+    --config.data_root=DIR
+
+About 60 runs of a minute or two on two CPU cores.
+--config.plan_only=True says how long, from steps timed on your machine.
+"""
+
+import ml_collections
+
+from configs.paper import common
+
+
+def get_config() -> ml_collections.ConfigDict:
+  """The fields are those of configs/paper/common.py."""
+  return common.get_config("fig6")

@@ -1,0 +1,18 @@
+"""Figures 7 and 8: target and auxiliary data balanced by γ.
+
+  python launch.py --config=configs/paper/fig7_8.py --config.budget=smoke
+  python launch.py --config=configs/paper/fig7_8.py --config.data=real \
+    --config.data_root=DIR
+
+Sources are chosen by fig4. Then 72 runs of a minute or two on two CPU cores.
+--config.plan_only=True says how long, from steps timed on your machine.
+"""
+
+import ml_collections
+
+from configs.paper import common
+
+
+def get_config() -> ml_collections.ConfigDict:
+  """The fields are those of configs/paper/common.py."""
+  return common.get_config("fig7_8")

@@ -1,0 +1,18 @@
+"""Table 1: six models on every organ, precision, recall, F1 and distance.
+
+  python launch.py --config=configs/paper/table1.py --config.budget=smoke
+  python launch.py --config=configs/paper/table1.py --config.data=real \
+    --config.data_root=DIR
+
+On two CPU cores: a network takes one to a few minutes, and there are six an organ.
+--config.plan_only=True says how long, from steps timed on your machine.
+"""
+
+import ml_collections
+
+from configs.paper import common
+
+
+def get_config() -> ml_collections.ConfigDict:
+  """The fields are those of configs/paper/common.py."""
+  return common.get_config("table1")

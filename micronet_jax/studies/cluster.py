@@ -1,0 +1,109 @@
+"""Runs of a study on a Ray cluster: one task a run, retried from its checkpoint.
+
+All machines must see the folder of the studies and the data under the same paths. What
+is here only hands jobs to Ray and waits; when and where they run is Ray's business.
+"""
+
+import pathlib
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from micronet_jax import training
+from micronet_jax.errors import InputError
+from micronet_jax.studies.execution import Job, attempt, do
+
+RETRIES = 3
+"""How often a run is begun again after its worker died."""
+
+LOOK_EVERY = 1.0
+"""Seconds between looks at whether the user wants to stop."""
+
+
+def work_off(
+  jobs: Sequence[Job],
+  place: pathlib.Path,
+  stop: threading.Event,
+  *,
+  cpus_per_run: int,
+  action: Callable[[Job, pathlib.Path, threading.Event], None] = do,
+) -> dict[str, str]:
+  """Does jobs on the cluster, each as soon as the run that it starts from is done.
+
+  Args:
+    jobs: a start before what starts from it.
+    place: the folder of all studies.
+    stop: when set, workers are ended and `training.Stopped` is raised; the runs go on
+      from their last checkpoint next time.
+    cpus_per_run: of a run, where the cluster has no GPUs; else a run gets one.
+    action: what a worker does with a job.
+
+  Returns:
+    By the run's key, one sentence on each job that failed.
+
+  Raises:
+    InputError: Ray is not installed.
+  """
+  try:
+    import ray
+  except ImportError as error:
+    raise InputError(
+      "config.executor is 'ray', but Ray is not installed: pip install -e '.[ray]'"
+    ) from error
+  own = not ray.is_initialized()
+  if own:
+    ray.init(log_to_driver=False, include_dashboard=False)
+  try:
+    gpus = ray.cluster_resources().get("GPU", 0)
+    resources: dict[str, Any] = {"num_gpus": 1} if gpus else {"num_cpus": cpus_per_run}
+    task = ray.remote(max_retries=RETRIES, **resources)(_task)
+    pending: dict[Any, Job] = {}
+    by_key: dict[str, Any] = {}
+    for job in jobs:
+      start = job.run.start
+      base = by_key.get(start.run.key) if start else None
+      by_key[job.run.key] = task.remote(job, place, action, base)
+      pending[by_key[job.run.key]] = job
+    return _collect(ray, pending, stop)
+  finally:
+    if own:
+      ray.shutdown()
+
+
+def _task(
+  job: Job,
+  place: pathlib.Path,
+  action: Callable[[Job, pathlib.Path, threading.Event], None],
+  base: str | None,
+) -> str | None:
+  """Runs in a worker; `base` is what its start returned: a sentence if it failed."""
+  if base:
+    return f"{job.run.label}: its base failed"
+  return attempt(lambda: action(job, place, threading.Event()), job)
+
+
+def _collect(
+  ray: Any, pending: dict[Any, Job], stop: threading.Event
+) -> dict[str, str]:
+  """Waits for all tasks; prints a line for each."""
+  failures: dict[str, str] = {}
+  count = len(pending)
+  while pending:
+    finished, _ = ray.wait(list(pending), timeout=LOOK_EVERY)
+    for reference in finished:
+      job = pending.pop(reference)
+      try:
+        failed = ray.get(reference)
+      except ray.exceptions.RayError as error:  # its worker died once too often
+        failed = f"{job.run.label}: {' '.join(str(error).split())}"
+      if failed:
+        failures[job.run.key] = failed
+      text = f"failed: {failed}" if failed else job.run.label
+      print(f"[{count - len(pending)}/{count}] {text}", flush=True)
+    if stop.is_set() and pending:
+      for reference in pending:
+        ray.cancel(reference, force=True)
+      raise training.Stopped(
+        "stopped; runs go on from their last checkpoint with the same command"
+      )
+  return failures

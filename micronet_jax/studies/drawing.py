@@ -1,0 +1,144 @@
+"""What the figures of several studies are drawn with; the paper's axes and panels."""
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+
+from micronet_jax.plots import COLORS, LINES, MARKS
+from micronet_jax.studies.results import Outcome
+from micronet_jax.studies.setting import Cell
+
+Table = Sequence[tuple[Cell, Outcome]]
+
+Looks = dict[str, dict[str, Any]]
+"""What each series is drawn with."""
+
+
+def grid(
+  rows: int, columns: int, *, width: float = 4.2, height: float = 3.3, legend: int = 0
+) -> tuple[Figure, np.ndarray]:
+  """A figure outside pyplot and its axes, `[rows, columns]`.
+
+  Args:
+    rows: of panels.
+    columns: of panels.
+    width: of a panel, inches.
+    height: of a panel, inches.
+    legend: lines of a legend below, which make the figure so much higher.
+  """
+  size = (max(width * columns, 5.0), height * rows + 0.25 * legend)
+  figure = Figure(figsize=size, layout="constrained")
+  FigureCanvasAgg(figure)
+  axes = figure.subplots(rows, columns, squeeze=False)
+  return figure, axes
+
+
+def panels(table: Table) -> list[str]:
+  """The panels of a table, in order."""
+  return list(dict.fromkeys(cell.panel for cell, _ in table))
+
+
+def series(table: Table) -> dict[str, list[tuple[float, float]]]:
+  """(x, F1) points by series, averaged over seeds, by rising x."""
+  points: dict[str, dict[float, list[float]]] = {}
+  for cell, outcome in table:
+    if not outcome.diverged:
+      by_x = points.setdefault(cell.series, {})
+      by_x.setdefault(cell.x, []).append(outcome.score("f1"))
+  return {
+    name: [(x, float(np.mean(by_x[x]))) for x in sorted(by_x)]
+    for name, by_x in points.items()
+  }
+
+
+def of_panel(table: Table, panel: str) -> Table:
+  """The part of a table in one panel."""
+  return [(cell, outcome) for cell, outcome in table if cell.panel == panel]
+
+
+def styles(names: Iterable[str]) -> Looks:
+  """A colour, line and mark for each series; no two are told apart by colour alone."""
+  cycles = itertools.cycle(COLORS), itertools.cycle(LINES), itertools.cycle(MARKS)
+  return {
+    name: {"color": color, "linestyle": line, "marker": mark}
+    for name, color, line, mark in zip(dict.fromkeys(names), *cycles, strict=False)
+  }
+
+
+def ordered_styles(names: Sequence[str]) -> Looks:
+  """The same for values of a parameter, whose order the colours show."""
+  names = list(dict.fromkeys(names))
+  shades = colormaps["viridis"](np.linspace(0.0, 0.9, len(names)))
+  looks = styles(names)
+  return {
+    name: {**looks[name], "color": to_hex(shade)}
+    for name, shade in zip(names, shades, strict=True)
+  }
+
+
+def lines(
+  axes: Axes,
+  points: Mapping[str, Sequence[tuple[float, float]]],
+  looks: Looks,
+  *,
+  level: Sequence[str] = (),
+) -> None:
+  """Draws F1 over x; a series in `level` is one value, drawn across the panel."""
+  for name, values in points.items():
+    if name in level:
+      look = {**looks[name], "marker": "", "linestyle": "--"}
+      axes.axhline(values[0][1], linewidth=1.6, label=name, **look)
+    else:
+      x, y = zip(*values, strict=True)
+      axes.plot(x, y, linewidth=1.5, markersize=5, label=name, **looks[name])
+  axes.grid(color="0.9")
+
+
+def legend_below(figure: Figure, axes: Iterable[Axes], *, columns: int) -> None:
+  """One legend for all panels, each entry once, in as many columns as have room."""
+  handles: dict[str, Any] = {}
+  for each in axes:
+    for handle, label in zip(*each.get_legend_handles_labels(), strict=True):
+      handles.setdefault(label, handle)
+  entry = 0.95 + 0.085 * max(map(len, handles), default=0)  # inches
+  columns = max(1, min(columns, int(figure.get_figwidth() / entry)))
+  figure.legend(
+    list(handles.values()),
+    list(handles),
+    loc="outside lower center",
+    ncols=columns,
+    frameon=False,
+    handlelength=3.0,
+  )
+
+
+def curves(axes: Axes, table: Table, looks: Looks) -> None:
+  """Precision against recall, a line a series; of several seeds the first."""
+  seen = set()
+  for cell, outcome in table:
+    if outcome.diverged or cell.series in seen:
+      continue
+    seen.add(cell.series)
+    look = {**looks[cell.series], "markevery": 4, "markersize": 4}
+    curve = outcome.curve
+    axes.plot(
+      curve["recall"], curve["precision"], linewidth=1.4, label=cell.series, **look
+    )
+  axes.set(xlabel="recall", ylabel="precision")
+  axes.grid(color="0.9")
+
+
+def same_limits(panels: Iterable[Axes]) -> None:
+  """One range of recall and one of precision for all panels, up to 1."""
+  drawn = [panel for panel in panels if panel.lines]
+  left = min((panel.get_xlim()[0] for panel in drawn), default=0.0)
+  bottom = min((panel.get_ylim()[0] for panel in drawn), default=0.0)
+  for panel in drawn:
+    panel.set(xlim=(max(left, -0.02), 1.02), ylim=(max(bottom, -0.02), 1.02))

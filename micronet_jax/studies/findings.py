@@ -1,0 +1,190 @@
+"""What a study leaves behind: results.csv and findings.md."""
+
+import csv
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from micronet_jax.files import replacing
+from micronet_jax.studies.drawing import Table
+from micronet_jax.studies.results import METRICS, Estimate, Outcome, estimate, interval
+from micronet_jax.studies.setting import Cell, Setting
+
+COLUMNS = (
+  *("study", "panel", "series", "x", "seed", "organ", "run", "run_title", "checkpoint"),
+  *("step", "images", "patients", "nuclei", *METRICS, "f1_low", "f1_high", "f1_12px"),
+  *("f1_chance", "xi", "min_distance", "diverged"),
+)
+
+
+class Finding(NamedTuple):
+  """A claim of the paper and what is found here.
+
+  Attributes:
+    claim: in the paper's sense, one sentence.
+    number: what decides it, in words.
+    estimate: that number with its interval.
+    least: the claim holds if the whole interval is above this.
+    verdict: given where it is not the interval that decides.
+  """
+
+  claim: str
+  number: str
+  estimate: Estimate
+  least: float = 0.0
+  verdict: str = ""
+
+  @property
+  def decided(self) -> str:
+    """holds, does not hold or cannot tell."""
+    return self.verdict or self.estimate.verdict(self.least)
+
+
+def contrast(
+  table: Table,
+  plus: Callable[[Cell], bool],
+  minus: Callable[[Cell], bool],
+  *,
+  metric: str = "f1",
+) -> Estimate:
+  """The mean of some cells less the mean of others, each panel weighing the same.
+
+  Args:
+    table: cells with outcomes; every seed has the same cells.
+    plus: which cells; panels without either kind are left out, and so is what
+      diverged.
+    minus: likewise.
+    metric: of the outcomes.
+  """
+
+  def kind(cell: Cell) -> int:
+    return int(plus(cell)) - int(minus(cell))
+
+  usable = [(c, o) for c, o in table if not o.diverged and kind(c)]
+  kinds: dict[str, set[int]] = {}
+  for cell, _ in usable:
+    kinds.setdefault(cell.panel, set()).add(kind(cell))
+  usable = [(c, o) for c, o in usable if len(kinds[c.panel]) == 2]
+  if not usable:
+    return Estimate(float("nan"), None, None, "nothing to compare")
+  seeds = sorted({cell.seed for cell, _ in usable})
+  by_seed = [[(c, o) for c, o in usable if c.seed == seed] for seed in seeds]
+  if len({len(rows) for rows in by_seed}) > 1:  # some diverged with one seed only
+    by_seed = [usable]
+  cells = [cell for cell, _ in by_seed[0]]
+  count: dict[tuple[str, int], int] = {}
+  for cell in cells:
+    place = cell.panel, kind(cell)
+    count[place] = count.get(place, 0) + 1
+  panels = len({cell.panel for cell in cells})
+  weights = np.array([kind(c) / count[c.panel, kind(c)] / panels for c in cells])
+  outcomes = [[outcome for _, outcome in rows] for rows in by_seed]
+  return estimate(outcomes, lambda scores: scores @ weights, metric=metric)
+
+
+def statistic(
+  table: Table,
+  function: Callable[[np.ndarray, Sequence[Cell]], np.ndarray],
+  *,
+  metric: str = "f1",
+) -> Estimate:
+  """Any number made of the cells' scores, `function(scores [..., cells], cells)`."""
+  usable = [(c, o) for c, o in table if not o.diverged]
+  seeds = sorted({cell.seed for cell, _ in usable})
+  by_seed = [[(c, o) for c, o in usable if c.seed == seed] for seed in seeds]
+  if not by_seed or len({len(rows) for rows in by_seed}) > 1:
+    return Estimate(float("nan"), None, None, "nothing to compare")
+  cells = [cell for cell, _ in by_seed[0]]
+  outcomes: list[list[Outcome]] = [[outcome for _, outcome in rows] for rows in by_seed]
+  return estimate(outcomes, lambda scores: function(scores, cells), metric=metric)
+
+
+def write_csv(path: pathlib.Path, setting: Setting, table: Table) -> None:
+  """One line a cell; numbers with six digits."""
+  with (
+    replacing(path) as beside,
+    beside.open("w", newline="", encoding="utf-8") as file,
+  ):
+    writer = csv.writer(file)
+    writer.writerow(COLUMNS)
+    for cell, outcome in table:
+      writer.writerow(_row(setting, cell, outcome))
+
+
+def _row(setting: Setting, cell: Cell, outcome: Outcome) -> list[object]:
+  wanted = cell.evaluation
+  begin = [setting.study, cell.panel, cell.series, f"{cell.x:g}", cell.seed]
+  begin += [wanted.organ.name, wanted.run.key, wanted.run.title, wanted.checkpoint]
+  if outcome.diverged:
+    return [*begin, *[""] * (len(COLUMNS) - len(begin) - 1), outcome.diverged]
+  low, high = interval(outcome) or ("", "")
+  tp, _, fn, _ = outcome.counts.sum(0)
+  scores = [outcome.score(metric) for metric in METRICS]
+  numbers = [*scores, low, high, outcome.f1_12, outcome.chance]
+  return [
+    *begin,
+    *(outcome.step, len(outcome.counts), len(set(outcome.patients)), int(tp + fn)),
+    *(f"{value:.6f}" if isinstance(value, float) else value for value in numbers),
+    *(f"{outcome.xi:g}", outcome.min_distance, ""),
+  ]
+
+
+def write_findings(
+  path: pathlib.Path,
+  setting: Setting,
+  title: str,
+  findings: Sequence[Finding],
+  notes: Sequence[str],
+) -> None:
+  """The claims in a table, and what they rest on."""
+  lines = [
+    f"# {title}",
+    "",
+    *_basis(setting),
+    "",
+    "| The paper's claim | What decides it | Found | 95 % interval | Over | Verdict |",
+    "|---|---|---|---|---|---|",
+  ]
+  for each in findings:
+    found = each.estimate
+    ends = "none"
+    if found.low is not None and found.high is not None:
+      ends = f"{found.low:+.3f} to {found.high:+.3f}"
+    number = each.number if not each.least else f"{each.number}; above {each.least:g}"
+    cells = [each.claim, number, f"{found.value:+.3f}", ends, found.source]
+    lines.append(f"| {' | '.join([*cells, f'**{each.decided}**'])} |")
+  lines += ["", *notes]
+  with replacing(path) as beside:
+    beside.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
+
+
+def _basis(setting: Setting) -> list[str]:
+  numbers = setting.numbers
+  organs = ", ".join(organ.label for organ in setting.organs)
+  images = f"at most {numbers.images}" if numbers.images else "all"
+  if setting.budget == "smoke":
+    yield_ = "**A smoke run: the machinery is proved, the numbers mean nothing.**"
+  elif setting.budget == "paper":
+    yield_ = "The paper's recipe."
+  else:
+    yield_ = "A reduced budget: directions may be compared with the paper, not numbers."
+  return [
+    f"{yield_} Budget `{setting.budget}`: width {numbers.width}, patches of "
+    f"{numbers.patch}², batches of {numbers.batch_size}, {numbers.num_steps:,} "
+    f"iterations, rate {numbers.learning_rate:g} ({numbers.schedule}); seeds "
+    f"{', '.join(map(str, setting.seeds))}.",
+    "",
+    f"Data: {setting.data}, {images} images an organ, split by patient: {organs}.",
+    "",
+    "F1 is pooled over the test images, matched within 16 px. A claim holds if the "
+    "whole interval is above zero (or above the margin that is given), does not hold "
+    "if all of it is below, and else cannot be told. "
+    + (
+      "Intervals are over seeds."
+      if len(setting.seeds) >= 3
+      else "Intervals are over test patients, for these trained networks; training "
+      "again with another seed would move the numbers too (`--config.seeds=0,1,2`)."
+    ),
+  ]
