@@ -15,7 +15,7 @@ import json
 import pathlib
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -72,17 +72,18 @@ def main(
     ("train", options.train, TRAIN, TRAIN_CHANGES),
     ("search", options.search, SEARCH, SEARCH_CHANGES),
   )
-  rows = []
-  for job, wanted, base, changes in jobs:
-    cases = [{"job": job, **base, **change} for change in changes]
-    places = range(len(cases)) if wanted == "all" else map(int, wanted.split(","))
-    for case in [cases[place] for place in places] if wanted else []:
-      if options.quick:
-        case |= {name: value for name, value in QUICK.items() if name in case}
-      rows.append(make_row(case, (run or measure_apart)(case)))
-  if rows:
-    report.print_table(rows)
-    print()
+
+  def measure_all() -> Iterator[dict[str, Any]]:
+    for job, wanted, base, changes in jobs:
+      cases = [{"job": job, **base, **change} for change in changes]
+      places = range(len(cases)) if wanted == "all" else map(int, wanted.split(","))
+      for case in [cases[place] for place in places] if wanted else []:
+        if options.quick:
+          case |= {name: value for name, value in QUICK.items() if name in case}
+        yield make_row(case, (run or measure_apart)(case))
+
+  rows = report.print_table(measure_all())
+  print()
   times: dict[str, list[float]] = {}
   if options.time:
     times = time_steps(QUICK if options.quick else {}, options.repeats)

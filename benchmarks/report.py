@@ -6,7 +6,7 @@ import json
 import os
 import pathlib
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -71,13 +71,22 @@ def _processor() -> str:
   return f"{len(names)} x {names[0]}" if names else platform.processor()
 
 
-def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
-  """Prints rows as Markdown, so that they can stand in RESULTS.md as they are."""
-  columns = list(rows[0])
-  print("| " + " | ".join(columns) + " |")
-  print("|" + "---|" * len(columns))
+def print_table(rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+  """Prints rows as Markdown, each as soon as it is there, and returns them.
+
+  A row has the columns of the first one; what it lacks is "-".
+  """
+  columns: list[str] = []
+  printed = []
   for row in rows:
-    print("| " + " | ".join(str(row[column]) for column in columns) + " |", flush=True)
+    if not columns:
+      columns = list(row)
+      print("| " + " | ".join(columns) + " |")
+      print("|" + "---|" * len(columns))
+    cells = (str(row.get(column, "-")) for column in columns)
+    print("| " + " | ".join(cells) + " |", flush=True)
+    printed.append(row)
+  return printed
 
 
 def write_json(path: str, rows: Sequence[Mapping[str, Any]], **others: Any) -> None:

@@ -13,7 +13,7 @@ on the same device in the same minute.
 import argparse
 import os
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -40,14 +40,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     options.workers, options.repeats = 0, 2
   report.print_machine()
   samples = workload.tissue(size=100 if options.quick else 500)
-  rows, times = [], {}
-  for dtype in options.dtypes.split(","):
-    for width in map(int, options.widths.split(",")):
-      for batch in map(int, options.batches.split(",")):
-        row, seconds = compare(options, samples, width, batch, dtype)
-        rows.append(row)
-        times[f"width {width}, batch {batch}, {dtype}"] = timing.summarise(seconds)
-  report.print_table(rows)
+  times = {}
+
+  def compare_all() -> Iterator[dict[str, Any]]:
+    for dtype in options.dtypes.split(","):
+      for width in map(int, options.widths.split(",")):
+        for batch in map(int, options.batches.split(",")):
+          row, seconds = compare(options, samples, width, batch, dtype)
+          times[f"width {width}, batch {batch}, {dtype}"] = timing.summarise(seconds)
+          yield row
+
+  rows = report.print_table(compare_all())
   report.write_json(options.json, rows, times=times)
 
 
