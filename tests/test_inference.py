@@ -132,7 +132,7 @@ def test_weights_of_another_model_are_refused(weights):
 def test_unknown_models_and_arguments_are_refused():
   with pytest.raises(mn.InputError, match=r"config\.model\.name is 'no'"):
     models.create({"name": "no"})
-  with pytest.raises(mn.InputError, match="does not fit micronet"):
+  with pytest.raises(mn.InputError, match="micronet has no such argument"):
     models.create({"name": "micronet", "depth": 3})
 
 
