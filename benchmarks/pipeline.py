@@ -74,7 +74,11 @@ def augmentation(
 ) -> tuple[dict[str, Any], dict[str, list[float]]]:
   """The step, the step with patches given, and drawing alone, in turn."""
   config = workload.configure(
-    width=width, patch=options.patch, batch=options.batch, dtype=options.dtype
+    width=width,
+    patch=options.patch,
+    batch=options.batch,
+    dtype=options.dtype,
+    **(workload.QUICK if options.quick else {}),
   )
   work = workload.prepare(config, samples)
   index = jnp.arange(options.batch) % len(samples)
@@ -115,7 +119,10 @@ def waiting(
 ) -> tuple[dict[str, Any], dict[str, list[float]]]:
   """Runs of the loop and of the same calls back to back, in turn."""
   config = workload.configure(
-    width=options.loop_width, patch=options.loop_patch, batch=options.batch
+    width=options.loop_width,
+    patch=options.loop_patch,
+    batch=options.batch,
+    **(workload.QUICK if options.quick else {}),
   )
   config.update(steps_per_call=size, num_steps=options.loop_steps, eval_every=10**9)
   work = workload.prepare(config, samples)

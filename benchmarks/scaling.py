@@ -102,7 +102,11 @@ class Local:
     """Compiles the step."""
     size = 100 if options.quick else 500
     config = workload.configure(
-      width=options.width, patch=options.patch, batch=options.batch, devices=devices
+      width=options.width,
+      patch=options.patch,
+      batch=options.batch,
+      devices=devices,
+      **(workload.QUICK if options.quick else {}),
     )
     self._chain = workload.Chain(workload.prepare(config, workload.tissue(size=size)))
     self._losses: list[float] = []

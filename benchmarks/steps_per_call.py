@@ -24,7 +24,10 @@ def main(argv: Sequence[str] | None = None) -> None:
   report.print_machine()
 
   config = workload.configure(
-    width=options.width, patch=options.patch, batch=options.batch
+    width=options.width,
+    patch=options.patch,
+    batch=options.batch,
+    **(workload.QUICK if options.quick else {}),
   )
   work = workload.prepare(config, workload.tissue(size=100 if options.quick else 500))
   sizes = [(int(size), True) for size in options.calls.split(",")]

@@ -58,12 +58,16 @@ class Chain:
     return self.state, metrics
 
 
+QUICK = {"name": "fcrna"}
+"""The network that is compiled fastest: enough to see whether a benchmark runs."""
+
+
 def configure(
   *, width: int, patch: int, batch: int, devices: int = 1, **model: Any
 ) -> Any:
   """configs/common.py with these sizes; `model` sets other fields of config.model."""
   config = common.get_config()
-  config.model.update(width=width, **model)
+  config.model.update({"width": width, **model})
   config.warp.patch = patch
   config.batch_size = batch
   config.num_devices = devices

@@ -210,7 +210,7 @@ def test_steps_per_call(tmp_path):
 
 
 def test_a_chain_goes_on_from_its_last_state(samples):
-  config = workload.configure(width=2, patch=32, batch=2)
+  config = workload.configure(width=2, patch=32, batch=2, **workload.QUICK)
   chain = workload.Chain(workload.prepare(config, samples), size=2, unroll=True)
   for _ in range(3):
     state, metrics = chain()

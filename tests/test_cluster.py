@@ -17,6 +17,9 @@ from micronet_jax.studies.runs import Run, Start
 
 ray = pytest.importorskip("ray")
 
+# Ray forks; JAX warns of forks, whoever makes them.
+pytestmark = pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")
+
 CONFIG = {"model": {"name": "micronet"}, "warp": {"patch": 32}, "batch_size": 2}
 
 

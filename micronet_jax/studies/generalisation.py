@@ -101,8 +101,8 @@ def judge(table: Table, setting: Setting) -> list[Finding]:
 
   return [
     Finding(
-      f"F1 of {name} trained on the same organ is much higher than the average of "
-      "those trained on different ones",
+      f"F1 of {name} trained on the same organ is higher (in the paper: much higher) "
+      "than the average of those trained on different ones",
       "mean over organs of F1 same less the average F1 diff",
       contrast(table, lambda c: c.series == "same", lambda c: c.series == "diff"),
     ),
