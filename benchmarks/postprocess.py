@@ -35,6 +35,9 @@ RADIUS = 16.0
 DENSE = 3000
 """Nuclei up to which a dense matrix of costs is tried."""
 
+SPACED = 100_000
+"""Nuclei up to which scikit-image is tried: for ten times as many it takes minutes."""
+
 
 def main(argv: Sequence[str] | None = None) -> None:
   parser = report.arguments(__doc__, repeats=3)
@@ -112,9 +115,14 @@ def peak_methods(count: int) -> dict[str, Callable[[], np.ndarray]]:
     return np.argwhere((values == window) & (values > 0))
 
   methods = {"local_maxima": here, "scikit-image": by_skimage, "scipy": by_scipy}
+  if count > SPACED:
+    del methods["scikit-image"]
+  there = round(count**0.5) ** 2
   for name, method in methods.items():
-    if len(method()) != round(count**0.5) ** 2:
-      raise SystemExit(f"{name} found {len(method())} of {count} nuclei")
+    found = len(method())
+    # Two pixels of one nucleus may have the same value: a plain filter takes both.
+    if not there <= found <= there * (1 + (1e-5 if name == "scipy" else 0)):
+      raise SystemExit(f"{name} found {found} of {there} nuclei")
   return methods
 
 
