@@ -17,6 +17,7 @@ from configs.paper import common
 from micronet_jax import configuration
 from micronet_jax.errors import InputError
 from micronet_jax.studies import (
+  drawing,
   execution,
   findings,
   finetuning,
@@ -329,7 +330,14 @@ def test_stages_and_courses_end_where_the_runs_ended():
   stages = {c.x for c in cells if c.panel == "a: stage of the base" and c.x}
   assert stages == {30, 60, 120}
   course = {c.x for c in cells if c.panel == "a: iterations"}
-  assert course == {30, 60, 90, 120}
+  assert course == {30, 60, 90, 120}  # the last is evaluated wherever it is
+  cells = finetuning.cells(chosen, Matrix(f1, last=300))
+  course = {c.x for c in cells if c.panel == "a: iterations"}
+  assert course == {30, 60, 90, 150, 300}
+  chosen.numbers.course = ()
+  cells = finetuning.cells(chosen, Matrix(f1, last=300))
+  course = {c.x for c in cells if c.panel == "a: iterations"}
+  assert course == set(range(30, 301, 30))
 
 
 # Numbers and their uncertainty.
@@ -423,6 +431,24 @@ def test_verdicts(low, high, least, expected):
 
 def cell(series, panel="breast", x=0.0, seed=0, name="breast"):
   return Cell(panel, series, x, seed, Evaluation(run_of(organ(name)), organ(panel)))
+
+
+def test_lines_are_means_and_deviations_over_seeds():
+  def at(f1):
+    return outcome([f1] * 6, [2 - 2 * f1] * 6, [0] * 6)
+
+  table = [
+    (cell("scratch", x=20, seed=0), at(0.6)),
+    (cell("scratch", x=10, seed=0), at(0.5)),
+    (cell("scratch", x=10, seed=1), at(0.7)),
+    (cell("scratch", x=10, seed=2), results.lost("breast", "nan")),
+    (cell("best", x=10, seed=0), results.lost("breast", "nan")),
+  ]
+  lines = drawing.series(table)
+  assert list(lines) == ["scratch"]
+  assert [point.x for point in lines["scratch"]] == [10, 20]
+  assert lines["scratch"][0][1:] == pytest.approx((0.6, 0.2 / np.sqrt(2)))
+  assert lines["scratch"][1][1:] == pytest.approx((0.6, 0.0))
 
 
 def test_a_contrast_by_hand():

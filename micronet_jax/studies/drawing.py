@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib import colormaps
@@ -45,17 +45,28 @@ def panels(table: Table) -> list[str]:
   return list(dict.fromkeys(cell.panel for cell, _ in table))
 
 
-def series(table: Table) -> dict[str, list[tuple[float, float]]]:
-  """(x, F1) points by series, averaged over seeds, by rising x."""
+class Point(NamedTuple):
+  """F1 at one place of an axis: mean and standard deviation over seeds (0 for one)."""
+
+  x: float
+  mean: float
+  sd: float
+
+
+def series(table: Table) -> dict[str, list[Point]]:
+  """Points by series, by rising x."""
   points: dict[str, dict[float, list[float]]] = {}
   for cell, outcome in table:
     if not outcome.diverged:
       by_x = points.setdefault(cell.series, {})
       by_x.setdefault(cell.x, []).append(outcome.score("f1"))
   return {
-    name: [(x, float(np.mean(by_x[x]))) for x in sorted(by_x)]
-    for name, by_x in points.items()
+    name: [_point(x, by_x[x]) for x in sorted(by_x)] for name, by_x in points.items()
   }
+
+
+def _point(x: float, scores: Sequence[float]) -> Point:
+  return Point(x, float(np.mean(scores)), float(np.std(scores, ddof=len(scores) > 1)))
 
 
 def of_panel(table: Table, panel: str) -> Table:
@@ -85,19 +96,28 @@ def ordered_styles(names: Sequence[str]) -> Looks:
 
 def lines(
   axes: Axes,
-  points: Mapping[str, Sequence[tuple[float, float]]],
+  points: Mapping[str, Sequence[Point]],
   looks: Looks,
   *,
   level: Sequence[str] = (),
 ) -> None:
-  """Draws F1 over x; a series in `level` is one value, drawn across the panel."""
+  """Draws F1 over x; a series in `level` is one value, drawn across the panel.
+
+  Of several seeds the mean, with the standard deviation as a bar or a band.
+  """
   for name, values in points.items():
     if name in level:
       look = {**looks[name], "marker": "", "linestyle": "--"}
-      axes.axhline(values[0][1], linewidth=1.6, label=name, **look)
+      _, mean, sd = values[0]
+      axes.axhline(mean, linewidth=1.6, label=name, **look)
+      if sd:
+        axes.axhspan(mean - sd, mean + sd, color=look["color"], alpha=0.1, lw=0)
     else:
-      x, y = zip(*values, strict=True)
+      x, y, sds = zip(*values, strict=True)
       axes.plot(x, y, linewidth=1.5, markersize=5, label=name, **looks[name])
+      if any(sds):
+        bar = {"ecolor": looks[name]["color"], "elinewidth": 0.8, "capsize": 2.5}
+        axes.errorbar(x, y, yerr=sds, fmt="none", alpha=0.7, **bar)
   axes.grid(color="0.9")
 
 

@@ -182,7 +182,8 @@ def _basis(setting: Setting) -> list[str]:
     "whole interval is above zero (or above the margin that is given), does not hold "
     "if all of it is below, and else cannot be told. "
     + (
-      "Intervals are over seeds."
+      "Intervals are over seeds; lines of figures are means over seeds, their bars and "
+      "bands the standard deviation."
       if len(setting.seeds) >= 3
       else "Intervals are over test patients, for these trained networks; training "
       "again with another seed would move the numbers too (`--config.seeds=0,1,2`)."

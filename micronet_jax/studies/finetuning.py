@@ -74,13 +74,14 @@ def _iterations(
   courses = {
     kind: tuned(setting, target, Start(b, BEST), seed) for kind, b in starts.items()
   }
-  every = setting.numbers.snapshot_every
+  every, wanted = setting.numbers.snapshot_every, setting.numbers.course
   for kind, run in {SCRATCH: single(setting, target, seed), **courses}.items():
     last = known.last_step(run)
     if last is None:  # how far is not known yet
       yield _cell(0, target, kind, setting.numbers.num_steps, seed, run)
     for step in range(every, (last or 0) + 1, every):
-      yield _cell(0, target, kind, step, seed, run, str(step))
+      if not wanted or step in wanted or step == last:
+        yield _cell(0, target, kind, step, seed, run, str(step))
 
 
 def _fractions(
