@@ -153,7 +153,7 @@ def judge(table: Table, setting: Setting) -> list[Finding]:
   """One or two numbers a row."""
   numbers = setting.numbers
   course, data, stage, frozen = (row_of(table, row) for row in range(4))
-  found = [_judge_course(course), _judge_fractions(data, numbers.fractions)]
+  found = [_judge_course(course), *_judge_fractions(data, numbers.fractions)]
   if stage:
     found += _judge_stages(stage, numbers)
   if frozen:
@@ -181,14 +181,23 @@ def _judge_course(table: Table) -> Finding:
   )
 
 
-def _judge_fractions(table: Table, fractions: Sequence[float]) -> Finding:
+def _judge_fractions(table: Table, fractions: Sequence[float]) -> list[Finding]:
   few = [percent for percent in fractions if percent <= 40] or list(fractions[:1])
-  return Finding(
-    "fine-tuning reaches an accuracy with less target data",
-    f"F1 fine-tuned less F1 from scratch, with "
-    f"{', '.join(f'{percent:g}' for percent in few)} % of the target data",
-    contrast(table, _is_tuned(few), lambda c: _is_scratch(c) and c.x in few),
-  )
+  least, most = min(fractions), max(fractions)
+  return [
+    Finding(
+      "with more target data, both strategies improve",
+      f"F1 with {most:g} % of the target data less F1 with {least:g} %, from scratch "
+      "and from all bases",
+      contrast(table, lambda c: c.x == most, lambda c: c.x == least),
+    ),
+    Finding(
+      "fine-tuning reaches an accuracy with less target data",
+      f"F1 fine-tuned less F1 from scratch, with "
+      f"{', '.join(f'{percent:g}' for percent in few)} % of the target data",
+      contrast(table, _is_tuned(few), lambda c: _is_scratch(c) and c.x in few),
+    ),
+  ]
 
 
 def _judge_stages(table: Table, numbers: Any) -> list[Finding]:
