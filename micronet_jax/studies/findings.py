@@ -1,6 +1,7 @@
 """What a study leaves behind: results.csv and findings.md."""
 
 import csv
+import itertools
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -17,6 +18,9 @@ COLUMNS = (
   *("step", "images", "patients", "nuclei", *METRICS, "f1_low", "f1_high", "f1_12px"),
   *("f1_chance", "xi", "min_distance", "diverged"),
 )
+
+
+NOTHING = Estimate(float("nan"), None, None, "nothing to compare")
 
 
 class Finding(NamedTuple):
@@ -52,7 +56,7 @@ def contrast(
   """The mean of some cells less the mean of others, each panel weighing the same.
 
   Args:
-    table: cells with outcomes; every seed has the same cells.
+    table: cells with outcomes.
     plus: which cells; panels without either kind are left out, and so is what
       diverged.
     minus: likewise.
@@ -62,25 +66,21 @@ def contrast(
   def kind(cell: Cell) -> int:
     return int(plus(cell)) - int(minus(cell))
 
-  usable = [(c, o) for c, o in table if not o.diverged and kind(c)]
+  cells, by_seed = aligned([(c, o) for c, o in table if kind(c)])
   kinds: dict[str, set[int]] = {}
-  for cell, _ in usable:
+  for cell in cells:
     kinds.setdefault(cell.panel, set()).add(kind(cell))
-  usable = [(c, o) for c, o in usable if len(kinds[c.panel]) == 2]
-  if not usable:
-    return Estimate(float("nan"), None, None, "nothing to compare")
-  seeds = sorted({cell.seed for cell, _ in usable})
-  by_seed = [[(c, o) for c, o in usable if c.seed == seed] for seed in seeds]
-  if len({len(rows) for rows in by_seed}) > 1:  # some diverged with one seed only
-    by_seed = [usable]
-  cells = [cell for cell, _ in by_seed[0]]
+  keep = [i for i, cell in enumerate(cells) if len(kinds[cell.panel]) == 2]
+  if not keep:
+    return NOTHING
+  cells = [cells[i] for i in keep]
   count: dict[tuple[str, int], int] = {}
   for cell in cells:
     place = cell.panel, kind(cell)
     count[place] = count.get(place, 0) + 1
   panels = len({cell.panel for cell in cells})
   weights = np.array([kind(c) / count[c.panel, kind(c)] / panels for c in cells])
-  outcomes = [[outcome for _, outcome in rows] for rows in by_seed]
+  outcomes = [[row[i] for i in keep] for row in by_seed]
   return estimate(outcomes, lambda scores: scores @ weights, metric=metric)
 
 
@@ -91,14 +91,42 @@ def statistic(
   metric: str = "f1",
 ) -> Estimate:
   """Any number made of the cells' scores, `function(scores [..., cells], cells)`."""
-  usable = [(c, o) for c, o in table if not o.diverged]
-  seeds = sorted({cell.seed for cell, _ in usable})
-  by_seed = [[(c, o) for c, o in usable if c.seed == seed] for seed in seeds]
-  if not by_seed or len({len(rows) for rows in by_seed}) > 1:
-    return Estimate(float("nan"), None, None, "nothing to compare")
-  cells = [cell for cell, _ in by_seed[0]]
-  outcomes: list[list[Outcome]] = [[outcome for _, outcome in rows] for rows in by_seed]
-  return estimate(outcomes, lambda scores: function(scores, cells), metric=metric)
+  cells, by_seed = aligned(table)
+  if not cells:
+    return NOTHING
+  return estimate(by_seed, lambda scores: function(scores, cells), metric=metric)
+
+
+def aligned(table: Table) -> tuple[list[Cell], list[list[Outcome]]]:
+  """The cells that every seed has and none lost, and their outcomes by seed.
+
+  Courses may end at different steps, or diverge, with different seeds.
+  """
+  by_seed: dict[int, dict[tuple, tuple[Cell, Outcome]]] = {}
+  for cell, outcome in table:
+    place = by_seed.setdefault(cell.seed, {})
+    trained_on = cell.evaluation.run.target.name
+    # A series may have several cells at one place.
+    key = next(
+      key
+      for count in itertools.count()
+      if (key := (cell.panel, cell.series, cell.x, trained_on, count)) not in place
+    )
+    place[key] = cell, outcome
+  lost = {
+    key
+    for place in by_seed.values()
+    for key, (_, outcome) in place.items()
+    if outcome.diverged
+  }
+  seeds = [by_seed[seed] for seed in sorted(by_seed)]
+  keys = [
+    key
+    for key in (seeds[0] if seeds else ())
+    if key not in lost and all(key in place for place in seeds)
+  ]
+  cells = [seeds[0][key][0] for key in keys]
+  return cells, [[place[key][1] for key in keys] for place in seeds]
 
 
 def write_csv(path: pathlib.Path, setting: Setting, table: Table) -> None:
@@ -182,8 +210,9 @@ def _basis(setting: Setting) -> list[str]:
     "whole interval is above zero (or above the margin that is given), does not hold "
     "if all of it is below, and else cannot be told. "
     + (
-      "Intervals are over seeds; lines of figures are means over seeds, their bars and "
-      "bands the standard deviation."
+      "Intervals are over seeds and test patients. Lines of F1 are means over seeds, "
+      "bars and bands the standard deviation; curves of precision and recall are the "
+      "first seed's."
       if len(setting.seeds) >= 3
       else "Intervals are over test patients, for these trained networks; training "
       "again with another seed would move the numbers too (`--config.seeds=0,1,2`)."

@@ -203,6 +203,7 @@ def _judge_fractions(table: Table, fractions: Sequence[float]) -> list[Finding]:
 def _judge_stages(table: Table, numbers: Any) -> list[Finding]:
   stages = sorted({int(c.x) for c, _ in table if not _is_scratch(c)})
   early = [s for s in stages if s <= 0.06 * numbers.num_steps] or stages[:1]
+  last = _last_stages(table)
   return [
     Finding(
       "bases from an early stage serve as well as learning from scratch",
@@ -213,11 +214,24 @@ def _judge_stages(table: Table, numbers: Any) -> list[Finding]:
     ),
     Finding(
       "fine-tuning late stages of the best base outperforms learning from scratch",
-      f"F1 fine-tuned from the best base after {stages[-1]:,} iterations less F1 from "
-      "scratch",
-      contrast(table, lambda c: c.series == "best" and c.x == stages[-1], _is_scratch),
+      "F1 fine-tuned from the best base's last stage less F1 from scratch",
+      contrast(
+        table,
+        lambda c: c.series == "best" and c.x == last.get(c.panel),
+        _is_scratch,
+      ),
     ),
   ]
+
+
+def _last_stages(table: Table) -> dict[str, float]:
+  """By panel the last stage that the best base reached with every seed."""
+  ends: dict[str, dict[int, float]] = {}
+  for cell, _ in table:
+    if cell.series == "best":
+      by_seed = ends.setdefault(cell.panel, {})
+      by_seed[cell.seed] = max(cell.x, by_seed.get(cell.seed, 0))
+  return {panel: min(by_seed.values()) for panel, by_seed in ends.items()}
 
 
 def _ends(table: Table) -> Sequence[int]:
@@ -230,7 +244,7 @@ def _ends(table: Table) -> Sequence[int]:
 
 def _judge_frozen(table: Table, counts: Sequence[int]) -> list[Finding]:
   most = [count for count in counts if count in (7, 8)] or [max(counts)]
-  few = [count for count in counts if count <= 2] or [min(counts)]
+  few = [count for count in counts if count in (1, 2)] or [min(counts)]
   return [
     Finding(
       "fine-tuning only the last 2 or 3 blocks is worse than learning from scratch",

@@ -123,10 +123,11 @@ def estimate(
 ) -> Estimate:
   """Estimates a number made of the scores of several detectors.
 
-  From three seeds on the interval is Student's over the seeds: what another training
-  would change. Below, it is a bootstrap over the patients of each test set, the same
-  patients for all detectors that share a test set: what other patients would change,
-  for these networks.
+  A bootstrap over the patients of each test set, the same patients for all detectors
+  that share a test set, says what other patients would change, for these networks.
+  From three seeds on, Student's interval over the seeds says what training again would
+  change, for these patients; the two are independent, so that distances from the value
+  to the ends add in squares.
 
   Args:
     by_seed: for each seed, the outcomes in the same order.
@@ -137,23 +138,25 @@ def estimate(
   scores = np.array([[o.score(metric) for o in outcomes] for outcomes in by_seed])
   values = statistic(scores)
   value = float(np.mean(values))
-  if len(by_seed) >= 3:
-    if not np.isfinite(values).all():
-      return Estimate(value, None, None, f"{len(values)} seeds")
-    half = stats.t.ppf((1 + LEVEL) / 2, len(values) - 1) * stats.sem(values)
-    return Estimate(value, value - half, value + half, f"{len(values)} seeds")
   patients = {
     (o.organ, p) for outcomes in by_seed for o in outcomes for p in o.patients
   }
   source = f"{len(patients)} test patients"
+  if len(by_seed) >= 3:
+    source = f"{len(by_seed)} seeds, {source}"
   drawn = resample([o for outcomes in by_seed for o in outcomes], metric, seed=seed)
-  if drawn is None or len(patients) < LEAST_PATIENTS:
+  if drawn is None or len(patients) < LEAST_PATIENTS or not np.isfinite(values).all():
     return Estimate(value, None, None, source)
   numbers = statistic(drawn.reshape(DRAWS, len(by_seed), -1)).mean(-1)
   numbers = numbers[np.isfinite(numbers)]  # no pair, no distance
   if not len(numbers):
     return Estimate(value, None, None, source)
   low, high = np.quantile(numbers, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+  if len(by_seed) >= 3:
+    half = stats.t.ppf((1 + LEVEL) / 2, len(values) - 1) * stats.sem(values)
+    # A maximum over draws can leave the value on one side of all of them.
+    low = value - np.hypot(half, max(value - low, 0.0))
+    high = value + np.hypot(half, max(high - value, 0.0))
   return Estimate(value, float(low), float(high), source)
 
 
