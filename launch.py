@@ -34,12 +34,22 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
     *(flags.Error, AttributeError, KeyError, TypeError, ValueError),
     *(FileNotFoundError, SyntaxError, ImportError),
   ) as error:
-    print(f"error: {_sentence(error)}", file=sys.stderr)
+    print(f"error: {_sentence(error, argv)}", file=sys.stderr)
     raise SystemExit(2) from None
   return rest
 
 
-def _sentence(error: BaseException) -> str:
+def _sentence(error: BaseException, argv: Sequence[str]) -> str:
+  cause = error.args[0] if error.args else ""
+  # ml_collections says no more of a field than "'its name'", and perhaps a hint.
+  name, _, hint = str(*getattr(cause, "args", (cause,))).partition("\n")
+  for argument in argv:
+    field = argument.partition("=")[0].lstrip("-")
+    if isinstance(error, AttributeError | KeyError) and name in (
+      f"'{part}'" for part in field.split(".")
+    ):
+      hint = hint.replace("Did", "; did", 1)
+      return f"there is no field {field}{hint}"
   text = " ".join(str(error).split())
   return text if text else type(error).__name__
 

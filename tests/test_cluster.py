@@ -65,6 +65,23 @@ def die_once(job, place, stop):
   note(job, place, stop)
 
 
+def fail_once(job, place, stop):
+  """As with a device that another process uses, or a disk that is full."""
+  first = place / "failed"
+  if not first.exists():
+    first.touch()
+    raise OSError("no space left on device")
+  note(job, place, stop)
+
+
+def crash_base(job, place, stop):
+  if job.run.title == "base":
+    with (place / "tries").open("a") as file:
+      file.write("x")
+    raise RuntimeError("out of memory")
+  note(job, place, stop)
+
+
 def fail_base(job, place, stop):
   if job.run.title == "base":
     raise InputError("the loss is not finite")
@@ -97,6 +114,23 @@ def test_a_run_whose_worker_died_is_begun_again(local, tmp_path):
   failed, order = work(tmp_path, die_once)
   assert not any(failed.values())
   assert sorted(order) == ["base", "fine", "other"]
+
+
+def test_a_run_that_failed_by_no_fault_of_its_own_is_begun_again(local, tmp_path):
+  failed, order = work(tmp_path, fail_once)
+  assert not any(failed.values())
+  assert sorted(order) == ["base", "fine", "other"]
+
+
+def test_what_fails_again_and_again_is_said(local, tmp_path):
+  failed, order = work(tmp_path, crash_base)
+  assert failed == {
+    "base": "base, seed 0: RuntimeError: out of memory",
+    "fine": "fine, seed 0: its base failed",
+    "other": None,
+  }
+  assert (tmp_path / "tries").read_text() == "x" * (1 + cluster.RETRIES)
+  assert order == ["other"]
 
 
 def test_a_failed_base_fails_what_starts_from_it(local, tmp_path):

@@ -96,6 +96,8 @@ def test_a_folder_that_cannot_be_used(folder, tmp_path, spoil, expected):
     (["--config.target.name=folder"], ["root"]),
     (["--config.target.name=folder", "--config.target.root=nowhere"], ["nowhere"]),
     (["--config.target.name=cells"], ["cells", "folder"]),
+    (["--config.batch=3"], ["there is no field config.batch"]),
+    (["--config.model.widht=3"], ["no field config.model.widht; did you", '"width"']),
     (["--config.model.name=macronet"], ["config.model.name", "macronet"]),
     (["--config.num_devices=4"], ["config.batch_size 2", "4 devices"]),
     (["--config.init_from=nothing"], ["no checkpoint", "nothing"]),

@@ -13,8 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from configs import common as defaults
 from configs.paper import common
 from micronet_jax import configuration
+from micronet_jax.datasets.sample import Sample
 from micronet_jax.errors import InputError
 from micronet_jax.studies import (
   drawing,
@@ -24,6 +26,7 @@ from micronet_jax.studies import (
   generalisation,
   organs,
   plan,
+  recipe,
   results,
   runs,
   setting,
@@ -51,9 +54,9 @@ def made(*, study="fig4", budget="cpu", names="abcdefg", seeds=(0,), targets="ab
   numbers = config.budgets[budget]
   all_organs = tuple(organ(name) for name in names)
   chosen = tuple(o for o in all_organs if o.name in targets)
-  recipe = setting.at_budget(config.recipe, numbers)
+  start = recipe.at_budget(config.recipe, numbers)
   return setting.Setting(
-    study, budget, numbers, "made", all_organs, chosen, seeds, recipe
+    study, budget, numbers, "made", all_organs, chosen, seeds, start
   )
 
 
@@ -66,6 +69,71 @@ def outcome(tp, fp, fn, *, distance=None, patients=None, name="breast", **change
   curve = {key: [0.5] for key in ("xi", "precision", "recall", "f1")}
   whole = Outcome(name, tuple(patients), counts, curve, 0.2, 0.5, 0.5, 5, 9)
   return dataclasses.replace(whole, **changes)
+
+
+# What may be changed.
+
+
+def test_the_recipe_has_only_fields_that_have_an_effect():
+  config = common.get_config("fig4")
+  free = set(_paths(config.recipe))
+  assert free >= {"optimizer.momentum", "warp.elastic", "loss_lambda"}
+  assert not free & {*recipe.BY_BUDGET, *recipe.BY_STUDY}
+  whole = recipe.at_budget(config.recipe, config.budgets.paper)
+  assert set(_paths(whole)) == set(_paths(defaults.get_config()))
+  with pytest.raises(AttributeError, match="width"):
+    config.recipe.model.width = 16
+
+
+def _paths(tree):
+  return (".".join(path) for path, _ in _leaves(tree.to_dict()))
+
+
+@pytest.mark.parametrize("model", recipe.NAMES)
+def test_a_model_may_have_a_rate_of_its_own(model):
+  place = made(budget="paper")
+  assert setting.single(place, organ(), 0, model=model).config.optimizer == (
+    place.recipe.optimizer
+  )
+  numbers = place.numbers.copy_and_resolve_references()
+  numbers.own_rates[model] = 0.003
+  place = dataclasses.replace(place, numbers=numbers)
+  config = setting.single(place, organ(), 0, model=model).config
+  assert config.optimizer.learning_rate == 0.003
+
+
+def test_remat_is_for_the_model_that_has_it():
+  place = made()
+  place.recipe.model.remat = True
+  for model in recipe.NAMES:
+    config = setting.single(place, organ(), 0, model=model).config
+    assert config.model.remat == (model == "micronet")
+
+
+@pytest.mark.parametrize(
+  ("field", "value", "expected"),
+  [
+    ("snapshot_every", 0, "snapshot_every is 0; it must be from 1 to num_steps, 300"),
+    ("snapshot_every", 400, "snapshot_every is 400"),
+    ("stages", (30, 45), "stages names step 45, at which there is no snapshot"),
+    ("course", (330,), "course names step 330"),
+    ("fractions", (0, 100), "fractions holds 0"),
+    ("percentages", (200,), "percentages holds 200"),
+  ],
+)
+def test_numbers_that_would_fail_late_are_refused_at_once(field, value, expected):
+  config = common.get_config("fig5")
+  config.budgets.cpu[field] = value
+  with pytest.raises(InputError, match=expected):
+    setting.from_config(config, ())
+
+
+@pytest.mark.parametrize("seeds", [(), (1, 1), ("x",), (-1,)])
+def test_seeds_that_cannot_be_used(seeds):
+  config = common.get_config("fig4")
+  config.seeds = seeds
+  with pytest.raises(InputError, match=r"config\.seeds is .*; give at least one"):
+    setting.from_config(config, ())
 
 
 # What a run is known by.
@@ -241,8 +309,8 @@ def test_the_paper_budget_is_the_papers_recipe():
   for name in ("micronet", "fcrna"):
     run = setting.single(chosen, organ(), 0, model=name)
     config = configuration.as_dict(run.config)
-    plain = configuration.as_dict(common.get_config("fig4").recipe)
-    for field in ("snapshot_every", "log_every"):
+    plain = configuration.as_dict(defaults.get_config())
+    for field in ("snapshot_every", "log_every", "target"):  # each run's own
       config.pop(field)
       plain.pop(field)
     plain["model"]["name"] = name
@@ -251,6 +319,27 @@ def test_the_paper_budget_is_the_papers_recipe():
   assert (unet.model.width, unet.model.dropout) == (64, 0.5)
   frcn = setting.single(chosen, organ(), 0, model="frcn").config
   assert (frcn.model.width, frcn.model.dropout) == (32, 0.33)
+
+
+def test_patients_of_two_organs_are_not_trained_and_tested_on(monkeypatch):
+  """Auxiliary images of a patient whom the target is tested on would leak."""
+  pixels = np.zeros((64, 64, 3), np.uint8)
+  patients = {"breast": "abcdef", "kidney": "abcdefghijkl", "liver": "mnop"}
+
+  def load(which):
+    return tuple(
+      Sample(f"{which.name}{p}", which.name, p, 0.25, pixels, np.ones((1, 2), "f4"))
+      for p in patients[which.name]
+    )
+
+  monkeypatch.setattr(organs, "load", load)
+  breast, kidney, liver = organ("breast"), organ("kidney"), organ("liver")
+  with pytest.raises(InputError, match="kidney and breast share patient"):
+    execution.assemble(run_of(breast, auxiliary=[kidney]))
+  data = execution.assemble(run_of(breast, auxiliary=[liver]))
+  assert {s.patient for s in data.auxiliary} <= set("mnop")
+  # Elsewhere the same name is another patient.
+  execution.assemble(run_of(breast, auxiliary=[kidney._replace(root="there")]))
 
 
 # Bases from a matrix.

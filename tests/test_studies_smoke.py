@@ -7,6 +7,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -151,15 +152,14 @@ def test_a_step_is_timed_for_the_plan(tmp_path, tfds, capsys):
 
 
 def test_another_process_waits_for_a_run(tmp_path, capsys):
-  import threading
-
   order = []
+  stop = threading.Event()
 
   def second():
-    with runs.claimed(tmp_path / "run"):
+    with runs.claimed(tmp_path / "run", stop):
       order.append("second")
 
-  with runs.claimed(tmp_path / "run"):
+  with runs.claimed(tmp_path / "run", stop):
     thread = threading.Thread(target=second)
     thread.start()
     time.sleep(0.2)
@@ -167,3 +167,14 @@ def test_another_process_waits_for_a_run(tmp_path, capsys):
   thread.join(10)
   assert order == ["first", "second"]
   assert "waiting for another process" in capsys.readouterr().out
+
+
+def test_a_process_that_waits_can_be_stopped(tmp_path):
+  stop = threading.Event()
+  with runs.claimed(tmp_path / "run", threading.Event()):
+    threading.Timer(0.2, stop.set).start()
+    with (
+      pytest.raises(training.Stopped),
+      runs.claimed(tmp_path / "run", stop),
+    ):
+      raise AssertionError("two work in the same folder")

@@ -7,6 +7,7 @@ share a --workdir share their runs: nothing is trained twice.
 import ml_collections
 
 from configs import common
+from micronet_jax.studies import recipe
 
 
 def get_config(study: str) -> ml_collections.ConfigDict:
@@ -33,7 +34,7 @@ def get_config(study: str) -> ml_collections.ConfigDict:
   # Where prepared data sets are kept; "" for TFDS's own place.
   config.data_dir = ""
 
-  # Each run is repeated with each of these; from three on, intervals are over seeds.
+  # Each run is repeated with each of these; from three on, intervals cover seeds too.
   config.seeds = (0,)
 
   # Print the runs, which are done, and the time that the others will take; no more.
@@ -46,8 +47,9 @@ def get_config(study: str) -> ml_collections.ConfigDict:
   config.executor = "local"
   config.cpus_per_run = 2
 
-  # What all runs begin with; the budget and the study change the rest.
-  config.recipe = common.get_config()
+  # What all runs begin with; other fields of configs/common.py are in the budget or
+  # set by the study.
+  config.recipe = recipe.without_set_fields(common.get_config())
 
   config.budgets = ml_collections.ConfigDict()
   config.budgets.paper = _paper()
@@ -70,8 +72,8 @@ def _paper() -> ml_collections.ConfigDict:
   # Snapshots that are evaluated, by their steps [Fig. 5, row 1]; () for all.
   budget.course = ()
   budget.learning_rate = 0.01
-  # Rates of models that cannot take it.
-  budget.own_rates = ml_collections.ConfigDict()
+  # Other rates, of models that cannot take it; 0 for none.
+  budget.own_rates = ml_collections.ConfigDict(dict.fromkeys(recipe.NAMES, 0.0))
   budget.schedule = "plateau"
   # Radii among which validation chooses the search window; pixels.
   budget.min_distances = (3, 5, 7, 9, 11)

@@ -8,8 +8,9 @@ from matplotlib.figure import Figure
 from micronet_jax.studies import drawing
 from micronet_jax.studies.drawing import Table
 from micronet_jax.studies.findings import Finding, contrast, statistic
+from micronet_jax.studies.recipe import MICRONET, NAMES
 from micronet_jax.studies.runs import Evaluation
-from micronet_jax.studies.setting import MICRONET, NAMES, Cell, Known, Setting, mixed
+from micronet_jax.studies.setting import Cell, Known, Setting, mixed
 
 TARGETS = ("cervix", "colorectum", "kidney")
 MODELS = {"fig6": MICRONET, "fig11": "frcn"}

@@ -11,10 +11,10 @@ from typing import Any
 
 from micronet_jax import training
 from micronet_jax.errors import InputError
-from micronet_jax.studies.execution import Job, attempt, do
+from micronet_jax.studies.execution import Job, do, sentence
 
 RETRIES = 3
-"""How often a run is begun again after its worker died."""
+"""How often a run is begun again after its worker died or was out of memory."""
 
 LOOK_EVERY = 1.0
 """Seconds between looks at whether the user wants to stop."""
@@ -56,7 +56,7 @@ def work_off(
   try:
     gpus = ray.cluster_resources().get("GPU", 0)
     resources: dict[str, Any] = {"num_gpus": 1} if gpus else {"num_cpus": cpus_per_run}
-    task = ray.remote(max_retries=RETRIES, **resources)(_task)
+    task = ray.remote(max_retries=RETRIES, retry_exceptions=True, **resources)(_task)
     pending: dict[Any, Job] = {}
     by_key: dict[str, Any] = {}
     for job in jobs:
@@ -79,7 +79,11 @@ def _task(
   """Runs in a worker; `base` is what its start returned: a sentence if it failed."""
   if base:
     return f"{job.run.label}: its base failed"
-  return attempt(lambda: action(job, place, threading.Event()), job)
+  try:
+    action(job, place, threading.Event())
+  except InputError as error:  # would fail again
+    return sentence(job, error)
+  return None
 
 
 def _collect(
@@ -94,8 +98,12 @@ def _collect(
       job = pending.pop(reference)
       try:
         failed = ray.get(reference)
+      except ray.exceptions.RayTaskError as error:  # failed once too often
+        failed = sentence(job, error.cause)
+        if job.run.start and job.run.start.run.key in failures:
+          failed = f"{job.run.label}: its base failed"
       except ray.exceptions.RayError as error:  # its worker died once too often
-        failed = f"{job.run.label}: {' '.join(str(error).split())}"
+        failed = sentence(job, error)
       if failed:
         failures[job.run.key] = failed
       text = f"failed: {failed}" if failed else job.run.label

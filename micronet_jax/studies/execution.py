@@ -113,11 +113,19 @@ def attempt(action: Callable[[], None], job: Job) -> str | None:
   except training.Stopped:
     raise
   except Exception as error:  # one run must not end the study
-    text = " ".join(str(error).split()) or type(error).__name__
-    if not isinstance(error, InputError):
-      text = f"{type(error).__name__}: {text}"
-    return f"{job.run.label}: {text}"
+    return sentence(job, error)
   return None
+
+
+def sentence(job: Job, error: Exception) -> str:
+  """Which run failed and why, on one line."""
+  text = " ".join(str(error).split()) or type(error).__name__
+  if not isinstance(error, InputError):
+    text = f"{type(error).__name__}: {text}"
+  if isinstance(error, training.Diverged):
+    model = job.run.config.model.name
+    text += f"; a lower rate is config.budgets.BUDGET.own_rates.{model}"
+  return f"{job.run.label}: {text}"
 
 
 def do(job: Job, place: pathlib.Path, stop: threading.Event) -> None:
@@ -128,7 +136,7 @@ def do(job: Job, place: pathlib.Path, stop: threading.Event) -> None:
       where that is no result.
     Stopped: `stop` was set.
   """
-  with runs.claimed(job.run.folder(place)):
+  with runs.claimed(job.run.folder(place), stop):
     if not runs.state_of(job.run, place).done:
       train(job.run, place, stop)
     if runs.state_of(job.run, place).diverged:
@@ -196,7 +204,23 @@ def _steps(folder: pathlib.Path) -> list[int]:
 
 
 def assemble(run: Run, *, trained_on: Sequence[str] = ()) -> Data:
-  """The data of a run, from images that are read once a process."""
+  """The data of a run, from images that are read once a process.
+
+  Raises:
+    InputError: an auxiliary organ's training images are of patients, in the same data
+      set, whom the target is validated or tested on.
+  """
+  held_out = {s.patient for s in part_of(run, run.target, "validation")}
+  held_out |= {s.patient for s in part_of(run, run.target)}
+  for organ in run.auxiliary:
+    if (organ.kind, organ.root) == ("folder", run.target.root):
+      shared = held_out & {s.patient for s in part_of(run, organ, "train")}
+      if shared:
+        raise InputError(
+          f"{organ.label} and {run.target.label} share patient {min(shared)!r}, whom "
+          f"{run.target.label} is validated or tested on; leave one of the two out "
+          "with config.organs"
+        )
   auxiliary = [s for organ in sorted(run.auxiliary) for s in organs.load(organ)]
   return arrange_data(
     run.config,

@@ -6,7 +6,8 @@ from matplotlib.figure import Figure
 from micronet_jax.studies import drawing
 from micronet_jax.studies.drawing import Table
 from micronet_jax.studies.findings import Finding, contrast, statistic
-from micronet_jax.studies.setting import MICRONET, NAMES, Cell, Known, Setting, column
+from micronet_jax.studies.recipe import MICRONET, NAMES
+from micronet_jax.studies.setting import Cell, Known, Setting, column
 
 TARGETS = ()
 MODELS = {"fig4": MICRONET, "fig10": "frcn"}

@@ -10,6 +10,7 @@ import functools
 import hashlib
 import json
 import pathlib
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from micronet_jax.configuration import FREE_FIELDS, as_dict
 from micronet_jax.errors import InputError
 from micronet_jax.files import write_json
 from micronet_jax.studies.organs import Organ
+from micronet_jax.training import Stopped
 
 NOT_DETERMINING = frozenset(
   {
@@ -29,6 +31,9 @@ NOT_DETERMINING = frozenset(
 """Fields of a config that do not determine a run."""
 
 BEST = "best"
+
+LOOK_EVERY = 1.0
+"""Seconds between looks at what may have changed while waiting."""
 
 
 class Start(NamedTuple):
@@ -212,15 +217,30 @@ def in_order(runs: Iterable[Run]) -> list[Run]:
 
 
 @contextlib.contextmanager
-def claimed(folder: pathlib.Path) -> Iterator[None]:
-  """Keeps two processes from training the same run: the second waits for the first."""
+def claimed(folder: pathlib.Path, stop: threading.Event) -> Iterator[None]:
+  """Keeps two processes from training the same run: the second waits for the first.
+
+  Args:
+    folder: of the run.
+    stop: ends the waiting.
+
+  Raises:
+    Stopped: `stop` was set before it was this process's turn.
+  """
   import fcntl  # not on Windows, where detection works without
 
   folder.mkdir(parents=True, exist_ok=True)
   with (folder / "lock").open("a") as file:
-    try:
-      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-      print(f"waiting for another process that works in {folder}", flush=True)
-      fcntl.flock(file, fcntl.LOCK_EX)
+    told = False
+    while True:
+      if stop.is_set():
+        raise Stopped("stopped; run the same command again to go on")
+      try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        break
+      except BlockingIOError:
+        if not told:
+          print(f"waiting for another process that works in {folder}", flush=True)
+        told = True
+        stop.wait(LOOK_EVERY)
     yield

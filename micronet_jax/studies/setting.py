@@ -10,27 +10,9 @@ import numpy as np
 
 from micronet_jax.errors import InputError
 from micronet_jax.studies.organs import Organ, find_organs
+from micronet_jax.studies.recipe import MICRONET, NAMES, at_budget, begin
 from micronet_jax.studies.results import Outcome
 from micronet_jax.studies.runs import BEST, Evaluation, Run, Start
-
-MICRONET = "micronet"
-NAMES = {
-  "fcn": "FCN",
-  "unet": "U-Net",
-  "fcrna": "FCRNA",
-  "fcrnb": "FCRNB",
-  "frcn": "FRCN",
-  "micronet": "MicroNet",
-}
-"""The models, in the order of Table 1, as the paper writes them."""
-
-OWN = {
-  "fcn": (2, 0.5),
-  "unet": (2, 0.5),
-  "frcn": (1, 0.33),
-}
-"""First channels as a multiple of the budget's width, and dropout, where a model's
-authors have others than MicroNet's."""
 
 
 class Known(Protocol):
@@ -105,9 +87,16 @@ def from_config(config: Any, targets: Sequence[str]) -> Setting:
       f"config.budget is {config.budget!r}; the budgets are {sorted(config.budgets)}"
     )
   numbers = config.budgets[config.budget]
+  _check_numbers(numbers, f"config.budgets.{config.budget}")
   seeds = tuple(config.seeds)
-  if not seeds or len(set(seeds)) < len(seeds):
-    raise InputError(f"config.seeds is {seeds}; give at least one, each once")
+  if (
+    not seeds
+    or len(set(seeds)) < len(seeds)
+    or not all(isinstance(seed, int) and seed >= 0 for seed in seeds)
+  ):
+    raise InputError(
+      f"config.seeds is {seeds}; give at least one whole number, each once"
+    )
   organs = find_organs(
     config.data,
     root=config.data_root,
@@ -134,6 +123,27 @@ def from_config(config: Any, targets: Sequence[str]) -> Setting:
   )
 
 
+def _check_numbers(numbers: Any, field: str) -> None:
+  """What would only fail after hours of training."""
+  every = numbers.snapshot_every
+  if not 1 <= every <= numbers.num_steps:
+    raise InputError(
+      f"{field}.snapshot_every is {every}; it must be from 1 to num_steps, "
+      f"{numbers.num_steps}"
+    )
+  for name in ("course", "stages"):
+    for step in numbers[name]:
+      if step % every or not 0 < step <= numbers.num_steps:
+        raise InputError(
+          f"{field}.{name} names step {step}, at which there is no snapshot: it must "
+          f"be a multiple of {field}.snapshot_every, {every}, up to {numbers.num_steps}"
+        )
+  for name, low, high in (("fractions", 0, 100), ("percentages", -1, 100)):
+    for value in numbers[name]:
+      if not low < value <= high:
+        raise InputError(f"{field}.{name} holds {value}; percentages are 0 to 100")
+
+
 def choose_targets(
   organs: Sequence[Organ], paper: Sequence[str], count: int, wanted: str = ""
 ) -> tuple[Organ, ...]:
@@ -157,35 +167,6 @@ def choose_targets(
   return tuple(by_name[name] for name in names)
 
 
-def at_budget(recipe: Any, numbers: Any) -> Any:
-  """The recipe with the budget's width, patch, steps and rate."""
-  config = recipe.copy_and_resolve_references()
-  config.job = "train"
-  config.model.width = numbers.width
-  config.warp.patch = numbers.patch
-  config.batch_size = numbers.batch_size
-  config.num_steps = numbers.num_steps
-  config.eval_every = numbers.eval_every
-  config.log_every = max(1, numbers.num_steps // 4)
-  config.optimizer.learning_rate = numbers.learning_rate
-  config.optimizer.schedule = numbers.schedule
-  config.min_distances = tuple(numbers.min_distances)
-  return config
-
-
-def _begin(setting: Setting, model: str, seed: int) -> Any:
-  """The recipe for one of `NAMES`."""
-  config = setting.recipe.copy_and_resolve_references()
-  config.seed = seed
-  config.model.name = model
-  if model in OWN:
-    factor, config.model.dropout = OWN[model]
-    config.model.width *= factor
-  if model in setting.numbers.own_rates:
-    config.optimizer.learning_rate = setting.numbers.own_rates[model]
-  return config
-
-
 def single(
   setting: Setting,
   organ: Organ,
@@ -205,7 +186,7 @@ def single(
     percent: of the training images.
     lam: λ of the loss; None for the recipe's.
   """
-  config = _begin(setting, model, seed)
+  config = begin(setting.recipe, setting.numbers, model, seed)
   config.target_fraction = percent / 100
   title = f"{NAMES[model]} {organ.label}"
   if percent != 100:
@@ -239,7 +220,7 @@ def tuned(
     percent: of the training images.
     frozen: how many of the first blocks stay as they are.
   """
-  config = _begin(setting, MICRONET, seed)
+  config = begin(setting.recipe, setting.numbers, MICRONET, seed)
   config.target_fraction = percent / 100
   config.freeze_blocks = frozen
   title = f"{start.run.title} @{start.checkpoint} -> {organ.label}"
@@ -277,7 +258,7 @@ def mixed(
   """
   if not percent:
     return single(setting, organ, seed, model=model, percent=target_percent)
-  config = _begin(setting, model, seed)
+  config = begin(setting.recipe, setting.numbers, model, seed)
   config.target_fraction = target_percent / 100
   config.auxiliary_percentage = float(percent)
   config.naive_pooling = gamma is None

@@ -9,9 +9,10 @@ from matplotlib.figure import Figure
 from micronet_jax.studies import drawing
 from micronet_jax.studies.drawing import Table
 from micronet_jax.studies.findings import Finding, contrast, statistic
+from micronet_jax.studies.recipe import MICRONET, NAMES
 from micronet_jax.studies.results import METRICS
 from micronet_jax.studies.runs import Evaluation
-from micronet_jax.studies.setting import MICRONET, NAMES, Cell, Known, Setting, single
+from micronet_jax.studies.setting import Cell, Known, Setting, single
 
 TARGETS = ()
 TITLE = "Table 1: nucleus detection with six models"
