@@ -132,5 +132,7 @@ def notes(table: Table, setting: Setting) -> list[str]:
   return [
     f"The same organ is above the average of the different ones in {higher} of "
     f"{len(targets)} organs, and below the best different one in {len(beaten)}: "
-    f"{', '.join(beaten) or 'none'}."
+    f"{', '.join(beaten) or 'none'}.",
+    "A network is tested with the threshold of its own organ's validation images, on "
+    "other organs too.",
   ]

@@ -128,18 +128,20 @@ def judge(table: Table, setting: Setting) -> list[Finding]:
       ),
     )
   )
-  found.append(
-    Finding(
-      "FCRNA and FCRNB have a lower precision",
-      "mean precision of MicroNet and FRCN less that of FCRNA and FCRNB",
-      contrast(
-        table,
-        lambda c: c.series in ("FRCN", ours),
-        lambda c: c.series in ("FCRNA", "FCRNB"),
-        metric="precision",
-      ),
+  old = ("FCRNA", "FCRNB")
+  for metric, better in (("recall", "better"), ("precision", "lower")):
+    pair = [lambda c: c.series in old, lambda c: c.series not in old]
+    found.append(
+      Finding(
+        f"FCRNA and FCRNB have a {better} {metric}",
+        f"mean {metric} of the two less that of the other four"
+        if better == "better"
+        else f"mean {metric} of the other four less that of the two",
+        contrast(
+          table, *(pair if better == "better" else reversed(pair)), metric=metric
+        ),
+      )
     )
-  )
   return found
 
 

@@ -1,0 +1,196 @@
+"""The numbers that decide the paper's claims, checked by hand."""
+
+import dataclasses
+
+import pytest
+from study_tables import cell, made, outcome
+
+from micronet_jax.studies import auxiliary, balance, finetuning, results, weighting
+from micronet_jax.studies.recipe import NAMES
+from micronet_jax.studies.runs import Start
+
+
+def at(f1):
+  """Six patients alike, so that intervals are of no width."""
+  return outcome([f1] * 6, [2 - 2 * f1] * 6, [0] * 6)
+
+
+def judged(module, table, study, **numbers):
+  chosen = made(study=study)
+  changed = chosen.numbers.copy_and_resolve_references()
+  for field, value in numbers.items():
+    changed[field] = value
+  found = module.judge(table, dataclasses.replace(chosen, numbers=changed))
+  return {each.claim: each for each in found}
+
+
+def value(found, claim):
+  (only,) = (each for text, each in found.items() if claim in text)
+  return pytest.approx(only.estimate.value), only.decided
+
+
+def rows(panel, series):
+  return [
+    (cell(name, panel, x), at(f1))
+    for name, points in series.items()
+    for x, f1 in points.items()
+  ]
+
+
+def test_figure_5_by_hand():
+  course = {
+    "from scratch": {30: 0.1, 100: 0.5, 300: 0.6},
+    "best": {30: 0.3, 100: 0.7, 300: 0.8},
+    "worst": {30: 0.2, 100: 0.55, 300: 0.5},
+  }
+  data = {
+    "from scratch": {10: 0.3, 40: 0.5, 100: 0.6},
+    "best": {10: 0.6, 40: 0.7, 100: 0.8},
+    "worst": {10: 0.2, 40: 0.5, 100: 0.5},
+  }
+  stages = {
+    "from scratch": {0: 0.6},
+    "best": {10: 0.5, 150: 0.1, 300: 0.8},
+    "worst": {10: 0.4, 150: 0.9, 300: 0.5},
+  }
+  frozen = {
+    "from scratch": {0: 0.6},
+    "best": {0: 0.9, 2: 0.7, 7: 0.4, 9: 0.1},
+    "worst": {0: 0.9, 2: 0.6, 7: 0.3, 9: 0.1},
+  }
+  table = [
+    each
+    for row, series in zip(finetuning.ROWS, (course, data, stages, frozen), strict=True)
+    for each in rows(f"a: {row}", series)
+  ]
+  found = judged(
+    finetuning, table, "fig5", fractions=(10, 40, 100), frozen=(0, 2, 7, 9)
+  )
+  much_less = (0.7 + 0.55) / 2 - 0.6
+  assert value(found, "with much less training") == (much_less, "holds")
+  assert value(found, "no matter from which base") == (0.55 - 0.6, "does not hold")
+  more = (0.6 + 0.8 + 0.5) / 3 - (0.3 + 0.6 + 0.2) / 3
+  assert value(found, "with more target data") == (more, "holds")
+  less_data = (0.6 + 0.7 + 0.2 + 0.5) / 4 - (0.3 + 0.5) / 2
+  assert value(found, "with less target data") == (less_data, "holds")
+  assert value(found, "bases from an early stage") == (0.45 - 0.6, "does not hold")
+  assert value(found, "early transfer") == (0.45 - 0.65, "does not hold")
+  assert value(found, "late stages of the best base") == (0.8 - 0.6, "holds")
+  assert value(found, "only the last 2 or 3 blocks") == (0.6 - 0.35, "holds")
+  assert value(found, "at most the first 2 blocks") == (0.65 - 0.6, "holds")
+
+
+def test_figure_5_says_how_often_the_base_itself_was_best():
+  base = cell("from scratch", "b").evaluation.run
+  table = []
+  for series, step in (("from scratch", 300), ("best", 0), ("worst", 200)):
+    each = cell(series, f"a: {finetuning.ROWS[1]}", 100)
+    if series != "from scratch":
+      run = dataclasses.replace(each.evaluation.run, start=Start(base, "best"))
+      each = each._replace(evaluation=each.evaluation._replace(run=run))
+    table.append((each, dataclasses.replace(at(0.5), step=step)))
+  text = "\n".join(finetuning.notes(table, made(study="fig5")))
+  assert "it was preferred in 1 of 2 courses" in text
+
+
+def test_figure_6_by_hand():
+  few = {10: 0.3, 100: 0.8}
+  table = [
+    *rows("a: percentage of auxiliary data", {"t": {0: 0.8}, "m": {5: 0.9, 50: 0.7}}),
+    *rows("b: percentage of auxiliary data", {"t": {0: 0.6}, "m": {5: 0.4, 50: 0.7}}),
+  ]
+  for target, little, much in (("a", 0.5, 0.6), ("b", 0.6, 0.4)):
+    table += rows(
+      f"{target}: percentage of target data",
+      {
+        "target only": few,
+        "target + 5 % auxiliary": {10: little, 100: 0.8},
+        "target + 50 % auxiliary": {10: much, 100: 0.8},
+      },
+    )
+  numbers = {"fractions": (10, 100), "percentages": (0, 5, 50), "mixed": (5, 50)}
+  chosen = made(study="fig6")
+  changed = chosen.numbers.copy_and_resolve_references()
+  changed.update(numbers)
+  found = auxiliary.judge(table, dataclasses.replace(chosen, numbers=changed))
+  helpful, little, much, overwhelms = (each.estimate.value for each in found)
+  assert helpful == pytest.approx(0.8 - 0.7)
+  assert little == pytest.approx((0.5 + 0.6) / 2 - 0.3)
+  assert much == pytest.approx((0.6 + 0.4) / 2 - 0.3)
+  assert overwhelms == pytest.approx(0.6 - 0.4)
+  assert [each.decided for each in found] == ["holds"] * 4
+
+
+def test_figures_7_and_8_by_hand():
+  table = []
+  for panel, scores in (
+    ("a + 5 % of all others", {0.1: 0.2, 1: 0.5, 5: 0.7, 100: 0.6}),
+    ("b + 5 % of all others", {0.1: 0.4, 1: 0.5, 5: 0.6, 100: 0.8}),
+    ("a + b (best)", {0.1: 0.9, 1: 0.6, 5: 0.5, 100: 0.4}),
+  ):
+    table.append((cell(balance.ALONE, panel, 1), at(0.65)))
+    for gamma, f1 in scores.items():
+      table.append((cell(f"γ = {gamma:g}", panel, gamma), at(f1)))
+  found = judged(balance, table, "fig7_8")
+  small = (0.5 + 0.7 + 0.6 + 0.5 + 0.6 + 0.8) / 6 - (0.2 + 0.4) / 2
+  assert value(found, "several sources, more weight on the auxiliary") == (
+    small,
+    "holds",
+  )
+  large = (0.7 + 0.6 + 0.6 + 0.8) / 4 - 0.5
+  assert value(found, "several sources, more weight on the target") == (large, "holds")
+  best = (0.7 + 0.8) / 2 - 0.65
+  assert value(found, "several sources, a proper γ") == (best, "holds")
+  single = (0.6 + 0.5 + 0.4) / 3 - 0.9
+  assert value(found, "single source, more weight on the auxiliary") == (
+    single,
+    "does not hold",
+  )
+  assert value(found, "single source, more weight on the target") == (
+    0.45 - 0.6,
+    "does not hold",
+  )
+  assert value(found, "single source, a proper γ") == (0.6 - 0.65, "does not hold")
+
+
+@pytest.mark.parametrize(
+  ("lost", "verdict"),
+  [((500, 5000), "holds"), ((5000,), "cannot tell"), ((), "does not hold")],
+)
+def test_figure_9_by_hand(lost, verdict):
+  f1 = {0: 0.2, 0.05: 0.4, 0.5: 0.6, 5: 0.9, 50: 0.7, 500: 0.3, 5000: 0.1}
+  table = [
+    (cell("λ", "a", x), results.lost("a", "nan") if x in lost else at(score))
+    for x, score in f1.items()
+  ]
+  found = judged(weighting, table, "fig9")
+  assert value(found, "λ <= 0.5 are outperformed") == (0.8 - 0.4, "holds")
+  assert value(found, "λ = 0 is significantly worse") == (0.8 - 0.2, "holds")
+  _, decided = value(found, "500 and 5000 diverge")
+  assert decided == verdict
+
+
+def test_table_1s_recall_and_precision_by_hand():
+  from micronet_jax.studies import table1
+
+  hits = {"FCN": 5, "U-Net": 6, "FCRNA": 9, "FCRNB": 8, "FRCN": 7, "MicroNet": 7}
+  table = [
+    (cell(model, panel), outcome([hits[model]] * 6, [4] * 6, [10 - hits[model]] * 6))
+    for model in NAMES.values()
+    for panel in "ab"
+  ]
+  found = judged(table1, table, "table1")
+  others = (0.5 + 0.6 + 0.7 + 0.7) / 4
+  assert value(found, "FCRNA and FCRNB have a better recall") == (
+    0.85 - others,
+    "holds",
+  )
+  precision = {model: count / (count + 4) for model, count in hits.items()}
+  two = (precision["FCRNA"] + precision["FCRNB"]) / 2
+  rest = sum(p for m, p in precision.items() if m not in ("FCRNA", "FCRNB")) / 4
+  assert value(found, "FCRNA and FCRNB have a lower precision") == (
+    rest - two,
+    "does not hold",
+  )
+  regression = (0.9 + 0.8 + 0.7 + 0.7) / 4 - 0.55
+  assert value(found, "lower recall than regression") == (regression, "holds")
