@@ -55,7 +55,8 @@ def describe(
     known: what has been found.
     measure: take a few steps of programs that no finished run timed.
   """
-  certain = _runs_of(cells(setting, known))
+  wanted = cells(setting, known)
+  certain = _runs_of(wanted)
   guessed = _runs_of(cells(setting, Guessed(known)))
   later = [run for key, run in guessed.items() if key not in certain]
   seconds = _step_seconds({**certain, **guessed}.values(), known, measure=measure)
@@ -77,6 +78,12 @@ def describe(
     lines.append(
       f"and about {len(later)} more, from bases or sources that these results choose"
     )
+  to_score = {
+    each.evaluation.path(known.place)
+    for each in wanted
+    if known.outcome(each.evaluation) is None
+  }
+  lines.append(f"{len(to_score)} test sets to detect in, not counted in the time")
   text = f"{total / 60:.1f} hours left on this machine, one run after the other"
   lines.append(text + (f", and {unknown} runs not measured yet" if unknown else ""))
   return "\n".join(lines)
