@@ -1,11 +1,13 @@
 """Table 1: six models on every data set."""
 
 import collections
+import inspect
 from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from micronet_jax import models
 from micronet_jax.studies import drawing
 from micronet_jax.studies.drawing import Table
 from micronet_jax.studies.findings import Finding, contrast, statistic
@@ -166,8 +168,10 @@ def notes(table: Table, setting: Setting) -> list[str]:
   lines = ["", f"| | {' | '.join(heads)} |", "|---|" + "---|" * len(heads)]
   for model, row in rows.items():
     config = next(c for c, _ in table if c.series == model).evaluation.run.config
-    own = config.model.width, config.model.dropout, config.optimizer.learning_rate
-    entries = [*_entries(row), *(f"{value:g}" for value in own)]
+    takes = inspect.signature(models.find(config.model.name).__init__).parameters
+    dropout = f"{config.model.dropout:g}" if "dropout" in takes else "none"
+    rate = f"{config.optimizer.learning_rate:g}"
+    entries = [*_entries(row), f"{config.model.width}", dropout, rate]
     lines.append(f"| {model} | {' | '.join(entries)} |")
   lines = ["Mean ± standard deviation over the data sets:", *lines]
   lost = [f"{c.series} on {c.panel}, seed {c.seed}" for c, o in table if o.diverged]
