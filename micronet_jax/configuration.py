@@ -10,7 +10,7 @@ from micronet_jax.files import write_json
 
 ABOVE_ZERO = 1e-9  # the smallest value of what must not be zero
 
-FREE_FIELDS = ("log_every", "num_devices", "steps_per_call", "data_dir")
+FREE_FIELDS = ("log_every", "num_devices", "steps_per_call", "data_dir", "remat")
 """Fields that may change when a run is resumed: none changes its result beyond
 rounding."""
 

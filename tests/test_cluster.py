@@ -143,6 +143,11 @@ def test_a_failed_base_fails_what_starts_from_it(local, tmp_path):
   assert order == ["other"]
 
 
+def test_more_cpus_than_any_machine_has_are_refused(local, tmp_path):
+  with pytest.raises(InputError, match="cpus_per_run is 64; the largest machine"):
+    cluster.work_off([], tmp_path, threading.Event(), cpus_per_run=64)
+
+
 def test_a_stop_ends_the_workers(local, tmp_path):
   stop = threading.Event()
   threading.Timer(3, stop.set).start()

@@ -83,8 +83,15 @@ def test_remat_is_for_the_model_that_has_it():
     ("snapshot_every", 400, "snapshot_every is 400"),
     ("stages", (30, 45), "stages names step 45, at which there is no snapshot"),
     ("course", (330,), "course names step 330"),
-    ("fractions", (0, 100), "fractions holds 0"),
-    ("percentages", (200,), "percentages holds 200"),
+    ("fractions", (0, 100), "fractions holds 0; it must be from 1 to 100"),
+    ("fractions", (), "fractions is empty"),
+    ("percentages", (0, 200), "percentages holds 200"),
+    ("percentages", (5, 50), "percentages is .5, 50.; give 0"),
+    ("percentages", (0,), "at least one other"),
+    ("mixed", (150,), "mixed holds 150"),
+    ("frozen", (10,), "frozen holds 10; it must be from 0 to 9"),
+    ("gammas", (0.0, 1.0), "gammas holds 0"),
+    ("lambdas", (-1.0,), "lambdas holds -1"),
   ],
 )
 def test_numbers_that_would_fail_late_are_refused_at_once(field, value, expected):
@@ -234,14 +241,6 @@ def test_figures_share_their_runs():
   assert {run.start.run.key for run in started} <= four
   scratch = {c.evaluation.run.key for c in five if c.series == "from scratch"}
   assert scratch & four
-  nothing = [
-    study.find(name).cells(made(study=name), plan.Guessed(Nothing()))
-    for name in study.STUDIES
-  ]
-  for cells in nothing:
-    chosen = [cell.evaluation.run for cell in cells]
-    ordered = runs.in_order(chosen)
-    assert len({run.key for run in ordered}) == len(ordered)
 
 
 def test_the_paper_asks_for_as_many_runs_as_it_should():
@@ -448,8 +447,50 @@ def test_seeds_and_patients_add_in_squares():
   found = results.estimate(by_seed, lambda scores: scores[..., 0])
   scores = [outcomes[0].score("f1") for outcomes in by_seed]
   t = stats.ttest_1samp(scores, 0.0).confidence_interval(0.95)
-  assert found.high - found.low > t.high - t.low
-  assert found.high - found.low > first.high - first.low
+  patients = results.estimate([by_seed[1], by_seed[1]], lambda scores: scores[..., 0])
+  # Patients count much alike for the three; the sum is exact for what they add up to.
+  for side, sign in (("low", -1), ("high", 1)):
+    seeds = sign * (getattr(t, side) - np.mean(scores))
+    both = sign * (getattr(found, side) - found.value)
+    one = sign * (getattr(patients, side) - patients.value)
+    assert both == pytest.approx(np.hypot(seeds, one), rel=0.02)
+
+
+def test_the_bootstrap_is_as_wide_as_few_patients_ask_for():
+  """Of a mean, the variance over draws is that of the mean, not (n - 1)/n of it."""
+  recall = np.array([0.2, 0.5, 0.9])
+  one = outcome(100 * recall, [0] * 3, 100 - 100 * recall)
+  drawn = results.resample([one], "recall", seed=0)
+  assert drawn.mean() == pytest.approx(recall.mean(), abs=0.01)
+  assert drawn.std() == pytest.approx(stats.sem(recall), rel=0.03)
+
+
+def test_what_diverged_has_no_score():
+  gone = results.lost("breast", "nan at step 3")
+  assert all(np.isnan(gone.score(metric)) for metric in results.METRICS)
+
+
+def test_what_diverged_is_left_out_everywhere():
+  f1 = dict.fromkeys(itertools.product("abcd", repeat=2), 0.5)
+  f1 |= {("b", "a"): 0.9, ("c", "a"): 0.7}
+  matrix = Matrix(f1)
+  known = matrix.outcome
+  matrix.outcome = lambda e: (
+    results.lost(e.organ.name, "nan") if e.run.target.name == "b" else known(e)
+  )
+  chosen = made(study="fig10", names="abcd", targets="a")
+  assert setting.bases_of(chosen, chosen.organs[0], matrix).best == "c"
+  table = [
+    (c, matrix.outcome(c.evaluation)) for c in generalisation.cells(chosen, None)
+  ]
+  targets, same, different = generalisation.matrix(table)
+  assert targets == ["a", "c", "d"]
+  assert same == pytest.approx([0.5] * 3)
+  assert different == pytest.approx(np.array([[0.7, 0.5], [0.5, 0.5], [0.5, 0.5]]))
+  assert all(
+    np.isfinite(each.estimate.value) for each in generalisation.judge(table, chosen)
+  )
+  assert "FRCN b, seed 0" in " ".join(generalisation.notes(table, chosen))
 
 
 def test_cells_that_a_seed_lacks_are_left_out():
@@ -500,6 +541,7 @@ def test_the_bootstrap_is_paired_and_over_patients():
     images = np.concatenate([[2 * c, 2 * c + 1] for c in chosen])
     t, f, m, _ = one.counts[images].sum(0)
     draws.append(2 * t / (2 * t + f + m))
+  draws = found.value + np.sqrt(6 / 5) * (np.array(draws) - found.value)
   low, high = np.quantile(draws, [0.025, 0.975])
   assert (found.low, found.high) == pytest.approx((low, high), abs=0.012)
   assert found.low < found.value < found.high

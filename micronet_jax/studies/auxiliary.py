@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from micronet_jax.studies import drawing
 from micronet_jax.studies.drawing import Table
-from micronet_jax.studies.findings import Finding, contrast, statistic
+from micronet_jax.studies.findings import Finding, contrast, largest, selected, weigh
 from micronet_jax.studies.recipe import MICRONET, NAMES
 from micronet_jax.studies.runs import Evaluation
 from micronet_jax.studies.setting import Cell, Known, Setting, mixed
@@ -80,21 +80,26 @@ def judge(table: Table, setting: Setting) -> list[Finding]:
   most = max(numbers.percentages)
   top = [(c, o) for c, o in part(table, ALL_TARGET) if c.x in (0, most)]
 
-  def worst_gain(scores: np.ndarray, cells: Sequence[Cell]) -> np.ndarray:
-    """The largest loss over the targets: target alone less the mixture."""
-    losses = []
-    for panel in dict.fromkeys(cell.panel for cell in cells):
-      alone = [i for i, c in enumerate(cells) if c.panel == panel and c.x == 0]
-      pooled = [i for i, c in enumerate(cells) if c.panel == panel and c.x == most]
-      losses.append(scores[..., alone].mean(-1) - scores[..., pooled].mean(-1))
-    return np.max(losses, axis=0)
+  def costliest(means: np.ndarray, cells: Sequence[Cell]) -> np.ndarray | None:
+    """Target alone less the mixture, for one target."""
+    names = dict.fromkeys(cell.panel for cell in cells)
+    return largest(
+      means,
+      (
+        weigh(
+          [c.panel == name and c.x == 0 for c in cells],
+          [c.panel == name and c.x == most for c in cells],
+        )
+        for name in names
+      ),
+    )
 
   found = [
     Finding(
       "pooling target and auxiliary data is not always helpful",
       f"F1 with the target alone less F1 with {most:g} % of the auxiliary data, for "
       "the target where pooling costs most",
-      statistic(top, worst_gain),
+      selected(top, costliest),
     )
   ]
   bottom = part(table, SHARES)
@@ -133,15 +138,19 @@ def _judge_too_much(
   def series(percent: float) -> str:
     return f"target + {percent:g} % auxiliary"
 
-  def largest_loss(scores: np.ndarray, cells: Sequence[Cell]) -> np.ndarray:
-    losses = []
-    for panel in dict.fromkeys(cell.panel for cell in cells):
-      means = [
-        scores[..., [c.panel == panel and c.series == series(p) for c in cells]]
-        for p in (little, much)
-      ]
-      losses.append(means[0].mean(-1) - means[1].mean(-1))
-    return np.max(losses, axis=0)
+  def costliest(means: np.ndarray, cells: Sequence[Cell]) -> np.ndarray | None:
+    """Little less much, for one target."""
+    names = dict.fromkeys(cell.panel for cell in cells)
+    return largest(
+      means,
+      (
+        weigh(
+          [c.panel == name and c.series == series(little) for c in cells],
+          [c.panel == name and c.series == series(much) for c in cells],
+        )
+        for name in names
+      ),
+    )
 
   kinds = series(little), series(much)
   part = [(c, o) for c, o in table if c.series in kinds and c.x in shares]
@@ -150,7 +159,7 @@ def _judge_too_much(
     f"F1 with {little:g} % of the auxiliary data less F1 with {much:g} %, with "
     f"{', '.join(f'{share:g}' for share in shares)} % of the target data, for the "
     "target where it costs most",
-    statistic(part, largest_loss),
+    selected(part, costliest),
   )
 
 

@@ -42,7 +42,7 @@ def work_off(
     By the run's key, one sentence on each job that failed.
 
   Raises:
-    InputError: Ray is not installed.
+    InputError: Ray is not installed, or no machine has so many CPUs.
   """
   try:
     import ray
@@ -55,6 +55,12 @@ def work_off(
     ray.init(log_to_driver=False, include_dashboard=False)
   try:
     gpus = ray.cluster_resources().get("GPU", 0)
+    most = max(node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"])
+    if not gpus and cpus_per_run > most:
+      raise InputError(
+        f"config.cpus_per_run is {cpus_per_run}; the largest machine of the cluster "
+        f"has {most:g} CPUs"
+      )
     resources: dict[str, Any] = {"num_gpus": 1} if gpus else {"num_cpus": cpus_per_run}
     task = ray.remote(max_retries=RETRIES, retry_exceptions=True, **resources)(_task)
     pending: dict[Any, Job] = {}

@@ -210,17 +210,8 @@ def assemble(run: Run, *, trained_on: Sequence[str] = ()) -> Data:
     InputError: an auxiliary organ's training images are of patients, in the same data
       set, whom the target is validated or tested on.
   """
-  held_out = {s.patient for s in part_of(run, run.target, "validation")}
-  held_out |= {s.patient for s in part_of(run, run.target)}
   for organ in run.auxiliary:
-    if (organ.kind, organ.root) == ("folder", run.target.root):
-      shared = held_out & {s.patient for s in part_of(run, organ, "train")}
-      if shared:
-        raise InputError(
-          f"{organ.label} and {run.target.label} share patient {min(shared)!r}, whom "
-          f"{run.target.label} is validated or tested on; leave one of the two out "
-          "with config.organs"
-        )
+    _check_patients(run, trained_on=organ, tested_on=run.target)
   auxiliary = [s for organ in sorted(run.auxiliary) for s in organs.load(organ)]
   return arrange_data(
     run.config,
@@ -229,6 +220,27 @@ def assemble(run: Run, *, trained_on: Sequence[str] = ()) -> Data:
     name=run.target.name,
     trained_on=trained_on,
   )
+
+
+def _check_patients(run: Run, *, trained_on: Organ, tested_on: Organ) -> None:
+  """Two organs of a data set may have patients in common, and parts of their own.
+
+  Raises:
+    InputError: someone is in the one's training and in the other's held-out part.
+  """
+  same_set = trained_on.root and trained_on.root == tested_on.root
+  if not same_set or trained_on == tested_on:
+    return
+  seen = {s.patient for s in part_of(run, trained_on, "train")}
+  held_out = {
+    s.patient for part in ("validation", "test") for s in part_of(run, tested_on, part)
+  }
+  if seen & held_out:
+    raise InputError(
+      f"{trained_on.label} and {tested_on.label} share patient "
+      f"{min(seen & held_out)!r}, who would be trained on in the one and tested on in "
+      "the other; leave one of the two out with config.organs"
+    )
 
 
 def part_of(run: Run, organ: Organ, part: str = "test") -> list[Sample]:
@@ -259,7 +271,16 @@ def load_detector(run: Run, checkpoint: str, place: pathlib.Path) -> Detector:
 
 
 def score(detector: Detector, wanted: Evaluation) -> Outcome:
-  """Detects in the test images of an organ and compares with its annotations."""
+  """Detects in the test images of an organ and compares with its annotations.
+
+  Raises:
+    InputError: the network was trained on one of its patients.
+  """
+  for organ in (wanted.run.target, *wanted.run.auxiliary):
+    _check_patients(wanted.run, trained_on=organ, tested_on=wanted.organ)
+  if wanted.run.start:
+    base = wanted.run.start.run
+    _check_patients(base, trained_on=base.target, tested_on=wanted.organ)
   samples = part_of(wanted.run, wanted.organ)
   distance = detector.meta["min_distance"]
   # All radii, as in validation: one compiled program for both.

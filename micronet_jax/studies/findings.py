@@ -2,12 +2,14 @@
 
 import csv
 import itertools
+import json
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from micronet_jax.configuration import as_dict
 from micronet_jax.files import replacing
 from micronet_jax.studies.drawing import Table
 from micronet_jax.studies.results import METRICS, Estimate, Outcome, estimate, interval
@@ -97,6 +99,49 @@ def statistic(
   return estimate(by_seed, lambda scores: function(scores, cells), metric=metric)
 
 
+def selected(
+  table: Table,
+  choose: Callable[[np.ndarray, Sequence[Cell]], np.ndarray | None],
+  *,
+  metric: str = "f1",
+) -> Estimate:
+  """A difference that is chosen by its size, as one reads it off a figure.
+
+  It is chosen once, by the means over seeds; the interval is of what was chosen, and
+  does not know of the choice.
+
+  Args:
+    table: cells with outcomes; what diverged is left out.
+    choose: gives weights `[cells]` for the cells' mean scores `[cells]`, or None if
+      there is nothing to choose from.
+    metric: one of `METRICS`.
+  """
+  cells, by_seed = aligned(table)
+  if not cells:
+    return NOTHING
+  means = np.mean([[o.score(metric) for o in row] for row in by_seed], axis=0)
+  weights = choose(means, cells)
+  if weights is None:
+    return NOTHING
+  return estimate(by_seed, lambda scores: scores @ weights, metric=metric)
+
+
+def weigh(plus: Sequence[bool], minus: Sequence[bool]) -> np.ndarray | None:
+  """Weights that make the mean of some cells less that of others; None without any."""
+  masks = [np.array(each, float) for each in (plus, minus)]
+  if not all(mask.any() for mask in masks):
+    return None
+  return masks[0] / masks[0].sum() - masks[1] / masks[1].sum()
+
+
+def largest(
+  means: np.ndarray, candidates: Iterable[np.ndarray | None]
+) -> np.ndarray | None:
+  """Of several weights those with the largest number; None if there are none."""
+  usable = [weights for weights in candidates if weights is not None]
+  return max(usable, key=lambda weights: float(means @ weights), default=None)
+
+
 def aligned(table: Table) -> tuple[list[Cell], list[list[Outcome]]]:
   """The cells that every seed has and none lost, and their outcomes by seed.
 
@@ -163,6 +208,7 @@ def write_findings(
   path: pathlib.Path,
   setting: Setting,
   title: str,
+  table: Table,
   findings: Sequence[Finding],
   notes: Sequence[str],
 ) -> None:
@@ -170,7 +216,7 @@ def write_findings(
   lines = [
     f"# {title}",
     "",
-    *_basis(setting),
+    *_basis(setting, sorted({cell.seed for cell, _ in table})),
     "",
     "| The paper's claim | What decides it | Found | 95 % interval | Over | Verdict |",
     "|---|---|---|---|---|---|",
@@ -184,11 +230,17 @@ def write_findings(
     cells = [each.claim, number, f"{found.value:+.3f}", ends, found.source]
     lines.append(f"| {' | '.join([*cells, f'**{each.decided}**'])} |")
   lines += ["", *notes]
+  if table:
+    numbers = json.dumps(as_dict(setting.numbers))
+    lines += ["", f"All numbers of the budget: `{numbers}`"]
   with replacing(path) as beside:
     beside.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
 
 
-def _basis(setting: Setting) -> list[str]:
+def _basis(setting: Setting, seeds: Sequence[int]) -> list[str]:
+  """Budget, data and how to read the table; `seeds` are those of the runs, if any."""
+  if not seeds:
+    return ["Nothing is trained for it."]
   numbers = setting.numbers
   organs = ", ".join(organ.label for organ in setting.organs)
   images = f"at most {numbers.images}" if numbers.images else "all"
@@ -202,7 +254,7 @@ def _basis(setting: Setting) -> list[str]:
     f"{yield_} Budget `{setting.budget}`: width {numbers.width}, patches of "
     f"{numbers.patch}², batches of {numbers.batch_size}, {numbers.num_steps:,} "
     f"iterations, rate {numbers.learning_rate:g} ({numbers.schedule}); seeds "
-    f"{', '.join(map(str, setting.seeds))}.",
+    f"{', '.join(map(str, seeds))}.",
     "",
     f"Data: {setting.data}, {images} images an organ, split by patient: {organs}.",
     "",
@@ -213,7 +265,7 @@ def _basis(setting: Setting) -> list[str]:
       "Intervals are over seeds and test patients. Lines of F1 are means over seeds, "
       "bars and bands the standard deviation; curves of precision and recall are the "
       "first seed's."
-      if len(setting.seeds) >= 3
+      if len(seeds) >= 3
       else "Intervals are over test patients, for these trained networks; training "
       "again with another seed would move the numbers too (`--config.seeds=0,1,2`)."
     ),

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from micronet_jax.studies import drawing
 from micronet_jax.studies.drawing import Table
-from micronet_jax.studies.findings import Finding, contrast, statistic
+from micronet_jax.studies.findings import Finding, contrast, largest, selected, weigh
 from micronet_jax.studies.organs import Organ
 from micronet_jax.studies.runs import BEST, Evaluation, Run, Start
 from micronet_jax.studies.setting import (
@@ -176,18 +176,19 @@ def _judge_course(table: Table) -> list[Finding]:
   number = f"F1 fine-tuned for {third[0]:,} iterations less F1 from scratch after "
   number += f"{steps[-1]:,}"
 
-  def least_gain(scores: np.ndarray, cells: Sequence[Cell]) -> np.ndarray:
-    """The smallest over targets and bases."""
-    gains = []
-    for i, cell in enumerate(cells):
-      if cell.x == third[0] and not _is_scratch(cell):
-        (alone,) = (
-          j
-          for j, other in enumerate(cells)
-          if other.panel == cell.panel and _is_scratch(other) and other.x == steps[-1]
+  def least(means: np.ndarray, cells: Sequence[Cell]) -> np.ndarray | None:
+    """Fine-tuned less from scratch, for one target and base."""
+    tuned = [c for c in cells if c.x == third[0] and not _is_scratch(c)]
+    return largest(
+      -means,
+      (
+        weigh(
+          [c is one for c in cells],
+          [c.panel == one.panel and _is_scratch(c) and c.x == steps[-1] for c in cells],
         )
-        gains.append(scores[..., i] - scores[..., alone])
-    return np.min(gains, axis=0)
+        for one in tuned
+      ),
+    )
 
   return [
     Finding(
@@ -199,7 +200,7 @@ def _judge_course(table: Table) -> list[Finding]:
     Finding(
       "so it is no matter from which base",
       f"{number}, for the target and base where that is least",
-      statistic([(c, o) for c, o in table if c.x in (*third, steps[-1])], least_gain),
+      selected([(c, o) for c, o in table if c.x in (*third, steps[-1])], least),
       least=-MARGIN,
     ),
   ]
@@ -306,8 +307,9 @@ def notes(table: Table, setting: Setting) -> list[str]:
       target = cell.panel.partition(":")[0]
       lines.append(f"| {target} | {cell.series} | {run.start.run.target.label} |")
   return [
-    "Bases (Table 2), best and worst by F1 on the target's test images in Fig. 4, as "
-    "in the paper; so test images helped to choose them:",
+    "Bases (Table 2), best and worst by F1 of the first seed's networks on the "
+    "target's test images in Fig. 4, as in the paper; so test images helped to choose "
+    "them:",
     "",
     *lines,
     "",

@@ -25,11 +25,22 @@ def cells(setting: Setting, known: Known) -> list[Cell]:
   ]
 
 
+def usable(table: Table) -> Table:
+  """The table without organs whose network diverged with any seed."""
+  lost = {c.evaluation.run.target.name for c, o in table if o.diverged}
+  return [
+    (c, o)
+    for c, o in table
+    if not lost & {c.evaluation.run.target.name, c.evaluation.organ.name}
+  ]
+
+
 def matrix(table: Table) -> tuple[list[str], np.ndarray, np.ndarray]:
   """Targets, F1 of the same organ `[T]`, and of the different ones `[T, T - 1]`.
 
   Averaged over seeds.
   """
+  table = usable(table)
   targets = drawing.panels(table)
   same, different = [], []
   for target in targets:
@@ -89,6 +100,7 @@ def draw(table: Table, setting: Setting) -> dict[str, Figure]:
 def judge(table: Table, setting: Setting) -> list[Finding]:
   """Same against the mean of different, and against each of them."""
   name = NAMES[MODELS[setting.study]]
+  table = usable(table)
 
   def share(scores: np.ndarray, cells) -> np.ndarray:
     """Of targets, those that no other organ's network beats."""
@@ -128,11 +140,13 @@ def notes(table: Table, setting: Setting) -> list[str]:
     for target, s, d in zip(targets, same, different, strict=True)
     if d.max() > s
   ]
+  lost = [c.evaluation.run.label for c, o in table if c.series == "same" and o.diverged]
   higher = int((same > different.mean(1)).sum())
   return [
     f"The same organ is above the average of the different ones in {higher} of "
     f"{len(targets)} organs, and below the best different one in {len(beaten)}: "
     f"{', '.join(beaten) or 'none'}.",
+    *([f"Diverged, their organs left out: {', '.join(lost)}."] if lost else []),
     "A network is tested with the threshold of its own organ's validation images, on "
     "other organs too.",
   ]

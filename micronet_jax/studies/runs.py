@@ -23,7 +23,7 @@ from micronet_jax.training import Stopped
 NOT_DETERMINING = frozenset(
   {
     *FREE_FIELDS,
-    *("job", "compare", "evaluate_part", "remat"),
+    *("job", "compare", "evaluate_part"),
     # Said better by the organs and by the run to start from.
     *("target", "auxiliary", "init_from", "init_partial"),
   }

@@ -138,10 +138,27 @@ def _check_numbers(numbers: Any, field: str) -> None:
           f"{field}.{name} names step {step}, at which there is no snapshot: it must "
           f"be a multiple of {field}.snapshot_every, {every}, up to {numbers.num_steps}"
         )
-  for name, low, high in (("fractions", 0, 100), ("percentages", -1, 100)):
+  ranges: dict[str, tuple[float, float]] = {
+    "fractions": (1, 100),
+    "percentages": (0, 100),
+    "mixed": (1, 100),
+    "frozen": (0, 9),
+    "gammas": (1e-6, np.inf),
+    "lambdas": (0, np.inf),
+  }
+  for name, (low, high) in ranges.items():
     for value in numbers[name]:
-      if not low < value <= high:
-        raise InputError(f"{field}.{name} holds {value}; percentages are 0 to 100")
+      if not low <= value <= high:
+        raise InputError(
+          f"{field}.{name} holds {value}; it must be from {low:g} to {high:g}"
+        )
+  if not numbers.fractions:
+    raise InputError(f"{field}.fractions is empty; give percentages of the target")
+  if 0 not in numbers.percentages or not max(numbers.percentages):
+    raise InputError(
+      f"{field}.percentages is {tuple(numbers.percentages)}; give 0, which the others "
+      "are compared with, and at least one other"
+    )
 
 
 def choose_targets(
@@ -270,7 +287,10 @@ def mixed(
   if gamma is not None:
     config.gamma = float(gamma)
     title += f" γ {gamma:g}"
-  return Run(title, config, organ, auxiliary=tuple(auxiliary))
+  # A large γ multiplies the gradient.
+  return Run(
+    title, config, organ, auxiliary=tuple(auxiliary), may_diverge=gamma is not None
+  )
 
 
 class Bases(NamedTuple):
@@ -309,7 +329,7 @@ def bases_of(setting: Setting, target: Organ, known: Known) -> Bases | None:
     outcome = known.outcome(cell.evaluation)
     if outcome is None:
       return None
-    if cell.evaluation.run.target != target:
+    if cell.evaluation.run.target != target and not outcome.diverged:
       scores[cell.evaluation.run.target.name] = outcome.score("f1")
   seed = zlib.crc32(target.name.encode())
   return choose_bases(scores, random=setting.numbers.random_bases, seed=seed)

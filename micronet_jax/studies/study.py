@@ -126,8 +126,9 @@ def write(
     for ending in ("pdf", "png"):
       plots.save(figure, folder / f"{name}.{ending}")
   judged = module.judge(table, chosen)
+  notes = module.notes(table, chosen)
   findings.write_findings(
-    folder / "findings.md", chosen, module.TITLE, judged, module.notes(table, chosen)
+    folder / "findings.md", chosen, module.TITLE, table, judged, notes
   )
   for each in judged:
     print(f"{each.decided}: {each.claim} ({each.number}: {each.estimate.value:+.3f})")

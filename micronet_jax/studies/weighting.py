@@ -25,7 +25,7 @@ def cells(setting: Setting, known: Known) -> list[Cell]:
     for lam in setting.numbers.lambdas:
       for seed in setting.seeds:
         run = single(setting, target, seed, lam=lam)
-        run = dataclasses.replace(run, may_diverge=lam >= DIVERGES_FROM)
+        run = dataclasses.replace(run, may_diverge=lam > setting.recipe.loss_lambda)
         found.append(
           Cell(target.label, f"λ = {lam:g}", lam, seed, Evaluation(run, target))
         )
