@@ -1,6 +1,8 @@
 """The numbers that decide the paper's claims, checked by hand."""
 
 import dataclasses
+import pathlib
+import re
 
 import pytest
 from study_tables import cell, made, outcome
@@ -29,6 +31,9 @@ def judged(module, table, study, **numbers):
     changed[field] = value
   found = module.judge(table, dataclasses.replace(chosen, numbers=changed))
   return {each.claim: each for each in found}
+
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
 def value(found, claim):
@@ -125,6 +130,22 @@ def test_an_extreme_is_chosen_once_by_the_means_over_seeds():
   found = judged(balance, table, "fig7_8")
   gain = (0.7 + 0.5 + 0.56) / 3 - 0.6
   assert value(found, "single source, a proper γ") == (gain, "cannot tell")
+
+
+def test_only_patients_of_what_was_chosen_count():
+  def few(f1):
+    return outcome([f1] * 3, [2 - 2 * f1] * 3, [0] * 3, name="few")
+
+  panels = [f"{name}: percentage of auxiliary data" for name in ("few", "many")]
+  table = [
+    *[(cell("t", panels[0], 0), few(0.8)), (cell("m", panels[0], 50), few(0.5))],
+    *[(cell("t", panels[1], 0), at(0.8)), (cell("m", panels[1], 50), at(0.7))],
+  ]
+  found = judged(auxiliary, table, "fig6", percentages=(0, 50))
+  (worst,) = (each for text, each in found.items() if "not always helpful" in text)
+  assert worst.estimate.value == pytest.approx(0.3)
+  assert worst.estimate.source == "3 test patients"
+  assert worst.decided == "cannot tell"  # of three patients
 
 
 def test_nothing_to_choose_from_is_said():
@@ -237,12 +258,24 @@ def test_table_1s_recall_and_precision_by_hand():
   assert value(found, "lower recall than MicroNet") == (0.7 - 0.55, "holds")
 
 
-def test_table_1_names_what_learned_nothing():
-  poor = dataclasses.replace(at(0.1), chance=0.2)
+def test_table_1_names_what_learned_little():
+  poor = at(0.3)
   table = [
     (cell(model, panel), poor if (model, panel) == ("FCRNB", "b") else at(0.7))
     for model in NAMES.values()
     for panel in "ab"
   ]
   text = "\n".join(table1.notes(table, made(study="table1")))
-  assert "Not better than random points: FCRNB on b, seed 0 (F1 0.100)." in text
+  assert "half of the median F1: FCRNB on b, seed 0 (F1 0.300)." in text
+
+
+def test_the_readme_says_what_the_findings_say():
+  number = r"([+-]\S+)(?: px)? \((\S+ to \S+)\)"
+  pattern = rf"\(results/(\w+)/findings.md\).* {number}.* \| (.*) \|"
+  rows = re.findall(pattern, (ROOT / "README.md").read_text(encoding="utf-8"))
+  assert len(rows) >= 11
+  for study, found, ends, verdict in rows:
+    text = (ROOT / "results" / study / "findings.md").read_text(encoding="utf-8")
+    assert re.search(
+      re.escape(f"| {found} | {ends} |") + ".*" + re.escape(f"| **{verdict}** |"), text
+    ), (study, found, ends, verdict)

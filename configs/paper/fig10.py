@@ -4,7 +4,7 @@
   python launch.py --config=configs/paper/fig10.py --config.data=real \
     --config.data_root=DIR
 
-On two CPU cores: one to three minutes an organ; table1 shares all of them.
+An FRCN an organ and seed, two minutes each on a CPU core; all are table1's too.
 --config.plan_only=True says how long, from steps timed on your machine.
 """
 

@@ -4,7 +4,7 @@
   python launch.py --config=configs/paper/fig11.py --config.data=real \
     --config.data_root=DIR
 
-About 15 runs of a few minutes on two CPU cores.
+About 15 runs a seed, two minutes each on a CPU core.
 --config.plan_only=True says how long, from steps timed on your machine.
 """
 

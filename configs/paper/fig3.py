@@ -4,7 +4,7 @@
   python launch.py --config=configs/paper/fig3.py --config.data=real \
     --config.data_root=DIR
 
-Shares its networks with table1 and fig4: one to two minutes an organ on two CPU cores.
+A MicroNet an organ, a minute and a half each on a CPU core; all are fig4's too.
 --config.plan_only=True says how long, from steps timed on your machine.
 """
 

@@ -4,7 +4,8 @@
   python launch.py --config=configs/paper/fig4.py --config.data=real \
     --config.data_root=DIR
 
-On two CPU cores: one to two minutes an organ; table1 shares all of them.
+A MicroNet an organ and seed, a minute and a half each on a CPU core; all are table1's
+too. Found on real tissue: results/fig4.
 --config.plan_only=True says how long, from steps timed on your machine.
 """
 

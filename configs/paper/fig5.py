@@ -4,7 +4,8 @@
   python launch.py --config=configs/paper/fig5.py --config.data=real \
     --config.data_root=DIR
 
-The bases are fig4's. Then about 300 fine-tuning runs of a minute each on two CPU cores.
+The bases are fig4's. Then 216 fine-tuning runs a seed, a minute and a half each on a
+CPU core. Found on real tissue, rows 1 and 2: results/fig5.
 --config.plan_only=True says how long, from steps timed on your machine.
 """
 

@@ -4,7 +4,8 @@
   python launch.py --config=configs/paper/fig6.py --config.data=real \
     --config.data_root=DIR
 
-About 60 runs of a minute or two on two CPU cores.
+About 60 runs a seed, a minute and a half each on a CPU core. Found on real tissue:
+results/fig6.
 --config.plan_only=True says how long, from steps timed on your machine.
 """
 

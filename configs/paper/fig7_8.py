@@ -4,7 +4,7 @@
   python launch.py --config=configs/paper/fig7_8.py --config.data=real \
     --config.data_root=DIR
 
-Sources are chosen by fig4. Then 72 runs of a minute or two on two CPU cores.
+Sources are chosen by fig4. Then 72 runs a seed, a minute and a half each on a CPU core.
 --config.plan_only=True says how long, from steps timed on your machine.
 """
 

@@ -4,7 +4,8 @@
   python launch.py --config=configs/paper/fig9.py --config.data=real \
     --config.data_root=DIR
 
-24 runs of a minute or two on two CPU cores; those with λ from 500 on may diverge.
+24 runs a seed, a minute and a half each on a CPU core; those with λ from 500 on may
+diverge.
 --config.plan_only=True says how long, from steps timed on your machine.
 """
 

@@ -168,7 +168,8 @@ def notes(table: Table, setting: Setting) -> list[str]:
   del table
   return [
     f"Auxiliary data of a target: the training images of the {len(setting.organs) - 1} "
-    "other organs, pooled naively (one loss over patches of the union). The target "
+    "other organs, pooled naively (one loss over patches of the union). Shares of "
+    "images, at least one, are drawn once: the same for all seeds. The target "
     "where it costs most is chosen on the test images that it is reported on, which "
     "favours the claim."
   ]

@@ -123,7 +123,9 @@ def selected(
   weights = choose(means, cells)
   if weights is None:
     return NOTHING
-  return estimate(by_seed, lambda scores: scores @ weights, metric=metric)
+  (used,) = np.nonzero(weights)  # whose patients count
+  by_seed = [[row[i] for i in used] for row in by_seed]
+  return estimate(by_seed, lambda scores: scores @ weights[used], metric=metric)
 
 
 def weigh(plus: Sequence[bool], minus: Sequence[bool]) -> np.ndarray | None:

@@ -315,5 +315,6 @@ def notes(table: Table, setting: Setting) -> list[str]:
     "",
     f"Row 2 scores the checkpoint that validation prefers, the base itself (step 0) "
     f"among them: it was preferred in {untouched} of {len(tuned)} courses, which only "
-    "took a threshold from the target's validation part.",
+    "took a threshold from the target's validation part. Shares of the target's "
+    "training images, at least one, are drawn once: the same for all seeds and bases.",
   ]

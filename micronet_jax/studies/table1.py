@@ -191,13 +191,9 @@ def notes(table: Table, setting: Setting) -> list[str]:
   lost = [f"{c.series} on {c.panel}, seed {c.seed}" for c, o in table if o.diverged]
   if lost:
     lines += ["", f"Diverged, and left out: {'; '.join(lost)}."]
-  poor = [
-    f"{c.series} on {c.panel}, seed {c.seed} (F1 {o.score('f1'):.3f})"
-    for c, o in table
-    if o.score("f1") <= o.chance
-  ]
+  poor = _poor(table)
   if poor:
-    lines += ["", f"Not better than random points: {'; '.join(poor)}."]
+    lines += ["", f"Learned little, with less than half of the median F1: {poor}."]
   rates = {c.evaluation.run.config.optimizer.learning_rate for c, _ in table}
   if len(rates) > 1:
     lines += [
@@ -206,3 +202,17 @@ def notes(table: Table, setting: Setting) -> list[str]:
       "with it, or are of their kind; in few iterations a lower rate costs accuracy.",
     ]
   return lines
+
+
+def _poor(table: Table) -> str:
+  """Networks with less than half of the median F1 on their data set."""
+  found = []
+  for panel in drawing.panels(table):
+    here = [(c, o.score("f1")) for c, o in drawing.of_panel(table, panel)]
+    half = np.nanmedian([f1 for _, f1 in here]) / 2
+    found += [
+      f"{c.series} on {panel}, seed {c.seed} (F1 {f1:.3f})"
+      for c, f1 in here
+      if f1 < half
+    ]
+  return "; ".join(found)
