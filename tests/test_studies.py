@@ -465,6 +465,15 @@ def test_the_bootstrap_is_as_wide_as_few_patients_ask_for():
   assert drawn.std() == pytest.approx(stats.sem(recall), rel=0.03)
 
 
+def test_what_may_diverge():
+  place = made()
+  breast, liver = organ("breast"), organ("liver")
+  assert not setting.single(place, breast, 0).may_diverge
+  assert setting.single(place, breast, 0, model="frcn").may_diverge
+  assert not setting.mixed(place, breast, [liver], 0, percent=5).may_diverge
+  assert setting.mixed(place, breast, [liver], 0, percent=5, gamma=100).may_diverge
+
+
 def test_what_diverged_has_no_score():
   gone = results.lost("breast", "nan at step 3")
   assert all(np.isnan(gone.score(metric)) for metric in results.METRICS)

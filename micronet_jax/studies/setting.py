@@ -215,7 +215,8 @@ def single(
   if plain and model == MICRONET and percent == 100:
     # Figure 5 draws their course, and starts from its stages.
     config.snapshot_every = setting.numbers.snapshot_every
-  return Run(title, config, organ)
+  # That another model cannot take the rate is a result, not a failure.
+  return Run(title, config, organ, may_diverge=model != MICRONET)
 
 
 def tuned(
@@ -287,9 +288,12 @@ def mixed(
   if gamma is not None:
     config.gamma = float(gamma)
     title += f" γ {gamma:g}"
-  # A large γ multiplies the gradient.
   return Run(
-    title, config, organ, auxiliary=tuple(auxiliary), may_diverge=gamma is not None
+    title,
+    config,
+    organ,
+    auxiliary=tuple(auxiliary),
+    may_diverge=gamma is not None or model != MICRONET,  # γ multiplies the gradient
   )
 
 
