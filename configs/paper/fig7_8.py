@@ -5,6 +5,7 @@
     --config.data_root=DIR
 
 Sources are chosen by fig4. Then 72 runs a seed, a minute and a half each on a CPU core.
+Found on real tissue: results/fig7_8.
 --config.plan_only=True says how long, from steps timed on your machine.
 """
 
