@@ -165,7 +165,8 @@ def notes(table: Table, setting: Setting) -> list[str]:
   return [
     "Each half of a batch is target and auxiliary, and L = γ·L_target + L_auxiliary, "
     "each the mean over its half. So a larger γ is also a larger gradient at the same "
-    "rate, which by itself can help a short run. The best γ is chosen on the test images that it is "
-    "reported on, as when reading it off the figure, which favours it; F1 is that at ξ "
-    "of the validation images. Worst and best sources are those of Fig. 4's matrix."
+    "rate, which by itself can help a short run. The best γ is chosen on the test "
+    "images that it is reported on, as when reading it off the figure, which favours "
+    "it; F1 is that at ξ of the validation images. Worst and best sources are those of "
+    "Fig. 4's matrix, by its first seed."
   ]
