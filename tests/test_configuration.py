@@ -223,9 +223,10 @@ FREE = {"log_every": 7, "num_devices": 2, "steps_per_call": 2, "data_dir": "/els
 
 
 def test_free_fields_may_change(tmp_path):
-  assert set(FREE) == set(configuration.FREE_FIELDS)
+  assert {*FREE, "remat"} == set(configuration.FREE_FIELDS)
   configuration.claim_workdir(make_config(), tmp_path)
   changed = make_config(**FREE)
+  changed.model.remat = not changed.model.remat
   configuration.claim_workdir(changed, tmp_path)
   stored = json.loads((tmp_path / "config.json").read_text())
   assert stored == configuration.as_dict(changed)
