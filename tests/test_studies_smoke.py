@@ -97,7 +97,8 @@ def test_a_study_ends_in_results_figures_and_findings(name, place, tfds, trained
   wanted |= {f"{figure}.{kind}" for figure in FIGURES[name] for kind in ("pdf", "png")}
   assert {path.name for path in folder.iterdir()} == wanted
   text = (folder / "findings.md").read_text()
-  assert "the numbers mean nothing" in text
+  expected = "Nothing is trained" if name == "fig12" else "the numbers mean nothing"
+  assert expected in text
   *_, last = zip(
     *(line.strip("| ").split(" | ") for line in text.splitlines() if "** |" in line),
     strict=True,
