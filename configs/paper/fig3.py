@@ -5,6 +5,7 @@
     --config.data_root=DIR
 
 A MicroNet an organ, a minute and a half each on a CPU core; all are fig4's too.
+Shown on synthetic tissue: results/fig3.
 --config.plan_only=True says how long, from steps timed on your machine.
 """
 

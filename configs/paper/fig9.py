@@ -5,7 +5,7 @@
     --config.data_root=DIR
 
 24 runs a seed, a minute and a half each on a CPU core; those with λ from 500 on may
-diverge.
+diverge. Found on real tissue: results/fig9.
 --config.plan_only=True says how long, from steps timed on your machine.
 """
 

@@ -78,7 +78,7 @@ def _all_or_none(lost: int, count: int) -> str:
 
 
 def notes(table: Table, setting: Setting) -> list[str]:
-  """Which runs diverged, and what the others with such λ scored."""
+  """What else λ changes, which runs diverged, and what the others with it scored."""
   del setting
   lines = []
   for cell, outcome in table:
@@ -90,4 +90,11 @@ def notes(table: Table, setting: Setting) -> list[str]:
         f"- {cell.evaluation.run.title}, seed {cell.seed}: stayed finite, F1 "
         f"{outcome.score('f1'):.3f}"
       )
-  return [f"Runs with λ from {DIVERGES_FROM} on:", "", *(lines or ["- none"])]
+  return [
+    "A larger λ is also a larger gradient at the same rate [Eq. 2], which by itself "
+    "can help a short run, and from some λ on makes it diverge.",
+    "",
+    f"Runs with λ from {DIVERGES_FROM} on:",
+    "",
+    *(lines or ["- none"]),
+  ]
