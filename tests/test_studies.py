@@ -92,12 +92,25 @@ def test_remat_is_for_the_model_that_has_it():
     ("frozen", (10,), "frozen holds 10; it must be from 0 to 9"),
     ("gammas", (0.0, 1.0), "gammas holds 0"),
     ("lambdas", (-1.0,), "lambdas holds -1"),
+    ("lambdas", ("a",), "lambdas holds 'a'"),
+    ("lambdas", (5.0, 5.0), r"lambdas is \(5.0, 5.0\); give each once"),
+    ("lambdas", (), "lambdas is empty"),
+    ("width", 0, "width is 0; it must be a whole number of at least 1"),
+    ("random_bases", -1, "random_bases is -1"),
+    ("patch", 7, r"patch is 7; .* \(set by config.budgets.cpu or config.recipe\)"),
   ],
 )
 def test_numbers_that_would_fail_late_are_refused_at_once(field, value, expected):
   config = common.get_config("fig5")
   config.budgets.cpu[field] = value
   with pytest.raises(InputError, match=expected):
+    setting.from_config(config, ())
+
+
+def test_a_study_needs_a_test_part():
+  config = common.get_config("fig5")
+  config.recipe.split.test_fraction = 0.0
+  with pytest.raises(InputError, match="test_fraction is 0; a study needs a test"):
     setting.from_config(config, ())
 
 
@@ -741,6 +754,21 @@ def test_the_digest_of_an_organ_is_of_its_files_alone(tmp_path):
     organs.find_organs(str(tmp_path / "three"))
 
 
+def test_organs_of_few_patients_are_refused(tmp_path):
+  patients = {"a": 3, "b": 2, "c": 4}
+  samples = [
+    dataclasses.replace(tissue.dots(f"{name}{i}"), organ=name)
+    for name, count in patients.items()
+    for i in range(count)
+  ]
+  tissue.write_folder(tmp_path / "mine", samples)
+  few = "b: an organ needs images of at least 3 patients.*--config.organs=a,c"
+  with pytest.raises(InputError, match=few):
+    organs.find_organs(str(tmp_path / "mine"))
+  found = organs.find_organs(str(tmp_path / "mine"), only="a,c")
+  assert [(o.name, o.patients) for o in found] == [("a", 3), ("c", 4)]
+
+
 def test_patients_take_turns():
   names = ["p1_a", "p1_b", "p1_c", "p2_a", "p3_a", "p3_b"]
   samples = [tissue.dots(name, nuclei=0, size=8) for name in names]
@@ -786,6 +814,8 @@ def test_targets_are_the_papers_or_drawn():
   ]
   with pytest.raises(InputError, match="'lung'"):
     setting.choose_targets(known, paper, 3, "lung")
+  with pytest.raises(InputError, match="give each organ once"):
+    setting.choose_targets(known, paper, 3, "eye,eye")
 
 
 # The plan, and who works it off.

@@ -86,6 +86,18 @@ def contrast(
   return estimate(outcomes, lambda scores: scores @ weights, metric=metric)
 
 
+def by_panel(
+  table: Table, plus: Callable[[Cell], bool], minus: Callable[[Cell], bool]
+) -> str:
+  """`contrast` of each panel by itself, in words: the mean may rest on one of them."""
+  parts = []
+  for panel in dict.fromkeys(cell.panel for cell, _ in table):
+    found = contrast([(c, o) for c, o in table if c.panel == panel], plus, minus)
+    if found is not NOTHING:
+      parts.append(f"{panel} {found.value:+.3f}")
+  return ", ".join(parts)
+
+
 def statistic(
   table: Table,
   function: Callable[[np.ndarray, Sequence[Cell]], np.ndarray],

@@ -210,11 +210,16 @@ def _judge_fractions(table: Table, fractions: Sequence[float]) -> list[Finding]:
   few = [percent for percent in fractions if percent <= 40] or list(fractions[:1])
   least, most = min(fractions), max(fractions)
   return [
-    Finding(
-      "with more target data, both strategies improve",
-      f"F1 with {most:g} % of the target data less F1 with {least:g} %, from scratch "
-      "and from all bases",
-      contrast(table, lambda c: c.x == most, lambda c: c.x == least),
+    *(
+      Finding(
+        f"with more target data, {strategy} improves",
+        f"F1 with {most:g} % of the target data less F1 with {least:g} %",
+        contrast(part, lambda c: c.x == most, lambda c: c.x == least),
+      )
+      for strategy, part in (
+        ("learning from scratch", [(c, o) for c, o in table if _is_scratch(c)]),
+        ("fine-tuning", [(c, o) for c, o in table if not _is_scratch(c)]),
+      )
     ),
     Finding(
       "fine-tuning reaches an accuracy with less target data",

@@ -28,6 +28,7 @@ REAL = {
 """The public organs with enough patients to split, and the folders they lie in."""
 
 SYNTHETIC_IMAGES, SYNTHETIC_SIDE = 50, 500
+LEAST_PATIENTS = 3
 
 
 class Organ(NamedTuple):
@@ -41,6 +42,7 @@ class Organ(NamedTuple):
     side: that larger images are cut to, pixels at working resolution; 0 for none.
     root: the folder; "" for synthetic tissue.
     data_dir: where prepared data is kept; "" for TFDS's own place.
+    patients: whom the images are of; 0 where they are not counted.
   """
 
   name: str
@@ -50,6 +52,7 @@ class Organ(NamedTuple):
   side: int
   root: str = ""
   data_dir: str = ""
+  patients: int = 0
 
   @property
   def label(self) -> str:
@@ -84,7 +87,7 @@ def find_organs(
     data_dir: where prepared data is kept.
 
   Raises:
-    InputError: there is no such data, or no such organ.
+    InputError: there is no such data, no such organ, or one of too few patients.
   """
   if data == "synthetic":
     found = _synthetic(images or SYNTHETIC_IMAGES, side or SYNTHETIC_SIDE)
@@ -100,6 +103,14 @@ def find_organs(
       f"{', '.join(organ.name for organ in found)}"
     )
   found = [o for o in found if not names or o.name in names][: count or None]
+  few = [o.name for o in found if o.kind == "folder" and o.patients < LEAST_PATIENTS]
+  if few:
+    enough = ",".join(o.name for o in found if o.name not in few)
+    raise InputError(
+      f"organ(s) {', '.join(few)}: an organ needs images of at least {LEAST_PATIENTS} "
+      "patients, to train, to validate and to test; leave these out with "
+      f"--config.organs={enough}"
+    )
   return [organ._replace(data_dir=data_dir) for organ in found]
 
 
@@ -146,7 +157,11 @@ def _folder(
   if missing:
     raise InputError(f"{folder} has no organ {missing[0]!r} in its index.csv")
   return [
-    Organ(organ, "folder", _digest(entries), images, side, root=str(folder))
+    Organ(
+      *(organ, "folder", _digest(entries), images, side),
+      root=str(folder),
+      patients=len({entry.patient for entry in entries}),
+    )
     for organ, entries in sorted(files.items())
   ]
 

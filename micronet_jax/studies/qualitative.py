@@ -63,10 +63,11 @@ def judge(table: Table, setting: Setting) -> list[Finding]:
 
 
 def notes(table: Table, setting: Setting) -> list[str]:
-  """F1 of each organ."""
+  """Which organs, and the F1 of each."""
   del setting
   scores = ", ".join(f"{c.panel} {o.score('f1'):.3f}" for c, o in table)
   return [
-    "Drawn is each organ's test image with the median F1. F1 over all test images: "
-    f"{scores}."
+    f"Networks of {len(table)} organs, at most the first {MOST} by name, are trained "
+    "and scored. Drawn is each one's test image with the median F1. F1 over all test "
+    f"images: {scores}."
   ]

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from micronet_jax.configuration import check_config
 from micronet_jax.errors import InputError
 from micronet_jax.studies.organs import Organ, find_organs
 from micronet_jax.studies.recipe import MICRONET, NAMES, at_budget, begin
@@ -95,7 +96,7 @@ def from_config(config: Any, targets: Sequence[str]) -> Setting:
     or not all(isinstance(seed, int) and seed >= 0 for seed in seeds)
   ):
     raise InputError(
-      f"config.seeds is {seeds}; give at least one whole number, each once"
+      f"config.seeds is {seeds}; give at least one whole number, 0 or more, each once"
     )
   organs = find_organs(
     config.data,
@@ -110,7 +111,19 @@ def from_config(config: Any, targets: Sequence[str]) -> Setting:
     raise InputError(
       f"the data has {len(organs)} organ(s); a study compares at least two"
     )
+  if not config.recipe.split.test_fraction > 0:
+    raise InputError(
+      "config.recipe.split.test_fraction is 0; a study needs a test part"
+    )
   known = config.data in ("synthetic", "real")
+  recipe = at_budget(config.recipe, numbers)
+  for model in NAMES:
+    try:
+      check_config(begin(recipe, numbers, model, seeds[0]))
+    except InputError as error:
+      raise InputError(
+        f"{error} (set by config.budgets.{config.budget} or config.recipe)"
+      ) from error
   return Setting(
     study=config.study,
     budget=config.budget,
@@ -119,12 +132,25 @@ def from_config(config: Any, targets: Sequence[str]) -> Setting:
     organs=tuple(organs),
     targets=choose_targets(organs, targets, numbers.targets, config.targets),
     seeds=seeds,
-    recipe=at_budget(config.recipe, numbers),
+    recipe=recipe,
   )
+
+
+LEAST = {
+  **dict.fromkeys(("targets", "width", "batch_size", "patch", "num_steps"), 1),
+  **dict.fromkeys(("organs", "images", "side", "random_bases"), 0),
+}
+"""Whole numbers of a budget, and the least that each may be."""
 
 
 def _check_numbers(numbers: Any, field: str) -> None:
   """What would only fail after hours of training."""
+  for name, least in LEAST.items():
+    if not isinstance(numbers[name], int) or numbers[name] < least:
+      raise InputError(
+        f"{field}.{name} is {numbers[name]!r}; it must be a whole number of at least "
+        f"{least}"
+      )
   every = numbers.snapshot_every
   if not 1 <= every <= numbers.num_steps:
     raise InputError(
@@ -148,12 +174,14 @@ def _check_numbers(numbers: Any, field: str) -> None:
   }
   for name, (low, high) in ranges.items():
     for value in numbers[name]:
-      if not low <= value <= high:
+      if not isinstance(value, (int, float)) or not low <= value <= high:
         raise InputError(
-          f"{field}.{name} holds {value}; it must be from {low:g} to {high:g}"
+          f"{field}.{name} holds {value!r}; it must be from {low:g} to {high:g}"
         )
-  if not numbers.fractions:
-    raise InputError(f"{field}.fractions is empty; give percentages of the target")
+    if len(set(numbers[name])) < len(numbers[name]):
+      raise InputError(f"{field}.{name} is {tuple(numbers[name])}; give each once")
+    if not len(numbers[name]) and name not in ("frozen", "mixed"):
+      raise InputError(f"{field}.{name} is empty; give at least one number")
   if 0 not in numbers.percentages or not max(numbers.percentages):
     raise InputError(
       f"{field}.percentages is {tuple(numbers.percentages)}; give 0, which the others "
@@ -176,6 +204,8 @@ def choose_targets(
     raise InputError(
       f"config.targets names {unknown[0]!r}; the data has {', '.join(by_name)}"
     )
+  if len(set(names)) < len(names):
+    raise InputError(f"config.targets is {wanted!r}; give each organ once")
   if not names:
     names = list(paper)[:count]
   if not all(name in by_name for name in names):
