@@ -23,6 +23,16 @@ def run_of(target=None, *, auxiliary=(), start=None, title="a run", **changes):
   return Run(title, config, target, tuple(auxiliary), start)
 
 
+class Nothing:
+  """Nothing is known."""
+
+  def outcome(self, evaluation):
+    return None
+
+  def last_step(self, run):
+    return None
+
+
 def made(*, study="fig4", budget="cpu", names="abcdefg", seeds=(0,), targets="abc"):
   config = common.get_config(study)
   numbers = config.budgets[budget]

@@ -12,7 +12,7 @@ import tissue
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
-from study_tables import cell, made, organ, outcome, run_of
+from study_tables import Nothing, cell, made, organ, outcome, run_of
 
 from configs import common as defaults
 from configs.paper import common
@@ -228,16 +228,6 @@ def test_keys_are_the_same_in_another_process():
 def _keys(module, chosen, known=None):
   known = known or plan.Guessed(Nothing())
   return {cell.evaluation.run.key for cell in module.cells(chosen, known)}
-
-
-class Nothing:
-  """Nothing is known."""
-
-  def outcome(self, evaluation):
-    return None
-
-  def last_step(self, run):
-    return None
 
 
 def test_figures_share_their_runs():
@@ -879,6 +869,10 @@ def test_a_failed_base_fails_what_starts_from_it_and_nothing_else(
     ({"seeds": (1, 1)}, "config.seeds"),
     ({"organs": "breast"}, "at least two"),
     ({"targets": "toe"}, "'toe'"),
+    ({"models": "micronet,fcrna"}, "config.models is for table1; fig6 has models of"),
+    ({"study": "table1", "models": "micronet,vgg"}, "config.models names 'vgg'"),
+    ({"study": "table1", "models": "fcrna,unet"}, "name micronet and at least one"),
+    ({"study": "table1", "models": "micronet"}, "name micronet and at least one"),
     ({"data": "nowhere"}, "no folder nowhere"),
   ],
 )

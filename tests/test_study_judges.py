@@ -5,13 +5,15 @@ import pathlib
 import re
 
 import pytest
-from study_tables import cell, made, outcome
+from study_tables import Nothing, cell, made, outcome
 
+from configs.paper import common
 from micronet_jax.studies import (
   auxiliary,
   balance,
   finetuning,
   results,
+  setting,
   table1,
   weighting,
 )
@@ -270,6 +272,29 @@ def test_table_1s_recall_and_precision_by_hand():
   assert value(found, "lower recall than MicroNet") == (0.7 - 0.55, "holds")
 
 
+@pytest.mark.parametrize(
+  ("models", "claims"),
+  [
+    ("fcrna,micronet", 1 + 1),
+    # Highest of the three; F1 and distance against two; recall of MicroNet.
+    ("unet,micronet,fcn", 1 + 2 + 2 + 1),
+    ("", 1 + 5 + 5 + 4 + 2),
+  ],
+)
+def test_table_1_of_fewer_models_says_what_they_can_decide(models, claims):
+  config = common.get_config("table1")
+  config.budget, config.models = "smoke", models
+  chosen = setting.from_config(config, ())
+  wanted = {NAMES[name] for name in models.split(",") if name} or set(NAMES.values())
+  assert {cell.series for cell in table1.cells(chosen, Nothing())} == wanted
+  table = [(cell(name, panel), at(0.7)) for name in sorted(wanted) for panel in "ab"]
+  found = table1.judge(table, chosen)
+  assert len(found) == claims
+  assert all(each.estimate.value is not None for each in found)
+  text = " ".join(each.claim for each in found)
+  assert {name for name in NAMES.values() if name in text} == wanted
+
+
 def test_table_1_names_what_learned_little():
   poor = at(0.3)
   table = [
@@ -284,10 +309,18 @@ def test_table_1_names_what_learned_little():
 def test_the_readme_says_what_the_findings_say():
   number = r"([+-]\S+)(?: px)? \((\S+ to \S+)\)"
   pattern = rf"\(results/(\w+)/findings.md\).* {number}.* \| (.*) \|"
-  rows = re.findall(pattern, (ROOT / "README.md").read_text(encoding="utf-8"))
-  assert len(rows) >= 11
+  readme = (ROOT / "README.md").read_text(encoding="utf-8")
+  rows = re.findall(pattern, readme)
+  assert len(rows) >= 30
   for study, found, ends, verdict in rows:
     text = (ROOT / "results" / study / "findings.md").read_text(encoding="utf-8")
     assert re.search(
       re.escape(f"| {found} | {ends} |") + ".*" + re.escape(f"| **{verdict}** |"), text
     ), (study, found, ends, verdict)
+  # What cannot be told is named as well.
+  for path in (ROOT / "results").glob("fig[!3]*/findings.md"):
+    claims = re.findall(r"\| \*\*.*\*\* \|$", path.read_text(encoding="utf-8"), re.M)
+    told = re.findall(
+      rf"^\| \S+.*\(results/{path.parent.name}/findings.md\)", readme, re.M
+    )
+    assert len(told) == len(claims) > 0, path.parent.name

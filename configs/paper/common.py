@@ -31,6 +31,8 @@ def get_config(study: str) -> ml_collections.ConfigDict:
   # The organs that figures 5 to 9 and 11 are about, separated by commas; "" for the
   # paper's where there are such, else drawn by chance.
   config.targets = ""
+  # For table1: only these models, separated by commas ("micronet,fcrna"); "" for all.
+  config.models = ""
   # Where prepared data sets are kept; "" for TFDS's own place.
   config.data_dir = ""
 

@@ -5,6 +5,7 @@
     --config.data_root=DIR
 
 An FRCN an organ and seed, two minutes each on a CPU core; all are table1's too.
+Found on real tissue: results/fig10.
 --config.plan_only=True says how long, from steps timed on your machine.
 """
 

@@ -5,6 +5,7 @@
     --config.data_root=DIR
 
 About 15 runs a seed, two minutes each on a CPU core.
+Found on real tissue: results/fig11.
 --config.plan_only=True says how long, from steps timed on your machine.
 """
 

@@ -5,7 +5,7 @@
     --config.data_root=DIR
 
 The bases are fig4's. Then 216 fine-tuning runs a seed, a minute and a half each on a
-CPU core. Found on real tissue, rows 1 and 2: results/fig5.
+CPU core. Found on real tissue: results/fig5.
 --config.plan_only=True says how long, from steps timed on your machine.
 """
 

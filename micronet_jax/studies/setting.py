@@ -67,6 +67,7 @@ class Setting:
   targets: tuple[Organ, ...]
   seeds: tuple[int, ...]
   recipe: Any
+  models: tuple[str, ...] = tuple(NAMES)
 
   def others(self, target: Organ) -> list[Organ]:
     """All organs but one."""
@@ -133,7 +134,25 @@ def from_config(config: Any, targets: Sequence[str]) -> Setting:
     targets=choose_targets(organs, targets, numbers.targets, config.targets),
     seeds=seeds,
     recipe=recipe,
+    models=_choose_models(config.models, config.study),
   )
+
+
+def _choose_models(wanted: str, study: str) -> tuple[str, ...]:
+  """The models of Table 1 that are asked for, in its order; "" for all."""
+  names = [name.strip() for name in wanted.split(",") if name.strip()]
+  unknown = [name for name in names if name not in NAMES]
+  if unknown:
+    raise InputError(
+      f"config.models names {unknown[0]!r}; the models are {', '.join(NAMES)}"
+    )
+  if names and study != "table1":
+    raise InputError(f"config.models is for table1; {study} has models of its own")
+  if names and (MICRONET not in names or len(set(names)) < 2):
+    raise InputError(
+      f"config.models is {wanted!r}; name {MICRONET} and at least one other"
+    )
+  return tuple(name for name in NAMES if not names or name in names)
 
 
 LEAST = {
