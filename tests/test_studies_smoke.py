@@ -4,6 +4,7 @@ import importlib
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -90,8 +91,14 @@ def test_a_study_killed_halfway_goes_on(place, tfds, trained, capsys):
 
 
 @pytest.mark.parametrize("name", study.STUDIES)
-def test_a_study_ends_in_results_figures_and_findings(name, place, tfds, trained):
+def test_a_study_ends_in_results_figures_and_findings(
+  name, place, tfds, trained, capsys
+):
+  before = len(trained)
   study.run_study(_config(name, tfds), place)
+  out = capsys.readouterr().out
+  known = out.count("   trained before; scores")
+  assert len(re.findall(r"^\[\d+/", out, re.M)) == len(trained) - before + known
   folder = place / f"{name}-smoke-synthetic"
   wanted = {"results.csv", "findings.md"}
   wanted |= {f"{figure}.{kind}" for figure in FIGURES[name] for kind in ("pdf", "png")}

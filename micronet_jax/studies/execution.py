@@ -137,7 +137,9 @@ def do(job: Job, place: pathlib.Path, stop: threading.Event) -> None:
     Stopped: `stop` was set.
   """
   with runs.claimed(job.run.folder(place), stop):
-    if not runs.state_of(job.run, place).done:
+    if runs.state_of(job.run, place).done:
+      print(f"   trained before; scores {len(job.evaluations)} test set(s)", flush=True)
+    else:
       train(job.run, place, stop)
     if runs.state_of(job.run, place).diverged:
       return
