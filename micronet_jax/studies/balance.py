@@ -1,6 +1,6 @@
 """Figures 7 and 8: target and auxiliary data balanced by γ."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -70,7 +70,7 @@ def _sources(
 def _rows(table: Table, target: Organ) -> list[str]:
   """The panels of one target, in the figure's order."""
   panels = [p for p in drawing.panels(table) if p.startswith(f"{target.label} + ")]
-  return [p for p in panels if drawing.of_panel(table, p)[0][0].series == ALONE]
+  return [p for p in panels if _is_alone(drawing.of_panel(table, p)[0][0])]
 
 
 def draw(table: Table, setting: Setting) -> dict[str, Figure]:
@@ -99,7 +99,7 @@ def _draw_f1(table: Table, setting: Setting) -> Figure:
       here = [
         (cell._replace(series=name, x=float(np.log10(cell.x))), outcome)
         for cell, outcome in drawing.of_panel(table, name)
-        if cell.series != ALONE
+        if not _is_alone(cell)
       ]
       points |= drawing.series(here)
     drawing.lines(panel, points, drawing.styles([ALONE, *names]), level=(ALONE,))
@@ -114,78 +114,98 @@ def _draw_f1(table: Table, setting: Setting) -> Figure:
   return figure
 
 
+def _is_alone(cell: Cell) -> bool:
+  return cell.series == ALONE
+
+
+def _is_gamma(least: float, most: float) -> Callable[[Cell], bool]:
+  return lambda cell: not _is_alone(cell) and least <= cell.x <= most
+
+
 def judge(table: Table, setting: Setting) -> list[Finding]:
   """γ below and above 1, the best γ against the target only, best and worst source."""
   del setting
-
-  def is_gamma(least: float, most: float):
-    return lambda cell: cell.series != ALONE and least <= cell.x <= most
-
   multiple = [(c, o) for c, o in table if "of all others" in c.panel]
   alone = [(c, o) for c, o in table if "of all others" not in c.panel]
-
-  def best(means: np.ndarray, cells: Sequence[Cell]) -> np.ndarray | None:
-    """Mean over panels of one γ >= 1 less the target alone."""
-    weights = []
-    for panel in dict.fromkeys(cell.panel for cell in cells):
-      gammas = {c.x for c in cells if c.panel == panel and is_gamma(1, np.inf)(c)}
-      found = largest(
-        means,
-        (
-          weigh(
-            [c.panel == panel and is_gamma(x, x)(c) for c in cells],
-            [c.panel == panel and c.series == ALONE for c in cells],
-          )
-          for x in sorted(gammas)
-        ),
-      )
-      if found is not None:
-        weights.append(found)
-    return np.mean(weights, axis=0) if weights else None
-
-  found = []
-  for name, part in (("several sources", multiple), ("a single source", alone)):
-    found += [
-      Finding(
-        f"with {name}, more weight on the auxiliary data (γ < 1) is worse than naive "
-        "balance",
-        "F1 with γ = 1 less mean F1 with γ < 1",
-        contrast(part, is_gamma(1, 1), is_gamma(0, 0.999)),
-      ),
-      Finding(
-        f"with {name}, γ < 1 is worse than the target alone",
-        "F1 with the target alone less mean F1 with γ < 1",
-        contrast(part, lambda cell: cell.series == ALONE, is_gamma(0, 0.999)),
-      ),
-      Finding(
-        f"with {name}, more weight on the target (γ > 1) is better than γ = 1",
-        "mean F1 with γ > 1 less that with γ = 1",
-        contrast(part, is_gamma(1.001, np.inf), is_gamma(1, 1)),
-      ),
-      Finding(
-        f"with {name}, a proper γ is on a par with the target alone or better",
-        "F1 with the best γ >= 1 less F1 with the target alone, mean over panels",
-        selected(part, best),
-        least=-0.01,
-      ),
-    ]
-  sources = [
-    (cell._replace(panel=cell.panel.partition(" + ")[0], series=cell.panel[-6:]), out)
-    for cell, out in alone
-    if cell.series != ALONE
+  return [
+    *_judge_weights("several sources", multiple),
+    *_judge_weights("a single source", alone),
+    *_judge_sources(alone),
   ]
-  for claim, least, most in (
-    ("the best auxiliary source is better than the worst", 0, np.inf),
-    ("especially so when γ < 1", 0, 0.999),
+
+
+def _judge_weights(name: str, table: Table) -> list[Finding]:
+  small, naive, large = _is_gamma(0, 0.999), _is_gamma(1, 1), _is_gamma(1.001, np.inf)
+  return [
+    Finding(
+      f"with {name}, more weight on the auxiliary data (γ < 1) is worse than naive "
+      "balance",
+      "F1 with γ = 1 less mean F1 with γ < 1",
+      contrast(table, naive, small),
+    ),
+    Finding(
+      f"with {name}, γ < 1 is worse than the target alone",
+      "F1 with the target alone less mean F1 with γ < 1",
+      contrast(table, _is_alone, small),
+    ),
+    Finding(
+      f"with {name}, more weight on the target (γ > 1) is better than γ = 1",
+      "mean F1 with γ > 1 less that with γ = 1",
+      contrast(table, large, naive),
+    ),
+    Finding(
+      f"with {name}, a proper γ is on a par with the target alone or better",
+      "F1 with the best γ >= 1 less F1 with the target alone, mean over panels",
+      selected(table, _best_gamma),
+      least=-0.01,
+    ),
+  ]
+
+
+def _best_gamma(means: np.ndarray, cells: Sequence[Cell]) -> np.ndarray | None:
+  """Mean over panels of one γ >= 1 less the target alone."""
+  weights = []
+  for panel in dict.fromkeys(cell.panel for cell in cells):
+    gammas = {c.x for c in cells if c.panel == panel and _is_gamma(1, np.inf)(c)}
+    found = largest(
+      means,
+      (
+        weigh(
+          [c.panel == panel and _is_gamma(x, x)(c) for c in cells],
+          [c.panel == panel and _is_alone(c) for c in cells],
+        )
+        for x in sorted(gammas)
+      ),
+    )
+    if found is not None:
+      weights.append(found)
+  return np.mean(weights, axis=0) if weights else None
+
+
+def _judge_sources(table: Table) -> list[Finding]:
+  """The best single source against the worst, within each target."""
+
+  def is_best(cell: Cell) -> bool:
+    return cell.series.endswith("(best)")
+
+  by_target = []
+  for cell, outcome in table:
+    target, _, source = cell.panel.partition(" + ")
+    if not _is_alone(cell):
+      by_target.append((cell._replace(panel=target, series=source), outcome))
+  found = []
+  for claim, most in (
+    ("the best auxiliary source is better than the worst", np.inf),
+    ("especially so when γ < 1", 0.999),
   ):
-    gammas = sorted({c.x for c, _ in sources if least <= c.x <= most})
-    part = [(c, o) for c, o in sources if c.x in gammas]
+    part = [(c, o) for c, o in by_target if c.x <= most]
+    gammas = sorted({c.x for c, _ in part})
     found.append(
       Finding(
         claim,
         "F1 with the best source of Fig. 4 less F1 with the worst, mean over γ = "
         + ", ".join(f"{x:g}" for x in gammas),
-        contrast(part, lambda c: c.series == "(best)", lambda c: c.series != "(best)"),
+        contrast(part, is_best, lambda c: not is_best(c)),
       )
     )
   return found
@@ -194,12 +214,8 @@ def judge(table: Table, setting: Setting) -> list[Finding]:
 def notes(table: Table, setting: Setting) -> list[str]:
   """How γ is meant here, and what a large one gains in each panel."""
   del setting
-  most = max((c.x for c, _ in table if c.series != ALONE), default=1.0)
-  gains = by_panel(
-    table,
-    lambda c: c.series != ALONE and c.x == most,
-    lambda c: c.series == ALONE,
-  )
+  most = max((c.x for c, _ in table if not _is_alone(c)), default=1.0)
+  gains = by_panel(table, _is_gamma(most, most), _is_alone)
   return [
     "Each half of a batch is target and auxiliary, and L = γ·L_target + L_auxiliary, "
     "each the mean over its half. So a larger γ is also a larger gradient at the same "

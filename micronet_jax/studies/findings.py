@@ -11,6 +11,7 @@ import numpy as np
 
 from micronet_jax.configuration import as_dict
 from micronet_jax.files import replacing
+from micronet_jax.studies import drawing
 from micronet_jax.studies.drawing import Table
 from micronet_jax.studies.results import METRICS, Estimate, Outcome, estimate, interval
 from micronet_jax.studies.setting import Cell, Setting
@@ -91,8 +92,8 @@ def by_panel(
 ) -> str:
   """`contrast` of each panel by itself, in words: the mean may rest on one of them."""
   parts = []
-  for panel in dict.fromkeys(cell.panel for cell, _ in table):
-    found = contrast([(c, o) for c, o in table if c.panel == panel], plus, minus)
+  for panel in drawing.panels(table):
+    found = contrast(drawing.of_panel(table, panel), plus, minus)
     if found is not NOTHING:
       parts.append(f"{panel} {found.value:+.3f}")
   return ", ".join(parts)

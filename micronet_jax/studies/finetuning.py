@@ -166,8 +166,12 @@ def _is_scratch(cell: Cell) -> bool:
   return cell.series == SCRATCH
 
 
+def _is_scratch_at(xs: Sequence[float]) -> Callable[[Cell], bool]:
+  return lambda cell: _is_scratch(cell) and cell.x in xs
+
+
 def _is_tuned(xs: Sequence[float]) -> Callable[[Cell], bool]:
-  return lambda cell: cell.series != SCRATCH and cell.x in xs
+  return lambda cell: not _is_scratch(cell) and cell.x in xs
 
 
 def _judge_course(table: Table) -> list[Finding]:
@@ -194,7 +198,7 @@ def _judge_course(table: Table) -> list[Finding]:
     Finding(
       "fine-tuning is as good as learning from scratch with much less training",
       f"{number}, mean over targets and bases",
-      contrast(table, _is_tuned(third), lambda c: _is_scratch(c) and c.x == steps[-1]),
+      contrast(table, _is_tuned(third), _is_scratch_at(steps[-1:])),
       least=-MARGIN,
     ),
     Finding(
@@ -214,18 +218,18 @@ def _judge_fractions(table: Table, fractions: Sequence[float]) -> list[Finding]:
       Finding(
         f"with more target data, {strategy} improves",
         f"F1 with {most:g} % of the target data less F1 with {least:g} %",
-        contrast(part, lambda c: c.x == most, lambda c: c.x == least),
+        contrast(table, kind([most]), kind([least])),
       )
-      for strategy, part in (
-        ("learning from scratch", [(c, o) for c, o in table if _is_scratch(c)]),
-        ("fine-tuning", [(c, o) for c, o in table if not _is_scratch(c)]),
+      for strategy, kind in (
+        ("learning from scratch", _is_scratch_at),
+        ("fine-tuning", _is_tuned),
       )
     ),
     Finding(
       "fine-tuning reaches an accuracy with less target data",
       f"F1 fine-tuned less F1 from scratch, with "
       f"{', '.join(f'{percent:g}' for percent in few)} % of the target data",
-      contrast(table, _is_tuned(few), lambda c: _is_scratch(c) and c.x in few),
+      contrast(table, _is_tuned(few), _is_scratch_at(few)),
     ),
   ]
 

@@ -95,7 +95,7 @@ def find_organs(
     found = _real(root or os.environ.get("MICRONET_DATA", ""), images, side)
   else:
     found = _folder(data, None, images, side)
-  names = [name.strip() for name in only.split(",") if name.strip()]
+  names = split_names(only)
   unknown = sorted(set(names) - {organ.name for organ in found})
   if unknown:
     raise InputError(
@@ -103,7 +103,7 @@ def find_organs(
       f"{', '.join(organ.name for organ in found)}"
     )
   found = [o for o in found if not names or o.name in names][: count or None]
-  few = [o.name for o in found if o.kind == "folder" and o.patients < LEAST_PATIENTS]
+  few = [o.name for o in found if 0 < o.patients < LEAST_PATIENTS]
   if few:
     enough = ",".join(o.name for o in found if o.name not in few)
     raise InputError(
@@ -112,6 +112,11 @@ def find_organs(
       f"--config.organs={enough}"
     )
   return [organ._replace(data_dir=data_dir) for organ in found]
+
+
+def split_names(text: str) -> list[str]:
+  """The names in an option that takes several, separated by commas."""
+  return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _synthetic(images: int, side: int) -> list[Organ]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from micronet_jax.configuration import check_config
 from micronet_jax.errors import InputError
-from micronet_jax.studies.organs import Organ, find_organs
+from micronet_jax.studies.organs import Organ, find_organs, split_names
 from micronet_jax.studies.recipe import MICRONET, NAMES, at_budget, begin
 from micronet_jax.studies.results import Outcome
 from micronet_jax.studies.runs import BEST, Evaluation, Run, Start
@@ -112,19 +112,8 @@ def from_config(config: Any, targets: Sequence[str]) -> Setting:
     raise InputError(
       f"the data has {len(organs)} organ(s); a study compares at least two"
     )
-  if not config.recipe.split.test_fraction > 0:
-    raise InputError(
-      "config.recipe.split.test_fraction is 0; a study needs a test part"
-    )
+  recipe = _checked_recipe(config, numbers, seeds[0])
   known = config.data in ("synthetic", "real")
-  recipe = at_budget(config.recipe, numbers)
-  for model in NAMES:
-    try:
-      check_config(begin(recipe, numbers, model, seeds[0]))
-    except InputError as error:
-      raise InputError(
-        f"{error} (set by config.budgets.{config.budget} or config.recipe)"
-      ) from error
   return Setting(
     study=config.study,
     budget=config.budget,
@@ -138,9 +127,26 @@ def from_config(config: Any, targets: Sequence[str]) -> Setting:
   )
 
 
+def _checked_recipe(config: Any, numbers: Any, seed: int) -> Any:
+  """The recipe at the budget, once every model's config has been found good."""
+  if not config.recipe.split.test_fraction > 0:
+    raise InputError(
+      "config.recipe.split.test_fraction is 0; a study needs a test part"
+    )
+  recipe = at_budget(config.recipe, numbers)
+  for model in NAMES:
+    try:
+      check_config(begin(recipe, numbers, model, seed))
+    except InputError as error:
+      raise InputError(
+        f"{error} (set by config.budgets.{config.budget} or config.recipe)"
+      ) from error
+  return recipe
+
+
 def _choose_models(wanted: str, study: str) -> tuple[str, ...]:
   """The models of Table 1 that are asked for, in its order; "" for all."""
-  names = [name.strip() for name in wanted.split(",") if name.strip()]
+  names = split_names(wanted)
   unknown = [name for name in names if name not in NAMES]
   if unknown:
     raise InputError(
@@ -217,7 +223,7 @@ def choose_targets(
     InputError: an organ is asked for that there is not.
   """
   by_name = {organ.name: organ for organ in organs}
-  names = [name.strip() for name in wanted.split(",") if name.strip()]
+  names = split_names(wanted)
   unknown = [name for name in names if name not in by_name]
   if unknown:
     raise InputError(

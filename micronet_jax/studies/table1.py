@@ -104,9 +104,10 @@ def judge(table: Table, setting: Setting) -> list[Finding]:
   others = [name for name in names if name != ours]
   found = []
   if len(others) > 1:
+    of = "" if len(names) == len(NAMES) else f" of {', '.join(names)}"
     found.append(
       Finding(
-        f"MicroNet has the highest F1 score{_of(names)}",
+        f"MicroNet has the highest F1 score{of}",
         "mean F1 of MicroNet less the highest mean F1 of the others",
         selected(table, _lead),
       )
@@ -127,6 +128,12 @@ def judge(table: Table, setting: Setting) -> list[Finding]:
     )
     for other in others
   ]
+  return [*found, *_judge_kinds(table, names)]
+
+
+def _judge_kinds(table: Table, names: Sequence[str]) -> list[Finding]:
+  """Pixel classifiers against regression, then the two FCRNs against the other four."""
+  found = []
   classifiers = ("U-Net", "FCN")
 
   def above_classifiers(name: str) -> Finding:
@@ -160,10 +167,6 @@ def judge(table: Table, setting: Setting) -> list[Finding]:
       )
     )
   return found
-
-
-def _of(names: Sequence[str]) -> str:
-  return "" if len(names) == len(NAMES) else f" of {', '.join(names)}"
 
 
 def _lead(means: np.ndarray, cells: Sequence[Cell]) -> np.ndarray | None:

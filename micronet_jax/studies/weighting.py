@@ -46,6 +46,14 @@ def draw(table: Table, setting: Setting) -> dict[str, Figure]:
   return {"fig9": figure}
 
 
+def _is_large(cell: Cell) -> bool:
+  return 5 <= cell.x <= 50
+
+
+def _is_small(cell: Cell) -> bool:
+  return cell.x <= 0.5
+
+
 def judge(table: Table, setting: Setting) -> list[Finding]:
   """Large against small λ, λ = 0 against large, and what diverged."""
   del setting
@@ -54,18 +62,17 @@ def judge(table: Table, setting: Setting) -> list[Finding]:
   share, low, high = float("nan"), None, None
   if extreme:
     counted = stats.binomtest(lost, len(extreme))
-    share = lost / len(extreme)
-    low, high = counted.proportion_ci()  # Clopper and Pearson's
+    share, (low, high) = counted.statistic, counted.proportion_ci()  # Clopper, Pearson
   return [
     Finding(
       "networks with λ <= 0.5 are outperformed by those with λ >= 5",
       "mean F1 with λ = 5 and 50 less that with λ <= 0.5",
-      contrast(table, lambda c: 5 <= c.x <= 50, lambda c: c.x <= 0.5),
+      contrast(table, _is_large, _is_small),
     ),
     Finding(
       "λ = 0 is significantly worse than large λ",
       "mean F1 with λ = 5 and 50 less that with λ = 0",
-      contrast(table, lambda c: 5 <= c.x <= 50, lambda c: c.x == 0),
+      contrast(table, _is_large, lambda c: c.x == 0),
     ),
     Finding(
       "λ = 500 and 5000 diverge (exploding gradients)",
@@ -84,7 +91,7 @@ def _all_or_none(lost: int, count: int) -> str:
 
 def notes(table: Table, setting: Setting) -> list[str]:
   """What else λ changes, which runs diverged, and what the others with it scored."""
-  larger = by_panel(table, lambda c: 5 <= c.x <= 50, lambda c: c.x <= 0.5)
+  larger = by_panel(table, _is_large, _is_small)
   lines = []
   for cell, outcome in table:
     if outcome.diverged:
