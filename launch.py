@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from micronet_jax.errors import InputError
+from micronet_jax.errors import InputError, Stopped
 
 CONFIG = config_flags.DEFINE_config_file(
   "config", None, "File of configs/; --config.field=value changes a field."
@@ -75,13 +75,16 @@ def main(argv: Sequence[str]) -> None:
   """Dispatches the job that the config names."""
   del argv
   logging.set_verbosity(logging.ERROR)  # Orbax reports every file it writes
-  from micronet_jax import cli, reports, training  # JAX takes seconds to import
+  # JAX takes seconds to import.
+  from micronet_jax import cli
+  from micronet_jax.evaluation.job import evaluate
   from micronet_jax.studies import study
+  from micronet_jax.training.job import train_and_evaluate
 
   config = CONFIG.value
-  jobs = {"evaluate": reports.evaluate, "study": study.run_study}
+  jobs = {"evaluate": evaluate, "study": study.run_study}
   jobs["predict"] = lambda *run: sys.exit(cli.run_config(*run))
-  jobs |= dict.fromkeys(("train", "finetune", "auxiliary"), training.train_and_evaluate)
+  jobs |= dict.fromkeys(("train", "finetune", "auxiliary"), train_and_evaluate)
   try:
     if config.job not in jobs:
       raise InputError(f"config.job is {config.job!r}; the jobs are {sorted(jobs)}")
@@ -91,7 +94,7 @@ def main(argv: Sequence[str]) -> None:
   except InputError as error:
     print(f"error: {error}", file=sys.stderr)
     raise SystemExit(1) from None
-  except training.Stopped as stopped:
+  except Stopped as stopped:
     print(stopped)
     raise SystemExit(130) from None
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from micronet_jax.plots import COLORS, MARKS
+from micronet_jax.figures import COLORS, MARKS
 
 Growth = Mapping[str, Mapping[int, Sequence[float]]]
 """Seconds by method and size."""

@@ -25,10 +25,14 @@ import numpy as np
 from benchmarks import report, timing, twin
 from benchmarks.slide_memory import BLOCK, write_slide
 from benchmarks.train_step import ratio, works
-from micronet_jax import detection, inference, models, prediction
-from micronet_jax import train_step as steps
-from micronet_jax.readers import open_image
-from micronet_jax.searching import Program, compile_search
+from micronet_jax import models
+from micronet_jax.detection.detector import Detector, compile_predict, load
+from micronet_jax.detection.peaks import local_maxima
+from micronet_jax.detection.searching import Program, compile_search
+from micronet_jax.imaging.opening import open_image
+from micronet_jax.models import graphs
+from micronet_jax.predict import job
+from micronet_jax.predict.job import PredictOptions
 
 MM2 = 16e6
 """Pixels of a square millimetre at 0.25 microns."""
@@ -73,11 +77,11 @@ def compare(
 ) -> tuple[dict[str, Any], dict[str, list[float]]]:
   """Maps of one image: ours and PyTorch's settings in turn."""
   model = {"name": "micronet", "width": width, "dtype": dtype}
-  graph, weights = steps.split_model(models.create(model))
+  graph, weights = graphs.split_model(models.create_model(model))
   padded = -(-side // 16) * 16  # as the detector does
   random = np.random.default_rng(0)
   image = random.normal(size=(1, padded, padded, 3)).astype(np.float32)
-  predict, on_device = inference.compile_predict(graph), jnp.asarray(image)
+  predict, on_device = compile_predict(graph), jnp.asarray(image)
   variants = {"ours": lambda: np.asarray(predict(weights, on_device))}
   variants |= twin.inference(weights, width, dtype, image)
   times = timing.interleave(
@@ -100,7 +104,7 @@ def by_stages(options: argparse.Namespace) -> dict[str, Any]:
     path = pathlib.Path(folder) / "slide.tif"
     write_slide(path, side, (side // BLOCK) ** 2)
     whole, nuclei = end_to_end(path, options)
-    detector = inference.load(options.weights)
+    detector = load(options.weights)
     began = time.perf_counter()
     with open_image(path) as reader:
       scan = detector.scan(reader, tile=options.tile)
@@ -137,28 +141,26 @@ def by_stages(options: argparse.Namespace) -> dict[str, Any]:
 
 def end_to_end(path: pathlib.Path, options: argparse.Namespace) -> tuple[float, int]:
   """Seconds of the predict job once it is compiled, and how many nuclei it found."""
-  settings = prediction.Options(
+  settings = PredictOptions(
     formats=("csv", "geojson"), tile=options.tile, batch=options.batch
   )
   for attempt in ("warm", "timed"):
     out = path.parent / attempt
     began = time.perf_counter()
-    (result,) = prediction.predict(
-      [str(path)], out, weights=options.weights, options=settings
-    )
+    (result,) = job.predict([str(path)], out, weights=options.weights, options=settings)
     seconds = time.perf_counter() - began
   return seconds, result["nuclei"]
 
 
 def search_one(
-  detector: inference.Detector, scan: Any, pixels: np.ndarray, options: Any
+  detector: Detector, scan: Any, pixels: np.ndarray, options: Any
 ) -> dict[str, float]:
   """Median seconds of one call: the whole search, and the peaks of its maps alone."""
-  batch, (graph, _) = options.batch, inference.abstract_model(detector.meta["model"])
+  batch, (graph, _) = options.batch, graphs.abstract_model(detector.meta["model"])
   program = Program(graph, (detector.meta["min_distance"],), devices=1)
-  search, predict = compile_search(program), inference.compile_predict(graph)
+  search, predict = compile_search(program), compile_predict(graph)
   distance = detector.meta["min_distance"]
-  find = functools.partial(detection.local_maxima, min_distance=distance)
+  find = functools.partial(local_maxima, min_distance=distance)
   peaks = jax.jit(jax.vmap(find))
   tiles = jnp.asarray(np.stack([pixels] * batch))
   limits = jnp.asarray([scan.sides] * batch, jnp.int32)

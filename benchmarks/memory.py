@@ -22,7 +22,8 @@ import jax
 import numpy as np
 
 from benchmarks import report, timing, workload
-from micronet_jax import inference, searching
+from micronet_jax.detection import searching
+from micronet_jax.models import graphs
 
 TRAIN = {"width": 32, "batch": 4, "patch": 200, "dtype": "float32", "remat": False}
 TRAIN_CHANGES: Sequence[Mapping[str, Any]] = (
@@ -158,7 +159,7 @@ class Search(NamedTuple):
 def search(case: Mapping[str, Any]) -> Search:
   """A search, with weights that mean nothing."""
   options = {"name": "micronet", "width": case["width"], "dtype": case["dtype"]}
-  graph, shapes = inference.abstract_model(options)
+  graph, shapes = graphs.abstract_model(options)
   weights = jax.tree.map(lambda leaf: np.ones(leaf.shape, leaf.dtype), shapes)
   batch, tile = case["batch"], case["tile"]
   tiles = np.zeros((batch, tile, tile, 3), np.uint8)

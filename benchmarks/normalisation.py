@@ -16,15 +16,13 @@ import numpy as np
 
 import micronet_jax as mn
 from benchmarks.report import print_table, write_json
-from micronet_jax import evaluation
-from micronet_jax.datasets.sample import Sample
-from micronet_jax.inference import Detector
-from micronet_jax.input_pipeline import (
-  channel_statistics,
-  images_seen,
-  to_working_resolution,
-)
-from micronet_jax.readers import open_image
+from micronet_jax.datasets.provenance import images_seen
+from micronet_jax.datasets.sample import Sample, to_working_resolution
+from micronet_jax.detection.detector import Detector
+from micronet_jax.evaluation import intervals, matching
+from micronet_jax.evaluation.scores import pool_matches
+from micronet_jax.imaging.normalisation import channel_statistics
+from micronet_jax.imaging.opening import open_image
 
 RADIUS = 12.0
 
@@ -54,7 +52,7 @@ def main() -> None:
       matches[name, threshold] = []
     for sample, key in zip(samples, group, strict=True):
       for threshold, centers in find(detector, sample, *statistics[key]).items():
-        match = evaluation.match(centers, sample.centers, radius=RADIUS)
+        match = matching.match(centers, sample.centers, radius=RADIUS)
         matches[name, threshold].append(match)
   rows = [row(*key, each, samples, matches) for key, each in matches.items()]
   print(f"{len(samples)} images of {len({s.patient for s in samples})} patients")
@@ -90,10 +88,10 @@ def find(
 
 def row(name, threshold, each, samples, matches) -> dict[str, object]:
   patients = [s.patient for s in samples]
-  scores = evaluation.pool(each)
-  low, high = evaluation.bootstrap_interval(each, patients)
+  scores = pool_matches(each)
+  low, high = intervals.bootstrap_interval(each, patients)
   reference = matches["image", "ξ · best"]
-  differs = scores["f1"] - evaluation.pool(reference)["f1"]
+  differs = scores["f1"] - pool_matches(reference)["f1"]
   least, most = paired_interval(each, reference, patients)
   return {
     "mean and deviation of": name,
@@ -113,7 +111,7 @@ def paired_interval(one, other, patients, *, draws=2000) -> tuple[float, float]:
   differences = []
   for _ in range(draws):
     chosen = [i for n in generator.choice(names, len(names)) for i in members[n]]
-    f1 = [evaluation.pool([each[i] for i in chosen])["f1"] for each in (one, other)]
+    f1 = [pool_matches([each[i] for i in chosen])["f1"] for each in (one, other)]
     differences.append(f1[0] - f1[1])
   low, high = np.percentile(differences, [2.5, 97.5])
   return float(low), float(high)

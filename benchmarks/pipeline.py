@@ -27,11 +27,15 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks import report, timing, workload
-from micronet_jax import train_step as steps
-from micronet_jax import training
-from micronet_jax.augmentation import draw_patches
-from micronet_jax.input_pipeline import Data, Split
-from micronet_jax.progress import Progress
+from micronet_jax.datasets.splits import Split
+from micronet_jax.training import loop
+from micronet_jax.training import loop as loop_module
+from micronet_jax.training import step as steps
+from micronet_jax.training.augmentation import draw_patches
+from micronet_jax.training.data import Data
+from micronet_jax.training.loop import check_finite
+from micronet_jax.training.progress import Progress
+from micronet_jax.training.run import TrainingRun
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -164,7 +168,7 @@ def run_loop(
     were there, 0 if it was made earlier; and the seconds of all calls.
   """
   called, ready = [], []
-  check = training.check_finite
+  check = check_finite
 
   def take(*arguments: Any) -> Any:
     called.append(time.perf_counter())
@@ -175,26 +179,26 @@ def run_loop(
     ready.append(time.perf_counter())
     check(run, step, metrics, names)
 
-  def finish(run: training.Run, state: Any, progress: Any) -> Any:
+  def finish(run: TrainingRun, state: Any, progress: Any) -> Any:
     run.record.finished = True
     return state
 
   names = tuple(sample.name for sample in samples)
   data = Data("synthetic", Split(names, (), ()), list(samples), [], [], [])
   pool = work.images, work.pools, names
-  run = training.Run(config=config, data=data, recipe=work.recipe, saved=None)
+  run = TrainingRun(config=config, data=data, recipe=work.recipe, saved=None)
   with (
     tempfile.TemporaryDirectory() as folder,
-    mock.patch.object(training, "compile_shared", return_value=take),
-    mock.patch.object(training, "pool_images", return_value=pool),
-    mock.patch.object(training, "check_finite", noted_check),
-    mock.patch.object(training, "validate", finish),
+    mock.patch.object(loop_module, "compile_shared", return_value=take),
+    mock.patch.object(loop_module, "pool_images", return_value=pool),
+    mock.patch.object(loop_module, "check_finite", noted_check),
+    mock.patch.object(loop_module, "validate", finish),
     mock.patch.object(Progress, "_show"),
     Progress(
       pathlib.Path(folder), label="", start=0, num_steps=config.num_steps
     ) as progress,
   ):
-    training.loop(run, work.place()[0], progress, threading.Event(), first=False)
+    loop.take_steps(run, work.place()[0], progress, threading.Event(), first=False)
   gaps = [max(0.0, b - a) for a, b in zip(ready[:-1], called[1:], strict=True)]
   return gaps, ready[-1] - called[0]
 

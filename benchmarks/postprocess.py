@@ -23,8 +23,9 @@ from scipy.spatial import cKDTree
 from skimage.feature import peak_local_max
 
 from benchmarks import charts, report, timing, workload
-from micronet_jax import detection, evaluation, inference
-from micronet_jax.proximity import proximity
+from micronet_jax.detection import detector, peaks
+from micronet_jax.evaluation import matching
+from micronet_jax.training.targets import proximity
 
 SPACING = {"peaks": 14, "matching": 26}
 """Pixels between nuclei: 26 is what tissue has where it is densest; closer together, a
@@ -103,7 +104,7 @@ def peak_methods(count: int) -> dict[str, Callable[[], np.ndarray]]:
   on_device = jnp.asarray(values)
 
   def here() -> np.ndarray:
-    return detection.trim(detection.local_maxima(on_device, min_distance=DISTANCE))[0]
+    return peaks.trim(peaks.local_maxima(on_device, min_distance=DISTANCE))[0]
 
   def by_skimage() -> np.ndarray:
     return peak_local_max(
@@ -151,7 +152,7 @@ def match_methods(count: int) -> dict[str, Callable[[], int]]:
   found = rng.permutation(np.concatenate([found, thrown]))
 
   def here() -> int:
-    return evaluation.match(found, truth, radius=RADIUS).tp
+    return matching.match(found, truth, radius=RADIUS).tp
 
   def dense() -> int:
     distance = np.hypot(*(found[:, None] - truth).transpose(2, 0, 1))
@@ -186,13 +187,13 @@ def share(width: int, tile: int, repeats: int) -> dict[str, Any]:
   """The search of one tile beside the network."""
   config = workload.configure(width=width, patch=32, batch=1)
   recipe, weights, *_ = workload.prepare(config, workload.tissue(count=1, size=100))
-  predict = inference.compile_predict(recipe.graph)
+  predict = detector.compile_predict(recipe.graph)
   images = jnp.zeros((1, tile, tile, 3))
   values = jnp.asarray(draw_map((tile // 14 + 1) ** 2, 14)[:tile, :tile])
   times = timing.interleave(
     {
       "network": lambda: predict(weights, images),
-      "search": lambda: detection.local_maxima(values, min_distance=DISTANCE),
+      "search": lambda: peaks.local_maxima(values, min_distance=DISTANCE),
     },
     repeats=repeats,
   )

@@ -18,9 +18,9 @@ import torch
 from scipy import ndimage, spatial
 from torch.utils.data import DataLoader, IterableDataset
 
-from micronet_jax.augmentation import Warp
 from micronet_jax.datasets.sample import Sample
-from micronet_jax.input_pipeline import normalise
+from micronet_jax.imaging.normalisation import normalise
+from micronet_jax.training.augmentation import Warp
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "tests"))
 

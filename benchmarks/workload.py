@@ -8,12 +8,12 @@ import jax
 import jax.numpy as jnp
 
 from configs import common
-from micronet_jax import train_step as steps
-from micronet_jax import training
-from micronet_jax.augmentation import Images
 from micronet_jax.datasets.sample import Sample
 from micronet_jax.datasets.synthetic_he.generator import generate
-from micronet_jax.input_pipeline import to_device
+from micronet_jax.devices import replicate
+from micronet_jax.training import step as steps
+from micronet_jax.training.pool import Images, to_device
+from micronet_jax.training.run import prepare_training
 
 
 class Workload(NamedTuple):
@@ -33,7 +33,7 @@ class Workload(NamedTuple):
   def place(self) -> tuple[steps.TrainState, Images, jax.Array]:
     """A state of its own (a step donates it), images and pools on the devices."""
     state = steps.create_state(self.recipe, jax.tree.map(jnp.array, self.weights))
-    return steps.replicate((state, self.images, self.pools), self.recipe.devices)
+    return replicate((state, self.images, self.pools), self.recipe.devices)
 
 
 class Chain:
@@ -82,6 +82,6 @@ def tissue(*, count: int = 4, size: int = 500) -> list[Sample]:
 
 def prepare(config: Any, samples: Sequence[Sample]) -> Workload:
   """Makes the workload of a configuration, with all samples in one pool."""
-  recipe, weights, _ = training.prepare(config)
+  recipe, weights, _ = prepare_training(config)
   pools = jnp.asarray([[0, len(samples)]], jnp.int32)
   return Workload(recipe, weights, to_device(samples), pools)

@@ -13,27 +13,29 @@ from micronet_jax.version import __version__
 
 if TYPE_CHECKING:
   from micronet_jax.datasets import Sample, load_samples
+  from micronet_jax.detection.detector import Detector, load
+  from micronet_jax.detection.points import Detections
   from micronet_jax.errors import InputError
-  from micronet_jax.evaluation import match
-  from micronet_jax.inference import Detections, Detector, load
-  from micronet_jax.losses import weighted_mse
-  from micronet_jax.prediction import predict
-  from micronet_jax.proximity import proximity_map
-  from micronet_jax.readers import open_image
-  from micronet_jax.reports import evaluate
-  from micronet_jax.training import train_and_evaluate
+  from micronet_jax.evaluation.job import evaluate
+  from micronet_jax.evaluation.matching import match
+  from micronet_jax.imaging.opening import open_image
+  from micronet_jax.predict.job import predict
+  from micronet_jax.training.job import train_and_evaluate
+  from micronet_jax.training.losses import weighted_mse
+  from micronet_jax.training.targets import proximity_map
 
 _HOMES = {
   **dict.fromkeys(("Sample", "load_samples"), "datasets"),
-  **dict.fromkeys(("Detections", "Detector", "load"), "inference"),
+  **dict.fromkeys(("Detector", "load"), "detection.detector"),
+  "Detections": "detection.points",
   "InputError": "errors",
-  "evaluate": "reports",
-  "match": "evaluation",
-  "open_image": "readers",
-  "predict": "prediction",
-  "proximity_map": "proximity",
-  "train_and_evaluate": "training",
-  "weighted_mse": "losses",
+  "evaluate": "evaluation.job",
+  "match": "evaluation.matching",
+  "open_image": "imaging.opening",
+  "predict": "predict.job",
+  "proximity_map": "training.targets",
+  "train_and_evaluate": "training.job",
+  "weighted_mse": "training.losses",
 }
 
 __all__ = [

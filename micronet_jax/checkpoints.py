@@ -19,6 +19,8 @@ import orbax.checkpoint as ocp
 from micronet_jax.errors import InputError
 
 KINDS = ("latest", "best", "snapshots")
+
+
 Tree = Any  # nested dicts, tuples and named tuples of arrays
 
 
@@ -175,7 +177,7 @@ class Checkpoints:
     self._managers.clear()
 
 
-def find(path_or_name: str) -> pathlib.Path:
+def find_checkpoint(path_or_name: str) -> pathlib.Path:
   """The checkpoint folder that a path or a name stands for.
 
   Args:
@@ -221,7 +223,7 @@ def load_weights(path_or_name: str) -> tuple[Tree, dict[str, Any]]:
   Raises:
     InputError: no such checkpoint, or a damaged one.
   """
-  folder = find(path_or_name)
+  folder = find_checkpoint(path_or_name)
   try:
     found = _read(folder, {"weights": None})
   except DamagedCheckpoint as damage:

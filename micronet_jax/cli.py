@@ -4,7 +4,6 @@ import argparse
 import contextlib
 import logging
 import os
-import pathlib
 import signal
 import sys
 import threading
@@ -12,6 +11,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
+from micronet_jax.devices import use_compilation_cache
 from micronet_jax.errors import InputError
 from micronet_jax.version import __version__
 
@@ -31,6 +31,7 @@ PNG, JPEG, BMP, TIFF and OME-TIFF, and with the extra [slides] what OpenSlide re
 and summary.csv a line for each image. An interrupted slide goes on where it stopped,
 finished images are not repeated, and a bad image does not stop the others: it is
 reported at the end, and the exit status is 1."""
+
 
 EXAMPLES = """\
 examples:
@@ -135,7 +136,7 @@ def region(text: str) -> tuple[int, int, int, int]:
 def main(arguments: Sequence[str] | None = None) -> int:
   """Runs the command; returns its exit status."""
   given = parser().parse_args(arguments)
-  return run(
+  return run_detect(
     given.images,
     given.out,
     given.weights,
@@ -172,7 +173,7 @@ def run_config(config: Any, workdir: str | os.PathLike[str]) -> int:
     raise InputError(
       "config.images names no image; for instance --config.images='tiles/*.png'"
     )
-  return run(
+  return run_detect(
     images,
     workdir,
     config.init_from,
@@ -191,7 +192,7 @@ def _listed(text: str, between: str = ",") -> tuple[str, ...]:
   return tuple(part.strip() for part in text.split(between) if part.strip())
 
 
-def run(
+def run_detect(
   images: Sequence[str], out: str | os.PathLike[str], weights: str, **options: Any
 ) -> int:
   """The predict job of both command lines, up to what is printed at its end.
@@ -209,13 +210,15 @@ def run(
     with notes(), terminated_is_interrupted(), warnings.catch_warnings():
       # Of a cache that cannot be read or written: JAX then compiles again.
       warnings.filterwarnings("ignore", "Error (read|writ)ing persistent compilation")
-      from micronet_jax import prediction  # JAX takes seconds to import
+      from micronet_jax.predict.job import (
+        PredictOptions,
+        predict,
+        report_failures,  # JAX takes seconds to import
+      )
 
       use_compilation_cache()
-      done = prediction.predict(
-        images, out, weights=weights, options=prediction.Options(**options)
-      )
-      return prediction.report_failures(done)
+      done = predict(images, out, weights=weights, options=PredictOptions(**options))
+      return report_failures(done)
   except InputError as error:
     print(f"error: {error}", file=sys.stderr)
     return 1
@@ -253,22 +256,6 @@ def terminated_is_interrupted() -> Iterator[None]:
     yield
   finally:
     signal.signal(signal.SIGTERM, before)
-
-
-def use_compilation_cache() -> None:
-  """Keeps compiled programs between starts, where JAX has not been told a place."""
-  import jax
-
-  if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-    return
-  try:
-    home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-    folder = pathlib.Path(home) / "micronet_jax" / "xla"
-    folder.mkdir(parents=True, exist_ok=True)
-  except (OSError, RuntimeError):
-    return  # only slower
-  jax.config.update("jax_compilation_cache_dir", str(folder))
-  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 
 if __name__ == "__main__":

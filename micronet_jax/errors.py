@@ -1,4 +1,4 @@
-"""The one exception a user is expected to read."""
+"""The exceptions a user is expected to read."""
 
 
 class InputError(ValueError):
@@ -8,3 +8,7 @@ class InputError(ValueError):
   and what would be right. `launch.py` prints it without a traceback and exits
   with status 1.
   """
+
+
+class Stopped(Exception):
+  """The run was asked to stop and saved where it was."""

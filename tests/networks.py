@@ -6,8 +6,8 @@ import numpy as np
 from flax import nnx
 from jax.extend.core import Literal
 
-from micronet_jax import inference
-from micronet_jax.train_step import merge_model, split_model
+from micronet_jax.models import graphs
+from micronet_jax.models.graphs import merge_model, split_model
 
 NETWORK = {"name": "micronet", "width": 2, "context": ["up4", "up3"], "dropout": 0.5}
 META = {"model": NETWORK, "proximity": {"scale": 5.0}, "xi": 0.4, "min_distance": 5}
@@ -24,7 +24,7 @@ def random_weights():
     spread = 1 / np.sqrt(max(np.prod(leaf.shape[:-1]), 1))
     return generator.normal(0, spread, leaf.shape).astype(np.float32)
 
-  template = inference.abstract_model(NETWORK)[1]
+  template = graphs.abstract_model(NETWORK)[1]
   return jax.tree_util.tree_map_with_path(draw, template)
 
 

@@ -11,10 +11,12 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from micronet_jax import augmentation, input_pipeline
-from micronet_jax.augmentation import Warp
 from micronet_jax.datasets.sample import Sample
-from micronet_jax.proximity import proximity, proximity_map
+from micronet_jax.imaging import normalisation
+from micronet_jax.training import augmentation
+from micronet_jax.training.augmentation import Warp
+from micronet_jax.training.pool import to_device
+from micronet_jax.training.targets import proximity, proximity_map
 
 STILL = Warp(patch=16, rotate=0.0, mirror=0.0, shift=0.0, elastic=0.0)
 RADIUS = 6.0
@@ -108,7 +110,7 @@ def scattered(shape, count, *, apart=0.0, seed=0):
 def pool_of(*samples):
   """These images on the device, padded as 2 of 64 x 64 with 40 centres each."""
   filler = sample((64, 64), scattered((64, 64), 40), seed=99, name="filler")
-  pool = input_pipeline.to_device([*samples, filler])
+  pool = to_device([*samples, filler])
   keep = np.array([0, 1])
   assert len(samples) <= 2
   return jax.tree.map(lambda array: array[keep], pool)
@@ -227,7 +229,7 @@ def test_without_warp_a_patch_is_a_crop_and_all_crops_are_drawn():
   images = pool_of(one)
   grey, maps = draw(raw(images), *arguments, warp=STILL, radius=RADIUS)
   normal, _ = draw(images, *arguments, warp=STILL, radius=RADIUS)
-  normalised = input_pipeline.normalise(one.image)
+  normalised = normalisation.normalise(one.image)
   seen = set()
   for patch, exact, drawn in zip(
     np.asarray(normal), np.asarray(grey), np.asarray(maps), strict=True

@@ -11,10 +11,12 @@ import tissue
 import micronet_jax as mn
 from configs import base as base_config
 from configs import finetune
-from micronet_jax import checkpoints, evaluation, training
-from micronet_jax.datasets.images import read_image
+from micronet_jax import checkpoints
 from micronet_jax.datasets.sample import Sample
 from micronet_jax.datasets.synthetic_he.generator import generate
+from micronet_jax.evaluation import scores
+from micronet_jax.imaging.decoding import read_image
+from micronet_jax.training.job import train_and_evaluate
 
 
 @pytest.fixture(scope="module")
@@ -38,11 +40,11 @@ def _crop(root: pathlib.Path, name: str, size: int) -> Sample:
 
 def _f1(detector, samples):
   found = [detector.detect(s.image, mpp=s.mpp).centers for s in samples]
-  return evaluation.evaluate_points(found, [s.centers for s in samples])["12"]["f1"]
+  return scores.evaluate_points(found, [s.centers for s in samples])["12"]["f1"]
 
 
 def test_the_base_is_small_whole_and_says_where_it_is_from():
-  folder = checkpoints.find("base")
+  folder = checkpoints.find_checkpoint("base")
   size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
   assert size < 15e6
   weights, meta = checkpoints.load_weights("base")  # compares the checksums
@@ -84,7 +86,7 @@ def test_the_main_job_on_real_prostate(real_data, tmp_path, capsys):
   config.num_devices = 1
   config.warp.patch = 64
   config.num_steps, config.eval_every = 10, 5
-  report = training.train_and_evaluate(config, tmp_path / "run")
+  report = train_and_evaluate(config, tmp_path / "run")
   assert report["images"] == 3
   assert report["patients"] == 3
   compared = report["compared"]

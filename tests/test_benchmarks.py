@@ -25,10 +25,10 @@ from benchmarks import (
   twin,
   workload,
 )
-from micronet_jax.augmentation import Warp
-from micronet_jax.input_pipeline import normalise
-from micronet_jax.losses import weighted_mse
-from micronet_jax.proximity import proximity
+from micronet_jax.imaging.normalisation import normalise
+from micronet_jax.training.augmentation import Warp
+from micronet_jax.training.losses import weighted_mse
+from micronet_jax.training.targets import proximity
 
 STILL = Warp(patch=32, rotate=0.0, mirror=0.0, shift=0.0, elastic=0.0)
 

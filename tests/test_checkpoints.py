@@ -103,10 +103,10 @@ def test_find_takes_a_run_its_checkpoints_or_one_of_them(saved, tmp_path):
   run = tmp_path
   newest = run / "checkpoints/latest/3"
   for path in (run, run / "checkpoints", newest):
-    assert checkpoints.find(str(path)) == newest
+    assert checkpoints.find_checkpoint(str(path)) == newest
   saved.save("best", 2, *_trees(2), {"step": 2})
   saved.wait()
-  assert checkpoints.find(str(run)) == run / "checkpoints/best/2"
+  assert checkpoints.find_checkpoint(str(run)) == run / "checkpoints/best/2"
   weights, meta = checkpoints.load_weights(str(run))
   assert meta["step"] == 2
   assert weights["params"]["a"]["kernel"].dtype == np.float32
@@ -114,7 +114,7 @@ def test_find_takes_a_run_its_checkpoints_or_one_of_them(saved, tmp_path):
 
 def test_no_checkpoint_is_one_sentence(tmp_path):
   with pytest.raises(InputError, match=r"no checkpoint at '.*nowhere'"):
-    checkpoints.find(str(tmp_path / "nowhere"))
+    checkpoints.find_checkpoint(str(tmp_path / "nowhere"))
 
 
 def test_a_damaged_checkpoint_cannot_be_loaded(saved, tmp_path):

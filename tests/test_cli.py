@@ -22,9 +22,11 @@ from networks import META, random_weights
 
 import launch
 from configs import predict as predict_config
-from micronet_jax import checkpoints, cli, inference, prediction
+from micronet_jax import checkpoints, cli, devices
+from micronet_jax.detection import detector
 from micronet_jax.errors import InputError
-from micronet_jax.prediction import Options
+from micronet_jax.predict import job
+from micronet_jax.predict.job import FORMATS, PredictOptions
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 TILES = 9 * 9  # of 272 pixels, whose cores in the middle are of 16
@@ -45,7 +47,7 @@ def called(monkeypatch):
     calls.append((list(images), str(out), weights, options))
     return [{"image": image, "nuclei": 0} for image in images]
 
-  monkeypatch.setattr(prediction, "predict", predict)
+  monkeypatch.setattr(job, "predict", predict)
   return calls
 
 
@@ -89,9 +91,9 @@ def test_version_and_help_name_everything(capsys):
   assert text.startswith(f"micronet {cli.__version__}\n")
   assert max(map(len, text.splitlines())) <= 88
   described = text[text.index("positional arguments", text.index("IMAGE [IMAGE")) :]
-  for field in Options.__dataclass_fields__:
+  for field in PredictOptions.__dataclass_fields__:
     assert f"--{field.removesuffix('s') if field != 'devices' else field}" in described
-  for ending in prediction.FORMATS.values():
+  for ending in FORMATS.values():
     assert f"NAME{ending} " in text
 
 
@@ -108,7 +110,7 @@ def test_options_arrive(called, capsys):
   text = "detect a.svs -o out -w run --mpp 0.5 --threshold 0.3 --no-tissue --tile 512 "
   text += "--batch 4 --devices 2 --region 1,2,3,4 --region 5,6,7,8"
   assert cli.main([*text.split(), "--format", "csv, overlay"]) == 0
-  every = Options(
+  every = PredictOptions(
     mpp=0.5,
     threshold=0.3,
     regions=((1, 2, 3, 4), (5, 6, 7, 8)),
@@ -119,7 +121,7 @@ def test_options_arrive(called, capsys):
     devices=2,
   )
   assert called == [
-    (["a.png", "b/"], "out", "base", Options()),
+    (["a.png", "b/"], "out", "base", PredictOptions()),
     (["a.svs"], "out", "run", every),
   ]
   assert capsys.readouterr() == ("", "")
@@ -136,7 +138,7 @@ def test_the_config_says_the_same(called):
   )
   config.update({"regions": "1,2,3,4; 5,6,7,8", "formats": "csv", "batch": 4})
   assert cli.run_config(config, "out") == 0
-  every = Options(
+  every = PredictOptions(
     mpp=0.5,
     threshold=0.3,
     regions=((1, 2, 3, 4), (5, 6, 7, 8)),
@@ -147,7 +149,7 @@ def test_the_config_says_the_same(called):
   )
   images = ["a.png", "tiles/*.png"]
   assert called == [
-    (images, "out", "base", Options()),
+    (images, "out", "base", PredictOptions()),
     (images, "out", "run", every),
   ]
   config.regions = "1,2,3"
@@ -183,14 +185,14 @@ def test_the_config_can_be_changed_from_the_command_line(monkeypatch):
 
 def test_the_exit_status(called, monkeypatch, capsys):
   failed = [{"image": "a.png", "error": "a.png is empty"}]
-  monkeypatch.setattr(prediction, "predict", lambda *_, **__: failed)
+  monkeypatch.setattr(job, "predict", lambda *_, **__: failed)
   assert cli.main(["detect", "a.png", "-o", "out"]) == 1
 
   def raises(error):
     def predict(*_, **__):
       raise error
 
-    monkeypatch.setattr(prediction, "predict", predict)
+    monkeypatch.setattr(job, "predict", predict)
     return cli.main(["detect", "a.png", "-o", "out"])
 
   assert raises(InputError("it is so")) == 1
@@ -206,7 +208,7 @@ def test_sigterm_ends_the_work_as_ctrl_c_does(monkeypatch):
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(10)
 
-  monkeypatch.setattr(prediction, "predict", predict)
+  monkeypatch.setattr(job, "predict", predict)
   assert cli.main(["detect", "a.png", "-o", "out"]) == 130
   assert signal.getsignal(signal.SIGTERM) == before
 
@@ -238,15 +240,15 @@ def test_notes_are_printed_and_the_logger_left_as_it_was(capsys):
 def test_a_cache_is_used_unless_told_or_impossible(tmp_path, monkeypatch):
   told = {}
   monkeypatch.setattr(jax.config, "update", told.__setitem__)
-  cli.use_compilation_cache()
+  devices.use_compilation_cache()
   assert told == {}  # JAX_COMPILATION_CACHE_DIR is set
   monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
   (tmp_path / "file").write_text("")
   monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-  cli.use_compilation_cache()
+  devices.use_compilation_cache()
   assert told == {}
   monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "new"))
-  cli.use_compilation_cache()
+  devices.use_compilation_cache()
   assert told["jax_compilation_cache_dir"] == str(tmp_path / "new/micronet_jax/xla")
 
 
@@ -308,7 +310,7 @@ def test_killed_at_any_time_it_goes_on(tmp_path):
   assert sorted(path.name for path in out.iterdir()) == [
     *("k.csv", "k.json", "summary.csv")
   ]
-  expected = inference.Detector(random_weights(), META).detect(image, mpp=0.25)
+  expected = detector.Detector(random_weights(), META).detect(image, mpp=0.25)
   table = np.genfromtxt(out / "k.csv", delimiter=",", skip_header=1)
   assert len(table) == len(expected.scores) > 20
   assert json.loads((out / "k.json").read_text())["nuclei"] == len(table)

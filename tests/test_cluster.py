@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from micronet_jax import training
+from micronet_jax import errors
 from micronet_jax.errors import InputError
 from micronet_jax.studies import cluster
 from micronet_jax.studies.execution import Job
@@ -152,7 +152,7 @@ def test_a_stop_ends_the_workers(local, tmp_path):
   stop = threading.Event()
   threading.Timer(3, stop.set).start()
   began = time.monotonic()
-  with pytest.raises(training.Stopped):
+  with pytest.raises(errors.Stopped):
     work(tmp_path, wait_long, stop=stop)
   assert time.monotonic() - began < 30
 

@@ -4,26 +4,26 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from micronet_jax import compilation
+from micronet_jax import devices
 
 
 @pytest.fixture(autouse=True)
 def afresh():
-  compilation.compiler_options.cache_clear()
+  devices.compiler_options.cache_clear()
   yield
-  compilation.compiler_options.cache_clear()
+  devices.compiler_options.cache_clear()
 
 
 def test_what_is_given_compiles():
-  double = jax.jit(lambda x: 2 * x, compiler_options=compilation.compiler_options())
+  double = jax.jit(lambda x: 2 * x, compiler_options=devices.compiler_options())
   assert double(jnp.float32(2)) == 4
 
 
 def test_an_option_that_this_jax_does_not_know_is_left_out(monkeypatch):
-  monkeypatch.setattr(compilation, "CPU_OPTIONS", {"xla_cpu_of_another_year": "1"})
-  assert compilation.compiler_options() == {}
+  monkeypatch.setattr(devices, "CPU_OPTIONS", {"xla_cpu_of_another_year": "1"})
+  assert devices.compiler_options() == {}
 
 
 def test_other_platforms_get_none(monkeypatch):
   monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-  assert compilation.compiler_options() == {}
+  assert devices.compiler_options() == {}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tissue import config as make_config
 
 from configs import common
-from micronet_jax import configuration
+from micronet_jax.config import FREE_FIELDS, as_dict, check_config, claim_workdir
 from micronet_jax.errors import InputError
 
 CONFIGS = sorted(
@@ -23,13 +23,13 @@ CONFIGS = sorted(
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_the_configs_that_come_along_are_sound(name):
-  configuration.check_config(importlib.import_module(f"configs.{name}").get_config())
+  check_config(importlib.import_module(f"configs.{name}").get_config())
 
 
 def refused(config) -> str:
   """The message, which must be one sentence for a user."""
   with pytest.raises(InputError) as caught:
-    configuration.check_config(config)
+    check_config(config)
   message = str(caught.value)
   assert "\n" not in message
   assert len(message) < 200
@@ -104,7 +104,7 @@ BORDERS = [
 
 @pytest.mark.parametrize(("field", "value"), BORDERS)
 def test_at_the_border_of_a_range(field, value):
-  configuration.check_config(make_config(**{field.replace(".", "__"): value}))
+  check_config(make_config(**{field.replace(".", "__"): value}))
 
 
 @pytest.mark.parametrize(
@@ -156,16 +156,16 @@ def test_fields_that_do_not_go_together(changes, expected):
   ],
 )
 def test_fields_that_go_together(changes):
-  configuration.check_config(make_config(**changes))
+  check_config(make_config(**changes))
 
 
 def test_a_config_as_json_gives_it_back():
   config = common.get_config()
-  plain = configuration.as_dict(config)
+  plain = as_dict(config)
   assert plain == json.loads(json.dumps(plain))
   assert plain["min_distances"] == [3, 5, 7, 9, 11]
   assert plain["model"]["width"] == 32
-  assert configuration.as_dict(plain) == plain
+  assert as_dict(plain) == plain
 
 
 # The folder of a run.
@@ -178,7 +178,7 @@ def files(folder):
 def claim_refused(config, workdir) -> str:
   before = {p: p.read_bytes() for p in workdir.parent.rglob("*") if p.is_file()}
   with pytest.raises(InputError) as caught:
-    configuration.claim_workdir(config, workdir)
+    claim_workdir(config, workdir)
   after = {p: p.read_bytes() for p in workdir.parent.rglob("*") if p.is_file()}
   assert before == after
   return str(caught.value)
@@ -187,23 +187,23 @@ def claim_refused(config, workdir) -> str:
 def test_a_new_folder_gets_the_config(tmp_path):
   workdir = tmp_path / "runs" / "new"
   config = make_config()
-  configuration.claim_workdir(config, workdir)
+  claim_workdir(config, workdir)
   assert files(workdir) == ["config.json"]
   stored = json.loads((workdir / "config.json").read_text())
-  assert stored == configuration.as_dict(config)
+  assert stored == as_dict(config)
 
 
 def test_the_same_config_may_go_on(tmp_path):
   for _ in range(3):
-    configuration.claim_workdir(make_config(), tmp_path)
+    claim_workdir(make_config(), tmp_path)
   (tmp_path / "log.jsonl").write_text("kept\n")
-  configuration.claim_workdir(make_config(), tmp_path)
+  claim_workdir(make_config(), tmp_path)
   assert files(tmp_path) == ["config.json", "log.jsonl"]
   assert (tmp_path / "log.jsonl").read_text() == "kept\n"
 
 
 def test_fields_that_differ_are_listed(tmp_path):
-  configuration.claim_workdir(make_config(), tmp_path / "run")
+  claim_workdir(make_config(), tmp_path / "run")
   changed = make_config(
     seed=3, model__width=4, target__organs="kidney", min_distances=(5, 7)
   )
@@ -223,13 +223,13 @@ FREE = {"log_every": 7, "num_devices": 2, "steps_per_call": 2, "data_dir": "/els
 
 
 def test_free_fields_may_change(tmp_path):
-  assert {*FREE, "remat"} == set(configuration.FREE_FIELDS)
-  configuration.claim_workdir(make_config(), tmp_path)
+  assert {*FREE, "remat"} == set(FREE_FIELDS)
+  claim_workdir(make_config(), tmp_path)
   changed = make_config(**FREE)
   changed.model.remat = not changed.model.remat
-  configuration.claim_workdir(changed, tmp_path)
+  claim_workdir(changed, tmp_path)
   stored = json.loads((tmp_path / "config.json").read_text())
-  assert stored == configuration.as_dict(changed)
+  assert stored == as_dict(changed)
 
 
 def leaves(tree, path=()):
@@ -254,22 +254,18 @@ def folder(tmp_path_factory):
 
 
 @settings(max_examples=60, deadline=None)
-@given(
-  field=st.sampled_from(
-    [path for path, _ in leaves(configuration.as_dict(make_config()))]
-  )
-)
+@given(field=st.sampled_from([path for path, _ in leaves(as_dict(make_config()))]))
 def test_every_other_field_counts(folder, field):
   workdir = folder / "-".join(field)
-  mine = configuration.as_dict(make_config())
-  configuration.claim_workdir(mine, workdir)
+  mine = as_dict(make_config())
+  claim_workdir(mine, workdir)
   changed = json.loads(json.dumps(mine))
   place = changed
   for name in field[:-1]:
     place = place[name]
   place[field[-1]] = different(place[field[-1]])
-  if field[-1] in configuration.FREE_FIELDS:
-    configuration.claim_workdir(changed, workdir)
+  if field[-1] in FREE_FIELDS:
+    claim_workdir(changed, workdir)
   else:
     message = claim_refused(changed, workdir)
     assert len(message.splitlines()) == 2
@@ -277,10 +273,10 @@ def test_every_other_field_counts(folder, field):
 
 
 def test_fields_that_one_version_lacks_are_listed(tmp_path):
-  older = configuration.as_dict(make_config())
+  older = as_dict(make_config())
   del older["gamma"]
   older["momentum"] = 0.5
-  configuration.claim_workdir(older, tmp_path / "run")
+  claim_workdir(older, tmp_path / "run")
   message = claim_refused(make_config(), tmp_path / "run")
   assert "config.gamma was None, now 1.0" in message
   assert "config.momentum was 0.5, now None" in message
@@ -317,7 +313,7 @@ def test_a_file_in_the_way(tmp_path, below):
 
 def test_a_disk_that_fills_up_leaves_the_old_config(tmp_path, monkeypatch):
   workdir = tmp_path / "run"
-  configuration.claim_workdir(make_config(), workdir)
+  claim_workdir(make_config(), workdir)
   old = (workdir / "config.json").read_bytes()
   write = pathlib.Path.write_text
 
@@ -327,13 +323,13 @@ def test_a_disk_that_fills_up_leaves_the_old_config(tmp_path, monkeypatch):
 
   monkeypatch.setattr(pathlib.Path, "write_text", fill_up)
   with pytest.raises(InputError, match="No space left on device"):
-    configuration.claim_workdir(make_config(log_every=9), workdir)
+    claim_workdir(make_config(log_every=9), workdir)
   with pytest.raises(InputError, match="No space left on device"):
-    configuration.claim_workdir(make_config(), tmp_path / "other")
+    claim_workdir(make_config(), tmp_path / "other")
   monkeypatch.undo()
   assert (workdir / "config.json").read_bytes() == old
   assert not (tmp_path / "other" / "config.json").exists()
   # And nothing keeps either from going on.
   for folder in (workdir, tmp_path / "other"):
-    configuration.claim_workdir(make_config(), folder)
+    claim_workdir(make_config(), folder)
     assert files(folder) == ["config.json"]

@@ -74,7 +74,7 @@ def test_second_load_reads_the_prepared_copy(root, load, tmp_path, monkeypatch):
   add_image(root, "a")
   before = load()[0]
   monkeypatch.setattr(
-    "micronet_jax.datasets.tfds_builders.read_entry", lambda _: pytest.fail("read")
+    "micronet_jax.datasets.builders.read_entry", lambda _: pytest.fail("read")
   )
   after = load()[0]
   np.testing.assert_array_equal(after.image, before.image)
@@ -143,7 +143,7 @@ def test_aborted_preparation_leaves_nothing(root, load, tmp_path, monkeypatch, e
     return datasets.entries.read_entry(entry)
 
   with monkeypatch.context() as patch:
-    patch.setattr("micronet_jax.datasets.tfds_builders.read_entry", read_two)
+    patch.setattr("micronet_jax.datasets.builders.read_entry", read_two)
     with pytest.raises(error):
       load()
   assert not list((tmp_path / "cache").glob("*"))
@@ -153,7 +153,7 @@ def test_aborted_preparation_leaves_nothing(root, load, tmp_path, monkeypatch, e
 def test_second_process_that_finishes_first(root, load, tmp_path, monkeypatch):
   for name in "ab":
     add_image(root, name)
-  module = "micronet_jax.datasets.tfds_builders.read_entry"
+  module = "micronet_jax.datasets.builders.read_entry"
   depth = itertools.count()
 
   def read_while_another_prepares(entry):

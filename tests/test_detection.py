@@ -10,7 +10,13 @@ from hypothesis.extra import numpy as hnp
 from scipy.ndimage import gaussian_filter
 from skimage.feature import peak_local_max
 
-from micronet_jax import detection
+from micronet_jax.detection.peaks import (
+  XI_GRID,
+  detect_points,
+  local_maxima,
+  select_peaks,
+  trim,
+)
 from micronet_jax.errors import InputError
 
 
@@ -42,7 +48,7 @@ def in_order(points):
 
 
 def found(values, reach):
-  centers, scores = detection.trim(detection.local_maxima(values, min_distance=reach))
+  centers, scores = trim(local_maxima(values, min_distance=reach))
   return in_order(zip(*centers.astype(float).T, scores.astype(float), strict=True))
 
 
@@ -125,7 +131,7 @@ def test_borders_and_corners_count():
 def test_result_can_be_full():
   values = np.zeros((10, 13), np.float32)
   values[::3, ::3] = 1
-  peaks = detection.local_maxima(values, min_distance=2)
+  peaks = local_maxima(values, min_distance=2)
   assert peaks.count == peaks.centers.shape[0] == 4 * 5
   assert np.isfinite(peaks.centers).all()
 
@@ -140,13 +146,13 @@ def test_agrees_with_skimage_where_nothing_ties(reach):
   expected = peak_local_max(
     values, min_distance=reach, threshold_abs=0, exclude_border=False
   )
-  centers, scores = detection.detect(values, xi=0, min_distance=reach)
+  centers, scores = detect_points(values, xi=0, min_distance=reach)
   np.testing.assert_array_equal(centers, expected)  # its order is by value too
   np.testing.assert_array_equal(scores, values[tuple(expected.T)])
 
 
 def test_unused_rows_and_order():
-  peaks = detection.local_maxima(smooth((60, 60)), min_distance=3)
+  peaks = local_maxima(smooth((60, 60)), min_distance=3)
   count = int(peaks.count)
   assert 0 < count < len(peaks.scores) == 15 * 15
   assert np.isnan(peaks.centers[count:]).all()
@@ -158,9 +164,9 @@ def test_unused_rows_and_order():
 
 def test_batch_equals_one_by_one():
   maps = np.stack([smooth((40, 50), 1), snake(50)[:40], np.zeros((40, 50), "f4")])
-  many = jax.vmap(lambda m: detection.local_maxima(m, min_distance=3))(maps)
+  many = jax.vmap(lambda m: local_maxima(m, min_distance=3))(maps)
   for index, values in enumerate(maps):
-    one = detection.local_maxima(values, min_distance=3)
+    one = local_maxima(values, min_distance=3)
     each = jax.tree.map(lambda leaf, at=index: leaf[at], many)
     jax.tree.map(np.testing.assert_array_equal, each, one)
 
@@ -168,7 +174,7 @@ def test_batch_equals_one_by_one():
 @settings(max_examples=30, deadline=None)
 @given(
   seed=st.integers(0, 2**32 - 1),
-  xi=st.sampled_from(detection.XI_GRID),
+  xi=st.sampled_from(XI_GRID),
   levels=st.sampled_from([0, 3, 10]),
 )
 def test_threshold_before_equals_threshold_after(seed, xi, levels):
@@ -177,8 +183,8 @@ def test_threshold_before_equals_threshold_after(seed, xi, levels):
     values = np.round(values / values.max() * levels).astype(np.float32)
   before = np.where(values >= np.float32(xi) * values.max(), values, 0)
   for reach in (1, 4):
-    first = detection.trim(detection.local_maxima(before, min_distance=reach))
-    after = detection.detect(values, xi=xi, min_distance=reach)
+    first = trim(local_maxima(before, min_distance=reach))
+    after = detect_points(values, xi=xi, min_distance=reach)
     for a, b in zip(first, after, strict=True):
       np.testing.assert_array_equal(a, b)
 
@@ -186,28 +192,28 @@ def test_threshold_before_equals_threshold_after(seed, xi, levels):
 def test_select():
   centers = np.arange(8, dtype=np.float32).reshape(4, 2)
   scores = np.array([4, 2, 1, 0.5], np.float32)
-  kept, values = detection.select(centers, scores, xi=0.5)
+  kept, values = select_peaks(centers, scores, xi=0.5)
   np.testing.assert_array_equal(kept, centers[:2])
   np.testing.assert_array_equal(values, [4, 2])
-  assert len(detection.select(centers, scores, absolute=0.6)[0]) == 3
-  assert len(detection.select(centers[:0], scores[:0], xi=0.5)[0]) == 0
+  assert len(select_peaks(centers, scores, absolute=0.6)[0]) == 3
+  assert len(select_peaks(centers[:0], scores[:0], xi=0.5)[0]) == 0
 
 
 def test_grid():
-  assert detection.XI_GRID[0] == 0
-  assert detection.XI_GRID[-1] == 0.95
-  np.testing.assert_allclose(np.diff(detection.XI_GRID), 0.05)
+  assert XI_GRID[0] == 0
+  assert XI_GRID[-1] == 0.95
+  np.testing.assert_allclose(np.diff(XI_GRID), 0.05)
 
 
 def test_bad_arguments():
   values = np.zeros((4, 4), np.float32)
   with pytest.raises(InputError, match="min_distance"):
-    detection.local_maxima(values, min_distance=0)
+    local_maxima(values, min_distance=0)
   with pytest.raises(InputError, match="map"):
-    detection.local_maxima(values[None], min_distance=1)
+    local_maxima(values[None], min_distance=1)
   with pytest.raises(InputError, match="exactly one"):
-    detection.detect(values, min_distance=1)
+    detect_points(values, min_distance=1)
   with pytest.raises(InputError, match="exactly one"):
-    detection.detect(values, min_distance=1, xi=0.1, absolute=1)
+    detect_points(values, min_distance=1, xi=0.1, absolute=1)
   with pytest.raises(InputError, match="xi"):
-    detection.detect(values, min_distance=1, xi=1.1)
+    detect_points(values, min_distance=1, xi=1.1)

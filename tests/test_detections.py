@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import micronet_jax as mn
-from micronet_jax import plots
 from micronet_jax.datasets.annotations import read_centers
+from micronet_jax.evaluation import pictures
+from micronet_jax.predict import pictures
 
 SHAPE = (60, 90)
 
@@ -114,11 +115,11 @@ def test_every_kind_of_image_is_drawn_with_a_ring_a_nucleus(found, image, tmp_pa
   assert _rings(none.plot(image)).shape == (0, 2)
 
 
-@pytest.mark.parametrize("largest", [plots.PICTURE_SIDE, 45])
+@pytest.mark.parametrize("largest", [pictures.PICTURE_SIDE, 45])
 @pytest.mark.parametrize("place", [(0, 0), (31, 70), (59, 89)])
 def test_rings_lie_where_the_image_has_the_nucleus(monkeypatch, largest, place):
   """Found in the rendered picture, for images drawn as they are and shrunk."""
-  monkeypatch.setattr(plots, "PICTURE_SIDE", largest)
+  monkeypatch.setattr(pictures, "PICTURE_SIDE", largest)
   image = np.zeros((*SHAPE, 3), np.uint8)
   image[max(place[0] - 1, 0) : place[0] + 2, max(place[1] - 1, 0) : place[1] + 2] = 255
   none = mn.Detections(np.zeros((0, 2), np.float32), np.zeros(0, np.float32))
@@ -155,7 +156,7 @@ def test_marks_shrink_to_dots_on_large_images():
   at = np.zeros((1, 2), np.float32)
   sizes = []
   for side in (500, 2000, 8000):
-    figure = plots.nuclei_on_tissue(np.zeros((side, 40), np.uint8), at)
+    figure = pictures.nuclei_on_tissue(np.zeros((side, 40), np.uint8), at)
     sizes.append(figure.axes[0].get_lines()[0].get_markersize())
   assert sizes[0] > sizes[1] > sizes[2] > 0.3
 

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import tissue
 
-from micronet_jax import evaluation, training
 from micronet_jax.datasets.sample import Sample
+from micronet_jax.datasets.splits import Split
 from micronet_jax.datasets.synthetic_he.generator import generate
-from micronet_jax.input_pipeline import Data, Split
+from micronet_jax.evaluation.scores import evaluate_points
+from micronet_jax.training.data import Data
+from micronet_jax.training.run import fit, prepare_training
 
 ORGANS = ("lymph_nodes", "prostate", "eye")
 
@@ -44,13 +46,13 @@ def test_a_model_is_better_on_its_own_organ_than_on_the_others(tmp_path):
       optimizer__learning_rate=0.1,
       optimizer__schedule="cosine",
     )
-    prepared = training.prepare(config)
-    detector = training.fit(
+    prepared = prepare_training(config)
+    detector = fit(
       config, data, tmp_path / organ, prepared, label=organ, stop=threading.Event()
     )
     for column, other in enumerate(ORGANS):
       found = [detector.detect(s.image).centers for s in tests[other]]
-      scores = evaluation.evaluate_points(found, [s.centers for s in tests[other]])
+      scores = evaluate_points(found, [s.centers for s in tests[other]])
       f1[row, column] = scores["8"]["f1"]
   print(f1.round(3))
   same = np.diag(f1)

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
-from micronet_jax import assignment, evaluation
 from micronet_jax.errors import InputError
+from micronet_jax.evaluation import assignment, intervals, matching, scores, thresholds
 
 NONE = np.zeros((0, 2), np.float32)
 
@@ -59,7 +59,7 @@ lattice = st.lists(st.tuples(st.integers(0, 8), st.integers(0, 8)), max_size=5)
 def test_match_equals_permutations(detected, annotated, radius):
   detected = np.array(detected, float).reshape(-1, 2)
   annotated = np.array(annotated, float).reshape(-1, 2)
-  result = evaluation.match(detected, annotated, radius=radius)
+  result = matching.match(detected, annotated, radius=radius)
   check_valid(result, detected, annotated, radius)
   pairs, total = by_permutations(detected, annotated, radius)
   assert result.tp == pairs
@@ -76,7 +76,7 @@ def test_match_equals_dense_solver(size, n, m, group, monkeypatch):
   detected = rng.uniform(0, size, (n, 2))
   detected[: n // 3] = annotated[: n // 3] + rng.normal(0, 3, (n // 3, 2))
   detected[-5:] = detected[:5]  # the same point twice
-  result = evaluation.match(detected, annotated, radius=16)
+  result = matching.match(detected, annotated, radius=16)
   check_valid(result, detected, annotated, 16)
   pairs, total = by_dense_solver(detected, annotated, 16)
   assert result.tp == pairs
@@ -87,25 +87,25 @@ def test_more_pairs_come_before_less_distance():
   annotated = np.array([[0.0, 0.0], [0.0, 10.0]])
   detected = np.array([[0.0, 10.0], [0.0, 25.0]])
   # Greedy would take the pair at distance 0 and leave the other detection alone.
-  result = evaluation.match(detected[[0, 0]] + [[0, -1], [0, -9]], annotated, radius=9)
+  result = matching.match(detected[[0, 0]] + [[0, -1], [0, -9]], annotated, radius=9)
   assert result.tp == 2
-  result = evaluation.match(detected, annotated, radius=16)
+  result = matching.match(detected, annotated, radius=16)
   np.testing.assert_array_equal(result.pairs, [[0, 0], [1, 1]])
   assert result.distances.sum() == 25
 
 
 def test_radius_is_inclusive():
   far = [[0.0, 16.0]]
-  assert evaluation.match([[0, 0]], far, radius=16).tp == 1
-  assert evaluation.match([[0, 0]], far, radius=15.999).tp == 0
+  assert matching.match([[0, 0]], far, radius=16).tp == 1
+  assert matching.match([[0, 0]], far, radius=15.999).tp == 0
 
 
 @pytest.mark.parametrize(("n", "m"), [(0, 0), (3, 0), (0, 2)])
 def test_match_of_nothing(n, m):
-  result = evaluation.match(np.zeros((n, 2)), np.zeros((m, 2)))
+  result = matching.match(np.zeros((n, 2)), np.zeros((m, 2)))
   assert (result.tp, result.fp, result.fn) == (0, n, m)
   assert result.pairs.shape == (0, 2)
-  assert evaluation.match([], np.zeros((m, 2))).fn == m
+  assert matching.match([], np.zeros((m, 2))).fn == m
 
 
 def test_match_of_a_slide_is_fast():
@@ -113,7 +113,7 @@ def test_match_of_a_slide_is_fast():
   annotated = rng.uniform(0, 1500, (3000, 2))
   detected = annotated + rng.normal(0, 4, annotated.shape)
   start = time.perf_counter()
-  result = evaluation.match(detected, annotated)
+  result = matching.match(detected, annotated)
   assert time.perf_counter() - start < 2  # 0.02 s where nothing else runs
   assert result.tp > 2950
 
@@ -122,7 +122,7 @@ def test_match_of_many_points_is_fast():
   truth = np.stack(np.divmod(np.arange(90_000), 300), 1) * 26.0
   detected = truth + np.random.default_rng(0).normal(0, 3, truth.shape)
   start = time.perf_counter()
-  result = evaluation.match(detected, truth)
+  result = matching.match(detected, truth)
   # 0.3 s where nothing else runs; 10 s in one piece.
   assert time.perf_counter() - start < 4
   assert result.tp == 90_000
@@ -131,19 +131,19 @@ def test_match_of_many_points_is_fast():
 @pytest.mark.parametrize("bad", [[[0, np.nan]], [[np.inf, 0]], [[1, 2, 3]], [1, 2]])
 def test_bad_points(bad):
   with pytest.raises(InputError, match="detected"):
-    evaluation.match(bad, NONE)
+    matching.match(bad, NONE)
   with pytest.raises(InputError, match="annotated"):
-    evaluation.match(NONE, bad)
+    matching.match(NONE, bad)
 
 
 @pytest.mark.parametrize("radius", [-1, np.nan, np.inf])
 def test_bad_radius(radius):
   with pytest.raises(InputError, match="radius"):
-    evaluation.match(NONE, NONE, radius=radius)
+    matching.match(NONE, NONE, radius=radius)
 
 
 def test_scores_by_hand():
-  result = evaluation.scores(6, 2, 4, np.arange(6))
+  result = scores.form_scores(6, 2, 4, np.arange(6))
   assert result == {
     "precision": pytest.approx(0.75),
     "recall": pytest.approx(0.6),
@@ -157,7 +157,7 @@ def test_scores_by_hand():
   [((0, 0, 0), 1), ((0, 3, 0), 0), ((0, 0, 3), 0), ((0, 2, 3), 0)],
 )
 def test_scores_of_nothing(counts, expected):
-  result = evaluation.scores(*counts, np.zeros(0))
+  result = scores.form_scores(*counts, np.zeros(0))
   assert result["precision"] == result["recall"] == result["f1"] == expected
   assert result["ed"] is None
 
@@ -165,38 +165,38 @@ def test_scores_of_nothing(counts, expected):
 def test_evaluate_points_pools_counts():
   annotated = [np.array([[0.0, 0.0]]), np.array([[50.0, 50.0], [90.0, 90.0]]), NONE]
   detected = [np.array([[0.0, 7.0]]), np.array([[50.0, 50.0]]), np.array([[1.0, 1.0]])]
-  result = evaluation.evaluate_points(detected, annotated)
+  result = scores.evaluate_points(detected, annotated)
   assert list(result) == ["16", "12", "8", "6"]
-  assert result["16"] == evaluation.scores(2, 1, 1, np.array([7, 0]))
-  assert result["6"] == evaluation.scores(1, 2, 2, np.array([0]))
+  assert result["16"] == scores.form_scores(2, 1, 1, np.array([7, 0]))
+  assert result["6"] == scores.form_scores(1, 2, 2, np.array([0]))
   assert json.loads(json.dumps(result)) == result
-  assert evaluation.evaluate_points([], [], radii=(2.5,))["2.5"]["f1"] == 1
+  assert scores.evaluate_points([], [], radii=(2.5,))["2.5"]["f1"] == 1
 
 
 def test_lists_must_have_one_entry_per_image():
   with pytest.raises(InputError, match="one entry per image"):
-    evaluation.evaluate_points([NONE], [])
+    scores.evaluate_points([NONE], [])
   with pytest.raises(InputError, match="one entry per image"):
-    evaluation.precision_recall_curve([], [NONE])
+    scores.precision_recall_curve([], [NONE])
   with pytest.raises(InputError, match="one entry per image"):
-    evaluation.bootstrap_interval([], ["a"])
+    intervals.bootstrap_interval([], ["a"])
   with pytest.raises(InputError, match="one entry per image"):
-    evaluation.chance_level([1], [NONE], [])
+    scores.chance_level([1], [NONE], [])
 
 
 def test_chance_level_against_probability():
   # One annotation in the middle, one point thrown: F1 is 1 within the disk, else 0.
   annotated, shape = [np.array([[49.5, 49.5]])], [(100, 100)]
-  level = evaluation.chance_level([1], annotated, shape, draws=700)
+  level = scores.chance_level([1], annotated, shape, draws=700)
   for key, value in level.items():
     assert value == pytest.approx(np.pi * float(key) ** 2 / 100**2, abs=0.03)
-  assert level == evaluation.chance_level([1], annotated, shape, draws=700)
-  other = evaluation.chance_level([1], annotated, shape, draws=700, seed=1)
+  assert level == scores.chance_level([1], annotated, shape, draws=700)
+  other = scores.chance_level([1], annotated, shape, draws=700, seed=1)
   assert other != level
 
 
 def counted(tp, fp, fn):
-  return evaluation.Match(tp, fp, fn, np.zeros(tp), np.zeros((tp, 2), int))
+  return matching.Match(tp, fp, fn, np.zeros(tp), np.zeros((tp, 2), int))
 
 
 def test_bootstrap_interval():
@@ -204,20 +204,20 @@ def test_bootstrap_interval():
   right = rng.binomial(100, 0.7, 40)
   matches = [counted(k, 100 - k, 100 - k) for k in right]
   patients = [f"p{index // 2}" for index in range(40)]
-  lower, upper = evaluation.bootstrap_interval(matches, patients)
+  lower, upper = intervals.bootstrap_interval(matches, patients)
   assert lower < right.mean() / 100 < upper
   # The mean of 20 patients of 200 nuclei: +- 1.96 sd of the mean, roughly.
   assert upper - lower == pytest.approx(2 * 1.96 * np.sqrt(0.21 / 4000), rel=0.4)
-  assert (lower, upper) == evaluation.bootstrap_interval(matches, patients)
-  narrow = evaluation.bootstrap_interval(matches, patients, level=0.5)
+  assert (lower, upper) == intervals.bootstrap_interval(matches, patients)
+  narrow = intervals.bootstrap_interval(matches, patients, level=0.5)
   assert lower < narrow[0] < narrow[1] < upper
 
 
 def test_bootstrap_draws_patients_not_images():
   matches = [counted(9, 1, 1), counted(9, 1, 1), counted(1, 9, 9)]
-  assert evaluation.bootstrap_interval(matches, ["a", "a", "a"]) is None
-  assert evaluation.bootstrap_interval([], []) is None
-  lower, upper = evaluation.bootstrap_interval(matches, ["a", "a", "b"])
+  assert intervals.bootstrap_interval(matches, ["a", "a", "a"]) is None
+  assert intervals.bootstrap_interval([], []) is None
+  lower, upper = intervals.bootstrap_interval(matches, ["a", "a", "b"])
   assert (lower, upper) == (0.1, 0.9)  # the draws (b, b) and (a, a), and no others
 
 
@@ -236,18 +236,18 @@ def noisy_peaks(seed, images=3, nuclei=40):
 
 def test_precision_recall_curve_equals_point_by_point():
   peaks, annotated = noisy_peaks(0)
-  curve = evaluation.precision_recall_curve(peaks, annotated, radius=10)
+  curve = scores.precision_recall_curve(peaks, annotated, radius=10)
   assert (np.diff(curve.recall) <= 0).all()
   for index, xi in enumerate(curve.xi):
     kept = [centers[values >= xi * values.max()] for centers, values in peaks]
-    expected = evaluation.evaluate_points(kept, annotated, radii=(10,))["10"]
+    expected = scores.evaluate_points(kept, annotated, radii=(10,))["10"]
     for name, value in expected.items():
       assert getattr(curve, name)[index] == pytest.approx(value)
 
 
 def test_curve_without_peaks():
   nothing = (NONE, np.zeros(0, np.float32))
-  curve = evaluation.precision_recall_curve([nothing], [np.ones((3, 2))])
+  curve = scores.precision_recall_curve([nothing], [np.ones((3, 2))])
   assert (curve.f1 == 0).all()
   assert np.isnan(curve.ed).all()
 
@@ -256,10 +256,9 @@ def test_select_threshold_equals_search():
   annotated = noisy_peaks(0)[1]
   peaks = {3: noisy_peaks(0)[0], 5: noisy_peaks(0)[0]}
   peaks[5] = [(centers[:-4], values[:-4]) for centers, values in peaks[5]]
-  choice = evaluation.select_threshold(peaks, annotated)
+  choice = thresholds.select_threshold(peaks, annotated)
   curves = {
-    key: evaluation.precision_recall_curve(value, annotated)
-    for key, value in peaks.items()
+    key: scores.precision_recall_curve(value, annotated) for key, value in peaks.items()
   }
   assert choice.f1 == max(curve.f1.max() for curve in curves.values())
   index = list(curves[choice.min_distance].xi).index(choice.xi)
@@ -272,14 +271,14 @@ def test_ties_are_broken_by_distance_then_window_then_middle():
   values = np.array([1.0, 0.52], np.float32)
   exact, off = annotated[0], annotated[0] + 1
   peaks = {2: [(off, values)], 6: [(exact, values)], 4: [(exact, values)]}
-  choice = evaluation.select_threshold(peaks, annotated)
+  choice = thresholds.select_threshold(peaks, annotated)
   # Both points are kept for xi = 0, 0.05, ..., 0.5; the middle of those is 0.25.
-  assert choice == evaluation.Choice(0.25, 4, 1.0, 0.0)
+  assert choice == thresholds.Choice(0.25, 4, 1.0, 0.0)
 
 
 def test_select_threshold_without_anything_right():
   nothing = [(NONE, np.zeros(0, np.float32))]
-  choice = evaluation.select_threshold({3: nothing}, [np.ones((3, 2))])
+  choice = thresholds.select_threshold({3: nothing}, [np.ones((3, 2))])
   assert (choice.f1, choice.ed, choice.min_distance) == (0, None, 3)
   with pytest.raises(InputError, match="at least one"):
-    evaluation.select_threshold({}, [])
+    thresholds.select_threshold({}, [])

@@ -17,10 +17,11 @@ from folders import add_image
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from micronet_jax import exports, files
+from micronet_jax import files
 from micronet_jax.datasets import load_samples
 from micronet_jax.datasets.annotations import read_centers
 from micronet_jax.errors import InputError
+from micronet_jax.predict import summary, tables
 
 MANY = settings(
   max_examples=40,
@@ -45,9 +46,9 @@ def chunked(draw):
 
 def write_any(kind, path, chunks, count=0):
   if kind == "csv":
-    exports.write_csv(path, chunks)
+    tables.write_csv(path, chunks)
   else:
-    exports.write_geojson(path, chunks, count=count)
+    tables.write_geojson(path, chunks, count=count)
 
 
 def features(path):
@@ -67,7 +68,7 @@ def some(count, *, seed=0, size=3000):
 def test_csv_round_trip(tmp_path, case):
   points, chunks = case
   path = tmp_path / "a.csv"
-  exports.write_csv(path, iter(chunks))
+  tables.write_csv(path, iter(chunks))
   np.testing.assert_allclose(read_centers(path), points[:, :2], rtol=0, atol=HALF_STEP)
   with path.open(newline="") as file:
     scores = [float(row["score"]) for row in csv.DictReader(file)]
@@ -76,7 +77,7 @@ def test_csv_round_trip(tmp_path, case):
 
 def test_csv_worked_by_hand(tmp_path):
   centers = np.array([[7.125, 3.0], [-0.001, 12345.678]])
-  exports.write_csv(tmp_path / "a.csv", [(centers, np.array([0.98768, 1.0]))])
+  tables.write_csv(tmp_path / "a.csv", [(centers, np.array([0.98768, 1.0]))])
   expected = b"x,y,score\n3.00,7.12,0.9877\n12345.68,0.00,1.0000\n"
   assert (tmp_path / "a.csv").read_bytes() == expected
 
@@ -84,7 +85,7 @@ def test_csv_worked_by_hand(tmp_path):
 def test_csv_reads_back_through_the_folder_data_set(tmp_path):
   centers, scores = some(30, size=49)
   add_image(tmp_path, "a", shape=(50, 50), text=None)
-  exports.write_csv(tmp_path / "points" / "a.csv", [(centers, scores)])
+  tables.write_csv(tmp_path / "points" / "a.csv", [(centers, scores)])
   (sample,) = load_samples("folder", root=tmp_path)
   np.testing.assert_allclose(sample.centers, centers, atol=HALF_STEP)
 
@@ -98,8 +99,8 @@ def test_geojson_round_trip(tmp_path, case, objects):
   points, chunks = case
   path = tmp_path / "a.geojson"
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(exports, "GEOJSON_OBJECTS", objects)  # both forms, at any boundary
-    exports.write_geojson(path, iter(chunks), count=len(points))
+    patch.setattr(tables, "GEOJSON_OBJECTS", objects)  # both forms, at any boundary
+    tables.write_geojson(path, iter(chunks), count=len(points))
   np.testing.assert_allclose(read_centers(path), points[:, :2], rtol=0, atol=HALF_STEP)
   found = features(path)
   if len(points) <= objects:
@@ -119,7 +120,7 @@ def test_geojson_round_trip(tmp_path, case, objects):
 def test_geojson_detection_as_qupath_writes_it(tmp_path):
   path = tmp_path / "a.geojson"
   corner = (np.array([[0.0, 0.0]]), np.array([0.5]))  # the top-left pixel's centre
-  exports.write_geojson(path, [corner], count=1)
+  tables.write_geojson(path, [corner], count=1)
   document = json.loads(path.read_text())
   (nucleus,) = document["features"]
   assert document["type"] == "FeatureCollection"
@@ -138,7 +139,7 @@ def test_geojson_detection_as_qupath_writes_it(tmp_path):
 def test_geojson_beyond_100_000_nuclei(tmp_path):
   centers, scores = some(200_001)
   path = tmp_path / "a.geojson"
-  exports.write_geojson(path, [(centers, scores)], count=len(centers))
+  tables.write_geojson(path, [(centers, scores)], count=len(centers))
   found = features(path)
   assert [len(each["geometry"]["coordinates"]) for each in found] == [
     *(100_000, 100_000, 1)
@@ -149,17 +150,17 @@ def test_geojson_beyond_100_000_nuclei(tmp_path):
     assert each["properties"]["classification"]["name"] == "Nucleus"
   assert found[2]["properties"]["name"] == "nuclei 200001 to 200001"
   np.testing.assert_allclose(read_centers(path), centers, atol=HALF_STEP)
-  exports.write_geojson(path, [(centers[:100_000], scores[:100_000])], count=100_000)
+  tables.write_geojson(path, [(centers[:100_000], scores[:100_000])], count=100_000)
   assert len(features(path)) == 100_000
 
 
 @pytest.mark.parametrize("objects", [2, 100])
 def test_geojson_is_valid_for_another_library(tmp_path, monkeypatch, objects):
   geojson = pytest.importorskip("geojson")
-  monkeypatch.setattr(exports, "GEOJSON_OBJECTS", objects)
+  monkeypatch.setattr(tables, "GEOJSON_OBJECTS", objects)
   for count in (0, 1, 2, 5):
     path = tmp_path / "a.geojson"
-    exports.write_geojson(path, [some(count)], count=count)
+    tables.write_geojson(path, [some(count)], count=count)
     read = geojson.loads(path.read_text())
     assert isinstance(read, geojson.FeatureCollection)
     assert read.is_valid, read.errors()
@@ -176,7 +177,7 @@ def test_equal_nuclei_give_equal_files_however_they_are_cut(tmp_path):
     one, other = (p.read_bytes() for p in sorted(tmp_path.glob(f"*.{kind}")))
     assert one == other
   other = tmp_path / "b.geojson"
-  exports.write_geojson(other, [some(25_000, seed=1)], count=25_000)
+  tables.write_geojson(other, [some(25_000, seed=1)], count=25_000)
   ids = [{each["id"] for each in features(p)} for p in (other, tmp_path / "1.geojson")]
   assert not ids[0] & ids[1]  # QuPath asks about objects whose ids it has already
 
@@ -184,9 +185,9 @@ def test_equal_nuclei_give_equal_files_however_they_are_cut(tmp_path):
 @pytest.mark.parametrize("objects", [2, 100])
 @pytest.mark.parametrize("count", [4, 6])
 def test_geojson_count_that_is_wrong(tmp_path, monkeypatch, objects, count):
-  monkeypatch.setattr(exports, "GEOJSON_OBJECTS", objects)
+  monkeypatch.setattr(tables, "GEOJSON_OBJECTS", objects)
   with pytest.raises(InputError, match=f"expected {count} nuclei.* hold 5"):
-    exports.write_geojson(tmp_path / "a.geojson", [some(5)], count=count)
+    tables.write_geojson(tmp_path / "a.geojson", [some(5)], count=count)
   assert not [*tmp_path.iterdir()]
 
 
@@ -219,7 +220,7 @@ def test_number_that_is_none(tmp_path, kind, column, value):
 )
 def test_chunk_of_another_shape(tmp_path, centers, scores):
   with pytest.raises(InputError, match=r"\[N, 2\] and \[N\] are needed"):
-    exports.write_csv(tmp_path / "a.csv", [(np.ones(centers), np.ones(scores))])
+    tables.write_csv(tmp_path / "a.csv", [(np.ones(centers), np.ones(scores))])
 
 
 @pytest.mark.parametrize("kind", ["csv", "geojson"])
@@ -369,7 +370,7 @@ def summarised(**changes):
     "threshold": 0.45,
     "weights": "base",
   }
-  return exports.summary(**values | changes)
+  return summary.summarise(**values | changes)
 
 
 def test_summary_worked_by_hand():

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from micronet_jax.datasets.images import read_image, read_labels
 from micronet_jax.errors import InputError
+from micronet_jax.imaging.decoding import read_image, read_labels
 
 RGB = np.random.default_rng(0).integers(0, 256, (13, 17, 3), dtype=np.uint8)
 MANY = settings(

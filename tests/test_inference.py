@@ -12,20 +12,22 @@ from networks import META, NETWORK
 from PIL import Image
 
 import micronet_jax as mn
-from micronet_jax import detection, inference, models
-from micronet_jax import train_step as steps
-from micronet_jax.input_pipeline import normalise
-from micronet_jax.resampling import rescale_image
+from micronet_jax import models
+from micronet_jax.detection.detector import Detector
+from micronet_jax.detection.peaks import detect_points
+from micronet_jax.imaging.normalisation import normalise
+from micronet_jax.imaging.resampling import rescale_image
+from micronet_jax.models import graphs
 
 
 @pytest.fixture(scope="module")
 def weights():
-  return steps.split_model(models.create(NETWORK))[1]
+  return graphs.split_model(models.create_model(NETWORK))[1]
 
 
 @pytest.fixture(scope="module")
 def detector(weights):
-  return inference.Detector(weights, META)
+  return Detector(weights, META)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +39,7 @@ def test_detections_are_the_maxima_of_the_map_over_the_threshold(detector, image
   result = detector.detect(image)
   proximity = np.asarray(detector.proximity(image))
   assert proximity.shape == image.shape[:2]
-  centers, scores = detection.detect(proximity, min_distance=5, xi=0.4)
+  centers, scores = detect_points(proximity, min_distance=5, xi=0.4)
   np.testing.assert_array_equal(result.centers, centers)
   np.testing.assert_allclose(result.scores, scores, rtol=1e-5)
   assert len(scores)
@@ -45,8 +47,8 @@ def test_detections_are_the_maxima_of_the_map_over_the_threshold(detector, image
 
 
 def test_the_map_is_the_networks_output_in_units_of_eq_1(detector, weights, image):
-  graph, _ = inference.abstract_model(NETWORK)
-  model = steps.merge_model(graph, jax.tree.map(jnp.asarray, weights))
+  graph, _ = graphs.abstract_model(NETWORK)
+  model = graphs.merge_model(graph, jax.tree.map(jnp.asarray, weights))
   direct = model(jnp.asarray(normalise(image))[None])[0] / 5.0
   np.testing.assert_allclose(detector.proximity(image), direct, atol=1e-5)
 
@@ -126,14 +128,14 @@ def test_peaks_are_found_for_each_min_distance(detector, image):
 
 def test_weights_of_another_model_are_refused(weights):
   with pytest.raises(mn.InputError, match="another model"):
-    inference.Detector(weights, {**META, "model": {**NETWORK, "width": 3}})
+    Detector(weights, {**META, "model": {**NETWORK, "width": 3}})
 
 
 def test_unknown_models_and_arguments_are_refused():
   with pytest.raises(mn.InputError, match=r"config\.model\.name is 'no'"):
-    models.create({"name": "no"})
+    models.create_model({"name": "no"})
   with pytest.raises(mn.InputError, match="micronet has no such argument"):
-    models.create({"name": "micronet", "depth": 3})
+    models.create_model({"name": "micronet", "depth": 3})
 
 
 def test_importing_the_package_imports_nothing_heavy():

@@ -14,10 +14,19 @@ from hypothesis import strategies as st
 from tissue import blob, centroid, write_folder
 from tissue import config as make_config
 
-from micronet_jax import input_pipeline
-from micronet_jax.datasets.sample import Sample
+from micronet_jax.datasets import provenance, sources
+from micronet_jax.datasets.sample import Sample, to_working_resolution
+from micronet_jax.datasets.splits import (
+  Split,
+  check_no_leakage,
+  split_by_patient,
+  take_fraction,
+)
 from micronet_jax.errors import InputError
-from micronet_jax.input_pipeline import Split
+from micronet_jax.imaging import normalisation
+from micronet_jax.training import data as data_module
+from micronet_jax.training.data import load_data
+from micronet_jax.training.pool import choose_images, to_device
 
 PARTS = ("train", "validation", "test")
 BLANK = np.zeros((4, 4, 3), np.uint8)
@@ -71,7 +80,7 @@ fractions = st.sampled_from([0.05, 0.1, 0.2, 0.25, 0.5, 0.6, 0.8, 0.95])
 def test_split(patients, test, validation, seed, shuffle):
   samples = cohort(patients)
   options = {"test_fraction": test, "validation_fraction": validation, "seed": seed}
-  split = input_pipeline.split_by_patient(samples, **options)
+  split = split_by_patient(samples, **options)
 
   names = [name for part in PARTS for name in getattr(split, part)]
   assert sorted(names) == sorted(one.name for one in samples)
@@ -79,7 +88,7 @@ def test_split(patients, test, validation, seed, shuffle):
     assert list(getattr(split, part)) == sorted(getattr(split, part))
   part_of = parts_of_patients(split, samples)
   assert all(len(parts) == 1 for parts in part_of.values())
-  input_pipeline.check_no_leakage(split, samples)
+  check_no_leakage(split, samples)
 
   count = collections.Counter(next(iter(parts)) for parts in part_of.values())
   assert count["train"] > 0
@@ -96,7 +105,7 @@ def test_split(patients, test, validation, seed, shuffle):
   again = list(samples)
   if shuffle:
     shuffle.shuffle(again)
-  assert input_pipeline.split_by_patient(again, **options) == split
+  assert split_by_patient(again, **options) == split
 
 
 @settings(max_examples=60, deadline=None)
@@ -109,7 +118,7 @@ def test_fractions_hold_within_each_organ(sizes, test, seed):
   assume(math.floor(test * sum(sizes) + 0.5) in range(1, sum(sizes) - 1))
   organs = [f"organ{i}" for i, size in enumerate(sizes) for _ in range(size)]
   samples = cohort([(organ, 1) for organ in organs])
-  split = input_pipeline.split_by_patient(samples, test_fraction=test, seed=seed)
+  split = split_by_patient(samples, test_fraction=test, seed=seed)
   organ_of = {one.name: one.organ for one in samples}
   tested = collections.Counter(organ_of[name] for name in split.test)
   validated = collections.Counter(organ_of[name] for name in split.validation)
@@ -122,14 +131,14 @@ def test_fractions_hold_within_each_organ(sizes, test, seed):
 
 def test_the_papers_fractions_by_hand():
   samples = cohort([("breast", 2)] * 20 + [("kidney", 1)] * 10)
-  split = input_pipeline.split_by_patient(samples)
+  split = split_by_patient(samples)
   # 10 + 5 patients test; of the other 10 + 5, 2 + 1 validate.
   assert [len(getattr(split, part)) for part in PARTS] == [16 + 4, 4 + 1, 20 + 5]
 
 
 def test_seeds_give_different_splits():
   samples = cohort([("a", 1)] * 20)
-  splits = {input_pipeline.split_by_patient(samples, seed=seed) for seed in range(10)}
+  splits = {split_by_patient(samples, seed=seed) for seed in range(10)}
   assert len(splits) == 10
   tested = {name for split in splits for name in split.test}
   assert len(tested) == 20
@@ -138,8 +147,8 @@ def test_seeds_give_different_splits():
 def test_one_organ_is_split_the_same_whatever_stands_beside_it():
   breast = cohort([("breast", 1)] * 20)
   kidney = [sample(f"kidney__q{i}", organ="kidney", patient=f"q{i}") for i in range(10)]
-  alone = input_pipeline.split_by_patient(breast)
-  both = input_pipeline.split_by_patient(breast + kidney)
+  alone = split_by_patient(breast)
+  both = split_by_patient(breast + kidney)
   for part in PARTS:
     assert set(getattr(alone, part)) <= set(getattr(both, part))
 
@@ -148,9 +157,9 @@ def test_a_patient_with_two_organs_stays_in_one_part():
   samples = cohort([("a", 1)] * 6 + [("b", 1)] * 6)
   samples += [sample(f"z{i}", organ="b", patient=f"p{i}") for i in range(6)]
   for seed in range(20):
-    split = input_pipeline.split_by_patient(samples, seed=seed)
+    split = split_by_patient(samples, seed=seed)
     assert all(len(parts) == 1 for parts in parts_of_patients(split, samples).values())
-    assert input_pipeline.split_by_patient(samples[::-1], seed=seed) == split
+    assert split_by_patient(samples[::-1], seed=seed) == split
 
 
 @pytest.mark.parametrize(
@@ -159,15 +168,15 @@ def test_a_patient_with_two_organs_stays_in_one_part():
 def test_too_few_patients(count, test):
   samples = cohort([("a", 5)] * count)
   with pytest.raises(InputError, match=f"^{count} patient") as caught:
-    input_pipeline.split_by_patient(samples, test_fraction=test)
+    split_by_patient(samples, test_fraction=test)
   assert ("no test part" in str(caught.value)) == (test == 0)
   assert "index.csv" in str(caught.value)
 
 
 def test_just_enough_patients():
-  two = input_pipeline.split_by_patient(cohort([("a", 4)] * 2), test_fraction=0)
+  two = split_by_patient(cohort([("a", 4)] * 2), test_fraction=0)
   assert [len(getattr(two, part)) for part in PARTS] == [4, 4, 0]
-  three = input_pipeline.split_by_patient(cohort([("a", 4)] * 3))
+  three = split_by_patient(cohort([("a", 4)] * 3))
   assert [len(getattr(three, part)) for part in PARTS] == [4, 4, 4]
 
 
@@ -196,19 +205,19 @@ def test_leakage_is_named(first, second):
   empty = Split((), (), ())
   of_patient = dataclasses.replace(empty, **{first: ("a1",), second: ("b", "a2")})
   with pytest.raises(InputError, match=f"'ann' is in the {first} and the {second}"):
-    input_pipeline.check_no_leakage(of_patient, samples)
+    check_no_leakage(of_patient, samples)
   of_image = dataclasses.replace(empty, **{first: ("b", "a1"), second: ("b",)})
   with pytest.raises(InputError, match=f"'b' is in the {first} and the {second}"):
-    input_pipeline.check_no_leakage(of_image, samples)
+    check_no_leakage(of_image, samples)
   fine = dataclasses.replace(empty, **{first: ("a1", "a2"), second: ("b",)})
-  input_pipeline.check_no_leakage(fine, samples)
+  check_no_leakage(fine, samples)
 
 
 def test_a_test_image_that_was_trained_on_is_named():
-  input_pipeline.check_unseen(["a", "b"], ["c"])
-  input_pipeline.check_unseen([], ["c"])
+  provenance.check_unseen(["a", "b"], ["c"])
+  provenance.check_unseen([], ["c"])
   with pytest.raises(InputError, match=r"trained on 2 of the 3 images .* 'b'"):
-    input_pipeline.check_unseen(["d", "c", "b"], ["b", "c", "e"])
+    provenance.check_unseen(["d", "c", "b"], ["b", "c", "e"])
 
 
 # A share of the images.
@@ -224,19 +233,17 @@ def test_a_test_image_that_was_trained_on_is_named():
 def test_shares_are_nested(count, small, large, seed):
   names = [f"n{i:02d}" for i in range(count)]
   small, large = sorted((small, large))
-  few, many = (
-    input_pipeline.take_fraction(names, share, seed=seed) for share in (small, large)
-  )
+  few, many = (take_fraction(names, share, seed=seed) for share in (small, large))
   assert set(few) <= set(many) <= set(names)
   for share, taken in ((small, few), (large, many)):
     assert len(taken) == max(1, math.floor(share * count + 0.5))
     assert list(taken) == sorted(set(taken))
-  assert input_pipeline.take_fraction(names, 1.0, seed=seed) == tuple(names)
+  assert take_fraction(names, 1.0, seed=seed) == tuple(names)
 
 
 def test_shares_are_random():
   names = [f"n{i}" for i in range(20)]
-  taken = [input_pipeline.take_fraction(names, 0.1, seed=seed) for seed in range(100)]
+  taken = [take_fraction(names, 0.1, seed=seed) for seed in range(100)]
   assert len(set(taken)) > 50
   assert set().union(*taken) == set(names)
 
@@ -250,7 +257,7 @@ def test_shares_are_random():
 def test_working_resolution(mpp, side):
   image = blob((32, 32), (11.5, 19.5), 4)
   one = sample("a", image=image, centers=[[11.5, 19.5]], mpp=mpp)
-  working = input_pipeline.to_working_resolution(one)
+  working = to_working_resolution(one)
   assert working.image.shape == (side, side, 3)
   if side == 32:
     assert working is one
@@ -262,7 +269,7 @@ def test_working_resolution(mpp, side):
 
 def test_another_working_resolution_and_no_centres():
   one = sample("a", image=blob((32, 32), (16, 16), 4), mpp=0.25)
-  working = input_pipeline.to_working_resolution(one, mpp=0.5)
+  working = to_working_resolution(one, mpp=0.5)
   assert working.image.shape == (16, 16, 3)
   assert working.centers.shape == (0, 2)
 
@@ -273,13 +280,13 @@ def test_another_working_resolution_and_no_centres():
 def test_statistics_equal_numpys():
   image = np.random.default_rng(0).integers(0, 256, (30, 50, 3), np.uint8)
   image[..., 1] //= 4
-  mean, std = input_pipeline.channel_statistics(image)
+  mean, std = normalisation.channel_statistics(image)
   assert mean.dtype == std.dtype == np.float32
   for channel in range(3):
     values = image[..., channel].astype(np.float64)
     assert mean[channel] == pytest.approx(np.mean(values), rel=1e-6)
     assert std[channel] == pytest.approx(np.sqrt(np.var(values)), rel=1e-6)
-  normal = input_pipeline.normalise(image)
+  normal = normalisation.normalise(image)
   assert normal.dtype == np.float32
   np.testing.assert_allclose(normal.mean((0, 1)), 0, atol=1e-4)
   np.testing.assert_allclose(normal.std((0, 1)), 1, atol=1e-4)
@@ -287,9 +294,9 @@ def test_statistics_equal_numpys():
 
 def test_a_flat_image_stays_finite():
   flat = np.full((5, 6, 3), (0, 100, 255), np.uint8)
-  _, std = input_pipeline.channel_statistics(flat)
+  _, std = normalisation.channel_statistics(flat)
   assert (std == 1).all()
-  assert not input_pipeline.normalise(flat).any()
+  assert not normalisation.normalise(flat).any()
 
 
 def test_pool():
@@ -304,7 +311,7 @@ def test_pool():
     )
     for i, (shape, count) in enumerate(zip(shapes, counts, strict=True))
   ]
-  pool = input_pipeline.to_device(samples)
+  pool = to_device(samples)
   assert pool.pixels.shape == (3, 10, 12, 3)
   assert pool.pixels.dtype == jnp.uint8
   assert pool.nearest.shape == (3, 10, 12)
@@ -317,7 +324,7 @@ def test_pool():
     assert np.count_nonzero(pool.pixels[i]) == one.image.size
     np.testing.assert_array_equal(pool.centers[i, : counts[i]], one.centers)
     assert (pool.centers[i, counts[i] :] < -1e5).all()
-    mean, std = input_pipeline.channel_statistics(one.image)
+    mean, std = normalisation.channel_statistics(one.image)
     np.testing.assert_array_equal(pool.mean[i], mean)
     np.testing.assert_array_equal(pool.std[i], std)
     if counts[i]:
@@ -330,12 +337,12 @@ def test_pool():
 
 
 def test_a_pool_of_one_image_without_centres():
-  pool = input_pipeline.to_device([sample("a")])
+  pool = to_device([sample("a")])
   assert pool.centers.shape == (1, 1, 2)
   assert (pool.centers < -1e5).all()
 
 
-choose = jax.jit(jax.vmap(input_pipeline.choose_images, in_axes=(0, 0, None)))
+choose = jax.jit(jax.vmap(choose_images, in_axes=(0, 0, None)))
 
 
 @pytest.mark.parametrize("pools", [[(0, 5)], [(0, 3), (3, 4)], [(0, 1), (1, 1)]])
@@ -405,7 +412,7 @@ def names_of(samples):
 
 
 def test_load_data(config, root, capsys):
-  data = input_pipeline.load_data(config())
+  data = load_data(config())
   assert data.name == "folder/mine/prostate"
   assert "loading folder/mine/prostate" in capsys.readouterr().out
   # 8 patients: 4 test; of 4, 0.8 rounded validate; two images each.
@@ -423,7 +430,7 @@ def test_load_data(config, root, capsys):
     np.testing.assert_array_equal(one.image, np.asarray(file))
   np.testing.assert_allclose(one.centers, [[3, 4]])
 
-  other = input_pipeline.load_data(config(split__seed=1))
+  other = load_data(config(split__seed=1))
   assert other.split != data.split
 
 
@@ -436,7 +443,7 @@ def test_samples_of_known_resolution_are_resampled(tmp_path):
   config = make_config(
     target__name="folder", target__root=str(tmp_path / "mine"), data_dir=str(tmp_path)
   )
-  data = input_pipeline.load_data(config)
+  data = load_data(config)
   for one in data.train + data.validation + data.test:
     assert one.mpp == 0.25
     assert one.image.shape == (32, 40, 3)
@@ -444,8 +451,8 @@ def test_samples_of_known_resolution_are_resampled(tmp_path):
 
 
 def test_a_share_of_the_target(config):
-  whole = input_pipeline.load_data(config())
-  half = input_pipeline.load_data(config(target_fraction=0.5))
+  whole = load_data(config())
+  half = load_data(config(target_fraction=0.5))
   assert len(half.train) == 3
   assert set(names_of(half.train)) < set(names_of(whole.train))
   # What it is compared on is the same.
@@ -455,22 +462,20 @@ def test_a_share_of_the_target(config):
 
 
 def test_without_a_test_part(config):
-  data = input_pipeline.load_data(config(split__test_fraction=0.0))
+  data = load_data(config(split__test_fraction=0.0))
   assert data.test == []
   # 1.6 of 8 patients, rounded, validate.
   assert (len(data.train), len(data.validation)) == (12, 4)
 
 
 def test_auxiliary_data(config, root):
-  data = input_pipeline.load_data(config(**with_breast(root)))
+  data = load_data(config(**with_breast(root)))
   # 6 patients: 3 test, 1 validates, 2 train; only those are used.
   assert len(data.auxiliary) == 2
   assert {one.organ for one in data.auxiliary} == {"breast"}
   assert {one.organ for one in data.train + data.test} == {"prostate"}
   assert data.name == "folder/mine/prostate"
-  half = input_pipeline.load_data(
-    config(**with_breast(root), auxiliary_percentage=50.0)
-  )
+  half = load_data(config(**with_breast(root), auxiliary_percentage=50.0))
   assert len(half.auxiliary) == 1
   assert set(names_of(half.auxiliary)) < set(names_of(data.auxiliary))
   assert names_of(half.train) == names_of(data.train)
@@ -486,14 +491,14 @@ def test_auxiliary_patients_that_the_target_is_tested_on(config, root, spelling)
   refused, only_validated = set(), False
   for seed in range(12):
     split = {"split__seed": seed, "split__validation_fraction": 0.5}
-    target = input_pipeline.load_data(config(**split))
+    target = load_data(config(**split))
     breast = with_breast(root)
     other = make_config(
       **{name.replace("auxiliary", "target"): value for name, value in breast.items()},
       data_dir=str(root.parent / "prepared"),
       **split,
     )
-    auxiliary = patients_of(input_pipeline.load_data(other).train)
+    auxiliary = patients_of(load_data(other).train)
     shared = auxiliary & patients_of(target.validation + target.test)
     breast["auxiliary__root"] = spelling.format(root)
     both = config(**breast, **split)
@@ -501,9 +506,9 @@ def test_auxiliary_patients_that_the_target_is_tested_on(config, root, spelling)
     if shared:
       expected = f"patient '{min(shared)}'.*config.auxiliary.organs"
       with pytest.raises(InputError, match=expected):
-        input_pipeline.load_data(both)
+        load_data(both)
     else:
-      assert len(input_pipeline.load_data(both).auxiliary) == 1
+      assert len(load_data(both).auxiliary) == 1
     refused.add(bool(shared))
   assert refused == {True, False}
   assert only_validated
@@ -512,18 +517,18 @@ def test_auxiliary_patients_that_the_target_is_tested_on(config, root, spelling)
 def test_auxiliary_data_that_holds_the_target(config, root):
   """A folder beside itself has the same split, so nothing that is tested on."""
   itself = {**with_breast(root), "auxiliary__organs": "prostate"}
-  data = input_pipeline.load_data(config(**itself))
+  data = load_data(config(**itself))
   assert names_of(data.auxiliary) == names_of(data.train)
 
 
 def test_images_that_a_checkpoint_has_seen(config):
-  data = input_pipeline.load_data(config())
+  data = load_data(config())
   seen = [*data.split.train, *data.split.validation]
-  input_pipeline.load_data(config(), trained_on=seen)
+  load_data(config(), trained_on=seen)
   with pytest.raises(InputError, match=data.split.test[3]):
-    input_pipeline.load_data(config(), trained_on=[*seen, data.split.test[3]])
+    load_data(config(), trained_on=[*seen, data.split.test[3]])
   with pytest.raises(InputError, match="trained on"):
-    input_pipeline.load_data(
+    load_data(
       config(split__test_fraction=0.0),
       trained_on=[one.name for one in data.train + data.validation + data.test],
     )
@@ -538,7 +543,7 @@ def test_too_few_patients_in_a_folder(tmp_path):
     target__name="folder", target__root=str(tmp_path / "mine"), data_dir=str(tmp_path)
   )
   with pytest.raises(InputError, match=r"^1 patient\(s\)"):
-    input_pipeline.load_data(config)
+    load_data(config)
 
 
 @pytest.mark.parametrize(
@@ -551,7 +556,7 @@ def test_too_few_patients_in_a_folder(tmp_path):
   ],
 )
 def test_names_for_reports(changes, expected):
-  assert input_pipeline.data_name(make_config(**changes).target) == expected
+  assert sources.source_name(make_config(**changes).target) == expected
 
 
 def test_synthetic_data_asks_for_one_organ_and_so_many_images(monkeypatch):
@@ -561,12 +566,12 @@ def test_synthetic_data_asks_for_one_organ_and_so_many_images(monkeypatch):
     asked.update(name=name, **options)
     return [sample("a", mpp=0.25)]
 
-  monkeypatch.setattr(input_pipeline, "load_samples", load_samples)
-  input_pipeline.load_target(make_config(target__synthetic_images=7))
+  monkeypatch.setattr(data_module, "load_samples", load_samples)
+  sources.load_source(make_config(target__synthetic_images=7))
   assert asked == {
     "name": "synthetic_he",
     "root": None,
-    "organs": input_pipeline.DEFAULT_ORGAN,
+    "organs": sources.DEFAULT_ORGAN,
     "data_dir": None,
     "images": 7,
   }

@@ -11,9 +11,9 @@ from folders import full_disk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from micronet_jax import journal as journals
 from micronet_jax.errors import InputError
-from micronet_jax.journal import POINT, CannotWrite, Journal
+from micronet_jax.predict import journal as journals
+from micronet_jax.predict.journal import POINT, CannotWrite, Journal
 
 SETTINGS = {"file": "a.svs", "threshold": 0.4, "sides": (272, 272)}
 

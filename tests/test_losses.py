@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from micronet_jax.losses import (
+from micronet_jax.training.losses import (
   balance_weights,
   cross_entropy_per_example,
   weighted_mse,

@@ -29,10 +29,11 @@ from networks import (
 from torch_twin import MicroNetTwin, load, tree, units
 
 from micronet_jax import models
+from micronet_jax.devices import make_mesh
 from micronet_jax.errors import InputError
-from micronet_jax.losses import weighted_mse
 from micronet_jax.models import CONTEXT_FACTORS, MicroNet
-from micronet_jax.train_step import make_mesh, merge_model, split_model
+from micronet_jax.models.graphs import merge_model, split_model
+from micronet_jax.training.losses import weighted_mse
 
 DEFAULT = ("up4", "up3")
 ALL = tuple(CONTEXT_FACTORS)
@@ -194,7 +195,9 @@ def by_hand(w):
 
 @pytest.mark.parametrize(("width", "total"), [(16, 3_086_625), (32, 12_336_705)])
 def test_parameters_by_hand(width, total):
-  abstract = nnx.eval_shape(lambda: models.create({"name": "micronet", "width": width}))
+  abstract = nnx.eval_shape(
+    lambda: models.create_model({"name": "micronet", "width": width})
+  )
   _, weights = split_model(abstract)
   counts = {
     block: sum(leaf.size for leaf in jax.tree.leaves(params))
@@ -287,14 +290,14 @@ def test_unknown_options_are_refused(options):
   with pytest.raises(ValueError, match="MicroNet takes"):
     MicroNet(**options, rngs=nnx.Rngs(0))
   with pytest.raises(InputError, match="does not fit micronet: MicroNet takes"):
-    models.create({"name": "micronet", **options})
+    models.create_model({"name": "micronet", **options})
 
 
 def test_unknown_models_and_arguments_are_refused():
   with pytest.raises(InputError, match=r"'vnet'; the models are \['fcn', .*'unet'\]"):
-    models.create({"name": "vnet"})
+    models.create_model({"name": "vnet"})
   with pytest.raises(InputError, match="depth"):
-    models.create({"name": "micronet", "depth": 3})
+    models.create_model({"name": "micronet", "depth": 3})
 
 
 # --- precision, statistics, dropout -----------------------------------------------

@@ -28,9 +28,12 @@ from torch.nn import functional
 
 from micronet_jax import models
 from micronet_jax.errors import InputError
-from micronet_jax.losses import cross_entropy_per_example, weighted_mse_per_example
 from micronet_jax.models import resizing
-from micronet_jax.train_step import merge_model, split_model
+from micronet_jax.models.graphs import merge_model, split_model
+from micronet_jax.training.losses import (
+  cross_entropy_per_example,
+  weighted_mse_per_example,
+)
 
 OTHERS = tuple(name for name in models.MODELS if name != "micronet")
 DROPPING = ("frcn", "unet", "fcn")
@@ -40,18 +43,18 @@ DROPPING = ("frcn", "unet", "fcn")
 def network(name, **options):
   """A graph and weights that are nothing like their initial values; width 2."""
   options = {"name": name, "width": 2, **options}
-  return random_network(lambda: models.create(options))
+  return random_network(lambda: models.create_model(options))
 
 
 def labels(name, maps):
   """Maps as the network learns them."""
-  disks = models.find(name).TARGET == "disks"
+  disks = models.find_model(name).TARGET == "disks"
   return (maps > 0.1).astype(np.float32) if disks else maps
 
 
 def learn(name, graph, weights, images, maps, **options):
   """Gradient of the loss in training; predictions; the statistics afterwards."""
-  disks = models.find(name).TARGET == "disks"
+  disks = models.find_model(name).TARGET == "disks"
   losses = cross_entropy_per_example if disks else weighted_mse_per_example
 
   def loss(params):
@@ -103,7 +106,7 @@ def _twin(name, weights, images, maps):
       )
     )
   training = twin.train()(pixels)
-  if models.find(name).TARGET == "disks":
+  if models.find_model(name).TARGET == "disks":
     functional.binary_cross_entropy_with_logits(training, y).backward()
   else:
     mean = y.mean((1, 2), keepdim=True)
@@ -236,7 +239,7 @@ def fcn(w):
 )
 def test_parameters_by_hand(by_hand, width, total):
   name = by_hand.__name__
-  create = functools.partial(models.create, {"name": name, "width": width})
+  create = functools.partial(models.create_model, {"name": name, "width": width})
   _, weights = split_model(nnx.eval_shape(create))
   counts = {
     block: sum(leaf.size for leaf in jax.tree.leaves(params))
@@ -245,10 +248,10 @@ def test_parameters_by_hand(by_hand, width, total):
   assert counts == by_hand(width)
   assert sum(counts.values()) == total
   # the widths of the publications are the defaults
-  default = nnx.eval_shape(lambda: models.find(name)(rngs=nnx.Rngs(0)))
+  default = nnx.eval_shape(lambda: models.find_model(name)(rngs=nnx.Rngs(0)))
   assert sum(x.size for x in jax.tree.leaves(nnx.state(default, nnx.Param))) == total
   # freezing counts in blocks, all of which there are
-  assert set(models.find(name).BLOCKS) == set(counts)
+  assert set(models.find_model(name).BLOCKS) == set(counts)
 
 
 @pytest.mark.parametrize("shape", [(32, 32), (37, 45), (47, 32), (33, 63)])
@@ -310,7 +313,7 @@ def test_the_reach_is_what_a_pixel_can_change(name):
   Each image of the batch has its pixel at another place within a stride, as far from
   all borders as the network reaches.
   """
-  model = models.find(name)
+  model = models.find_model(name)
   graph, weights = network(name, width=1)
 
   def fill(path, leaf):
@@ -342,7 +345,7 @@ def test_frozen_blocks_see_no_image(name, frozen):
   images, maps = batch(2, 16, 16)
   run = functools.partial(learn, name, graph, frozen=frozen)
   gradient, (_, stats) = dependent(run, weights, images, maps)
-  free = models.find(name).BLOCKS[frozen:]
+  free = models.find_model(name).BLOCKS[frozen:]
   for tree in (gradient, stats):
     assert {path for path, flag in flat(tree).items() if flag} == within(tree, free)
 
@@ -353,7 +356,7 @@ def test_frozen_blocks_stay(name):
   images, maps = batch(2, 16, 16)
   run = compiled(functools.partial(learn, name, graph, frozen=3))
   gradient, (_, stats) = run(weights, images, labels(name, maps))
-  free = models.find(name).BLOCKS[3:]
+  free = models.find_model(name).BLOCKS[3:]
   zero = jax.tree.map(np.zeros_like, gradient)
   assert changed(zero, gradient) == within(gradient, free)
   assert changed(weights["batch_stats"], stats) == within(stats, free)
@@ -394,7 +397,7 @@ def test_dropout_in_training_only(name, draws):
   assert drawn(train=False) == drawn(keys=None) == drawn(frozen=9) == 0
   if draws:
     assert drawn({"dropout": 0.0}) == 0
-    model = nnx.eval_shape(lambda: models.create({"name": name, "width": 2}))
+    model = nnx.eval_shape(lambda: models.create_model({"name": name, "width": 2}))
     places = [
       module.place
       for _, module in nnx.iter_graph(model)
@@ -417,7 +420,7 @@ def test_dropout_in_training_only(name, draws):
 )
 def test_bad_arguments_are_named(options, message):
   with pytest.raises(InputError, match=f"config.model does not fit frcn: {message}"):
-    models.create({"name": "frcn", **options})
+    models.create_model({"name": "frcn", **options})
   with pytest.raises(ValueError, match=message):
     models.FRCN(**options, rngs=nnx.Rngs(0))
 
@@ -432,31 +435,31 @@ def test_only_defaults_of_arguments_that_others_take(name):
     "dtype": "float32",
   }
   options = {"name": name, "width": 2, **fields}
-  nnx.eval_shape(lambda: models.create(options))
+  nnx.eval_shape(lambda: models.create_model(options))
   for field, value in {"context": ["up4"], "remat": True}.items():
     message = f"config.model.{field} is .*, but {name} has no such argument; it takes w"
     with pytest.raises(InputError, match=message):
-      models.create({**options, field: value})
+      models.create_model({**options, field: value})
   with pytest.raises(InputError, match=r"model\.depth is 3, but"):
-    models.create({**options, "depth": 3})
+    models.create_model({**options, "depth": 3})
 
 
 def test_batch_normalisation_and_dropout_belong_to_some():
   for name in ("unet", "fcn"):
     with pytest.raises(InputError, match=f"test_norm is 'batch', but {name} has no"):
-      models.create({"name": name, "test_norm": "batch"})
+      models.create_model({"name": name, "test_norm": "batch"})
   for name in ("fcrna", "fcrnb"):
     with pytest.raises(InputError, match=f"dropout is 0.1, but {name} has no"):
-      models.create({"name": name, "dropout": 0.1})
+      models.create_model({"name": name, "dropout": 0.1})
 
 
 def test_score_map_by_hand():
   output = jnp.array([[0.0, np.log(3.0)], [-np.log(3.0), 5.0]])
   for name in ("unet", "fcn"):  # odds of 1, 3 and 1/3
-    scores = models.score_map(models.find(name), output, 5.0)
+    scores = models.score_map(models.find_model(name), output, 5.0)
     np.testing.assert_allclose(scores.ravel()[:3], [0.5, 0.75, 0.25], rtol=1e-6)
   for name in ("micronet", "frcn", "fcrna", "fcrnb"):
-    scores = models.score_map(models.find(name), output, 5.0)
+    scores = models.score_map(models.find_model(name), output, 5.0)
     np.testing.assert_allclose(scores, output / 5, rtol=1e-6)
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from jax.sharding import PartitionSpec
 
-from micronet_jax import train_step as steps
+from micronet_jax import devices
 from micronet_jax.models import operations
 
 
@@ -74,10 +74,10 @@ def test_batch_norm_over_devices_is_that_of_the_whole_batch():
     others = jax.lax.psum(others, axis_name) if axis_name else others
     return dx, found[0], others, found[1:]
 
-  each, all = PartitionSpec(steps.AXIS), PartitionSpec()
+  each, all = PartitionSpec(devices.AXIS), PartitionSpec()
   mapped = jax.shard_map(
-    functools.partial(step, steps.AXIS),
-    mesh=steps.make_mesh(2),
+    functools.partial(step, devices.AXIS),
+    mesh=devices.make_mesh(2),
     in_specs=(each, each),
     out_specs=(each, each, all, all),
     check_vma=False,

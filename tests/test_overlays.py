@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from micronet_jax import overlays, plots
-from micronet_jax.datasets import images
+from micronet_jax import figures
 from micronet_jax.datasets.annotations import read_centers
 from micronet_jax.errors import InputError
-from micronet_jax.exports import NUCLEUS_COLOR
+from micronet_jax.figures import NUCLEUS_COLOR
+from micronet_jax.imaging import decoding
+from micronet_jax.predict import density, overlays
 
 MANY = settings(max_examples=40, deadline=None)
 PINK = (228, 150, 190)
@@ -143,7 +144,7 @@ def test_thumbnail_is_not_changed_and_chunks_do_not_matter():
 
 def test_marks_sit_on_real_nuclei(real_data):
   name = "breast__TCGA-A7-A13E-01Z-00-DX1_r0c0"
-  image = images.read_image(real_data / "monuseg" / "images" / f"{name}.jpg")
+  image = decoding.read_image(real_data / "monuseg" / "images" / f"{name}.jpg")
   centers = read_centers(real_data / "monuseg" / "points" / f"{name}.csv")
   picture = overlays.overlay(image, chunks_of(centers), shape=image.shape[:2])
   on = (picture != image).any(axis=2)
@@ -179,7 +180,7 @@ def test_pixels_of_another_kind(tmp_path, pixels):
   with pytest.raises(InputError, match="must be uint8"):
     overlays.write_image(tmp_path / "a.png", pixels)
   with pytest.raises(InputError, match="must be uint8"):
-    overlays.density_map(overlays.density((4, 4)), thumbnail=pixels)
+    density.density_map(density.density_grid((4, 4)), thumbnail=pixels)
   assert not [*tmp_path.iterdir()]
 
 
@@ -189,7 +190,7 @@ def test_centres_that_are_none(centers):
   with pytest.raises(InputError, match="finite"):
     overlays.overlay(tissue(4, 4), chunks, shape=(4, 4))
   with pytest.raises(InputError, match="finite"):
-    [*overlays.density((4, 4)).counted(chunks)]
+    [*density.density_grid((4, 4)).counted(chunks)]
 
 
 # Files
@@ -235,7 +236,7 @@ def test_image_on_a_full_disk(tmp_path, monkeypatch):
 def test_density_against_numpys_histogram(whole, mpp):
   centers = [(y + 0.7, x + 0.7) for y, x in whole]  # on no line between two cells
   shape = (2000, 3300)
-  grid = overlays.density(shape, mpp=mpp)
+  grid = density.density_grid(shape, mpp=mpp)
   passed = [*grid.counted(chunks_of(centers))]
   np.testing.assert_array_equal(
     np.concatenate([np.zeros((0, 2)), *(part for part, _ in passed)]),
@@ -251,13 +252,13 @@ def test_density_against_numpys_histogram(whole, mpp):
 
 def test_density_worked_by_hand():
   # 4000 x 2000 pixels of 0.25 microns: 1 mm x 0.5 mm, cells of 50 microns.
-  grid = overlays.density((2000, 4000), mpp=0.25)
+  grid = density.density_grid((2000, 4000), mpp=0.25)
   assert grid.counts.shape == (10, 20)
   assert grid.cell == (200, 200)
   [*grid.counted([(np.full((5, 2), 250.0), np.ones(5))])]
   assert grid.values[1, 1] == pytest.approx(5 / 0.05**2)
   assert np.count_nonzero(grid.values) == 1
-  unknown = overlays.density((2000, 4000))
+  unknown = density.density_grid((2000, 4000))
   [*unknown.counted([(np.full((5, 2), 250.0), np.ones(5))])]
   assert unknown.values[1, 1] == pytest.approx(5 / 4)  # 200² px are 4 times 10⁴
 
@@ -274,7 +275,7 @@ def test_density_worked_by_hand():
   ],
 )
 def test_density_grid_is_never_large(shape, mpp, cells):
-  assert overlays.density(shape, mpp=mpp).counts.shape == cells
+  assert density.density_grid(shape, mpp=mpp).counts.shape == cells
 
 
 @pytest.mark.parametrize(
@@ -282,7 +283,7 @@ def test_density_grid_is_never_large(shape, mpp, cells):
 )
 def test_density_of_nothing(shape, mpp):
   with pytest.raises(InputError, match="above 0"):
-    overlays.density(shape, mpp=mpp)
+    density.density_grid(shape, mpp=mpp)
 
 
 def drawn(figure):
@@ -294,12 +295,12 @@ def drawn(figure):
 @pytest.mark.parametrize("mpp", [0.5, None])
 @pytest.mark.parametrize("with_thumbnail", [True, False])
 def test_density_map(tmp_path, shape, mpp, with_thumbnail):
-  grid = overlays.density(shape, mpp=mpp)
+  grid = density.density_grid(shape, mpp=mpp)
   generator = np.random.default_rng(0)
   centers = generator.uniform(0, 1, (300, 2)) * np.array(shape) / 2  # top-left quarter
   [*grid.counted([(centers, np.ones(300))])]
   thumbnail = tissue(shape[0] // 4, shape[1] // 4) if with_thumbnail else None
-  figure = overlays.density_map(grid, thumbnail=thumbnail, title="a slide")
+  figure = density.density_map(grid, thumbnail=thumbnail, title="a slide")
   heat = figure.axes[-2]
   extent = np.array(heat.images[0].get_extent())
   pixel = 1 if mpp is None else mpp / 1000
@@ -320,11 +321,11 @@ def test_density_map(tmp_path, shape, mpp, with_thumbnail):
     assert tuple(pixels[round(pixels.shape[0] - y), round(x)]) == PINK
     sizes = [each.get_window_extent().size for each in (first, heat)]
     np.testing.assert_allclose(*sizes, rtol=0.02)  # side by side they compare
-  plots.save(figure, tmp_path / "density.png")
+  figures.save_figure(figure, tmp_path / "density.png")
 
 
 def test_density_map_of_no_nuclei():
-  figure = overlays.density_map(overlays.density((500, 500), mpp=0.25))
+  figure = density.density_map(density.density_grid((500, 500), mpp=0.25))
   low, high = figure.axes[0].images[0].get_clim()
   assert low == 0 < high
   drawn(figure)

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from micronet_jax import evaluation, plots
+from micronet_jax import figures
 from micronet_jax.errors import InputError
+from micronet_jax.evaluation import matching, pictures, scores
+from micronet_jax.training.curves import History, training_curves
 
 TILES = 4
 
@@ -24,7 +26,7 @@ def tiles():
     images.append(rng.integers(120, 255, (100, 110, 3), np.uint8))
     annotated.append(lattice[: 20 - index])
     detected.append(lattice[3 + index :] + 1)
-    matches.append(evaluation.match(detected[-1], annotated[-1], radius=6))
+    matches.append(matching.match(detected[-1], annotated[-1], radius=6))
     titles.append(f"kidney__{index}")
   return images, detected, annotated, matches, titles
 
@@ -32,12 +34,12 @@ def tiles():
 def curve(best):
   f1 = np.array([0.5, best, 0.4])
   xi = np.array([0, 0.25, 0.5])
-  return evaluation.Curve(xi, np.array([0.4, 0.8, 0.9]), f1[::-1], f1, np.ones(3))
+  return scores.Curve(xi, np.array([0.4, 0.8, 0.9]), f1[::-1], f1, np.ones(3))
 
 
 def history(steps=400):
   at = np.arange(steps)
-  return plots.History(at, 1 / (1 + at), at[::40], np.sin(at[::40] / 120))
+  return History(at, 1 / (1 + at), at[::40], np.sin(at[::40] / 120))
 
 
 def legend_texts(figure):
@@ -67,12 +69,12 @@ def assert_nothing_overlaps_or_leaves(figure):
 
 def test_sheet_draws_every_point_where_it_is(tiles):
   _, detected, annotated, matches, titles = tiles
-  figure = plots.detection_sheet(*tiles, radius=6)
+  figure = pictures.detection_sheet(*tiles, radius=6)
   totals = np.zeros(3, int)
   each = zip(figure.axes, detected, annotated, matches, titles, strict=False)
   for axes, found, truth, result, title in each:
     matched, missed, false = (
-      marks(axes, mark) for mark in (plots.MATCHED, plots.MISSED, plots.FALSE)
+      marks(axes, mark) for mark in (pictures.MATCHED, pictures.MISSED, pictures.FALSE)
     )
     counts = [len(line.get_xdata()) for line in (matched, missed, false)]
     assert counts == [result.tp, result.fn, result.fp]
@@ -83,7 +85,7 @@ def test_sheet_draws_every_point_where_it_is(tiles):
     lost = {(y, x) for y, x in zip(missed.get_ydata(), missed.get_xdata(), strict=True)}
     assert lost <= set(map(tuple, truth))
     heading = axes.get_title()
-    f1 = evaluation.pool([result])["f1"]
+    f1 = scores.pool_matches([result])["f1"]
     assert heading.startswith(f"{title}\nF1 {f1:.2f} within 6 px: {counts[0]} matched")
   assert legend_texts(figure) == [
     f"{name} ({total})"
@@ -92,8 +94,10 @@ def test_sheet_draws_every_point_where_it_is(tiles):
 
 
 def test_marks_differ_in_shape_and_colour(tiles):
-  axes = plots.detection_sheet(*tiles).axes[0]
-  lines = [marks(axes, mark) for mark in (plots.MATCHED, plots.MISSED, plots.FALSE)]
+  axes = pictures.detection_sheet(*tiles).axes[0]
+  lines = [
+    marks(axes, mark) for mark in (pictures.MATCHED, pictures.MISSED, pictures.FALSE)
+  ]
   assert len({line.get_marker() for line in lines}) == 3
   assert len({line.get_markeredgecolor() for line in lines}) == 3
   assert all(line.get_path_effects() for line in lines)  # the halo
@@ -101,29 +105,29 @@ def test_marks_differ_in_shape_and_colour(tiles):
 
 @pytest.mark.parametrize(("count", "columns"), [(1, 3), (2, 3), (4, 3), (4, 2), (3, 1)])
 def test_sheet_layout(tiles, count, columns):
-  figure = plots.detection_sheet(*(each[:count] for each in tiles), columns=columns)
+  figure = pictures.detection_sheet(*(each[:count] for each in tiles), columns=columns)
   assert sum(bool(axes.images) for axes in figure.axes) == count
   assert_nothing_overlaps_or_leaves(figure)
 
 
 def test_sheet_of_tiles_without_points(tiles):
   none = np.zeros((0, 2))
-  result = evaluation.match(none, none)
-  figure = plots.detection_sheet([tiles[0][0]], [none], [[]], [result], ["empty"])
+  result = matching.match(none, none)
+  figure = pictures.detection_sheet([tiles[0][0]], [none], [[]], [result], ["empty"])
   assert legend_texts(figure) == ["matched (0)", "missed (0)", "false (0)"]
 
 
 def test_sheet_arguments(tiles):
   with pytest.raises(InputError, match="one entry per tile"):
-    plots.detection_sheet(tiles[0], *(each[:1] for each in tiles[1:]))
+    pictures.detection_sheet(tiles[0], *(each[:1] for each in tiles[1:]))
   with pytest.raises(InputError, match="columns"):
-    plots.detection_sheet(*tiles, columns=0)
+    pictures.detection_sheet(*tiles, columns=0)
 
 
 @pytest.mark.parametrize("count", [1, 2, 9])
 def test_precision_recall(count):
   curves = {f"γ = {index}": curve(0.6 + 0.01 * index) for index in range(count)}
-  figure = plots.precision_recall(curves, title="kidney")
+  figure = pictures.precision_recall(curves, title="kidney")
   axes = figure.axes[0]
   lines = [
     line for line in axes.get_lines() if line.get_label() in legend_texts(figure)
@@ -143,7 +147,7 @@ def test_precision_recall(count):
 
 def test_training_curves():
   runs = {"from scratch": history(), "fine-tuned": history(60)}
-  figure = plots.training_curves(runs, title="kidney")
+  figure = training_curves(runs, title="kidney")
   above, below = figure.axes
   assert above.get_yscale() == "log"
   assert above.get_ylabel() == "training loss (pale: as logged)"
@@ -161,50 +165,50 @@ def test_training_curves():
 def test_training_curve_smooths_long_logs_only():
   loss = np.full(1000, 2.0)
   loss[::2] = 4
-  figure = plots.training_curves({"long": plots.History(np.arange(1000), loss)})
+  figure = training_curves({"long": History(np.arange(1000), loss)})
   pale, strong = figure.axes[0].get_lines()
   np.testing.assert_array_equal(pale.get_ydata(), loss)
   np.testing.assert_allclose(strong.get_ydata(), 3)
   assert strong.get_xdata()[0] == pytest.approx(9.5)  # the middle of the first 20
-  short = plots.training_curves({"short": plots.History([1, 2, 3], [3, 2, 1])})
+  short = training_curves({"short": History([1, 2, 3], [3, 2, 1])})
   (line,) = short.axes[0].get_lines()
   np.testing.assert_array_equal(line.get_ydata(), [3, 2, 1])
 
 
 def empty_figures():
-  nothing = evaluation.precision_recall_curve([], [])
+  nothing = scores.precision_recall_curve([], [])
   return [
-    plots.precision_recall({}),
-    plots.precision_recall({"nothing": nothing}),
-    plots.detection_sheet([], [], [], [], []),
-    plots.training_curves({}),
-    plots.training_curves({"nothing": plots.History([], [])}),
+    pictures.precision_recall({}),
+    pictures.precision_recall({"nothing": nothing}),
+    pictures.detection_sheet([], [], [], [], []),
+    training_curves({}),
+    training_curves({"nothing": History([], [])}),
   ]
 
 
 @pytest.mark.parametrize("index", range(5))
 def test_empty_input(index, tmp_path):
-  plots.save(empty_figures()[index], tmp_path / "empty.png")
+  figures.save_figure(empty_figures()[index], tmp_path / "empty.png")
   with Image.open(tmp_path / "empty.png") as image:
     assert image.size[0] >= 600
 
 
 def test_save_png(tiles, tmp_path):
   path = tmp_path / "new" / "sheet.png"
-  figure = plots.detection_sheet(*tiles)
-  plots.save(figure, path)
+  figure = pictures.detection_sheet(*tiles)
+  figures.save_figure(figure, path)
   with Image.open(path) as image:
     image.verify()
     assert image.size == tuple(np.round(figure.get_size_inches() * 150))
   assert [entry.name for entry in path.parent.iterdir()] == ["sheet.png"]
   before = path.read_bytes()
-  plots.save(figure, path)
+  figures.save_figure(figure, path)
   assert path.read_bytes() == before
 
 
 def test_save_pdf(tmp_path):
   path = tmp_path / "curve.pdf"
-  plots.save(plots.precision_recall({"a": curve(0.7)}), path)
+  figures.save_figure(pictures.precision_recall({"a": curve(0.7)}), path)
   written = path.read_bytes()
   assert written.startswith(b"%PDF")
   assert b"CreationDate" not in written
@@ -212,13 +216,13 @@ def test_save_pdf(tmp_path):
 
 def test_save_refuses_other_endings(tmp_path):
   with pytest.raises(InputError, match=r"\.png or \.pdf"):
-    plots.save(plots.precision_recall({}), tmp_path / "curve.docx")
+    figures.save_figure(pictures.precision_recall({}), tmp_path / "curve.docx")
 
 
 def test_failed_save_leaves_the_old_picture(tmp_path, monkeypatch):
   path = tmp_path / "a.png"
   path.write_bytes(b"old")
-  figure = plots.precision_recall({})
+  figure = pictures.precision_recall({})
 
   def fail(beside, **_):
     beside.write_bytes(b"half")
@@ -226,7 +230,7 @@ def test_failed_save_leaves_the_old_picture(tmp_path, monkeypatch):
 
   monkeypatch.setattr(figure, "savefig", fail)
   with pytest.raises(OSError, match="disk full"):
-    plots.save(figure, path)
+    figures.save_figure(figure, path)
   assert path.read_bytes() == b"old"
   assert len(list(tmp_path.iterdir())) == 1
 
@@ -237,7 +241,7 @@ def test_no_global_state(tiles, tmp_path):
 
   def draw():
     try:
-      plots.save(plots.detection_sheet(*tiles), tmp_path / "thread.png")
+      figures.save_figure(pictures.detection_sheet(*tiles), tmp_path / "thread.png")
     except Exception as error:
       failures.append(error)
 

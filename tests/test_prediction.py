@@ -13,38 +13,41 @@ import tissue
 from folders import full_disk
 from networks import META, random_weights
 
-from micronet_jax import (
-  exports,
-  inference,
-  overlays,
-  plots,
-  prediction,
-  results,
-  scanning,
-)
+from micronet_jax.detection import detector as detector_module
+from micronet_jax.detection import scan as scan_module
+from micronet_jax.detection.detector import Detector, load
+from micronet_jax.detection.scan import Canvas
 from micronet_jax.errors import InputError
-from micronet_jax.journal import Journal
-from micronet_jax.prediction import Options, predict
+from micronet_jax.evaluation import pictures
+from micronet_jax.predict import job, outputs, overlays, tables
+from micronet_jax.predict.job import (
+  PredictOptions,
+  load,
+  predict,
+  report_failures,
+  tempfile,
+)
+from micronet_jax.predict.journal import Journal
 
 QUARTER_MICRON = (101_600, 101_600)  # dots an inch
 SHAPE = (288, 304)
 TILES = 6  # of 272 pixels: two halos of 128 and a stride
 SMALL = {"tile": 272, "batch": 1, "devices": 1}
 SLIDE = 200 * 200  # pixels from which on an image counts as one, in a test
-ALL = tuple(results.FORMATS)
+ALL = tuple(outputs.FORMATS)
 DEFAULT = (".csv", ".geojson", ".json", ".overlay.png")
 
 
 @pytest.fixture(scope="module")
 def network():
   """A small random network whose maps have maxima above and below ξ."""
-  return inference.Detector(random_weights(), META)
+  return Detector(random_weights(), META)
 
 
 @pytest.fixture(autouse=True)
 def detector(network, monkeypatch):
-  monkeypatch.setattr(prediction, "load", lambda weights: network)
-  monkeypatch.setattr(scanning, "_told", {"mpp"})
+  monkeypatch.setattr(job, "load", lambda weights: network)
+  monkeypatch.setattr(scan_module, "_told", {"mpp"})
   return network
 
 
@@ -60,7 +63,7 @@ def write_dots(path, *, shape=SHAPE):
 
 
 def options(**changes):
-  return Options(**{**SMALL, **changes})
+  return PredictOptions(**{**SMALL, **changes})
 
 
 def names(folder):
@@ -109,7 +112,7 @@ def counted(monkeypatch):
       kept = scores >= least
       yield tile, [(np.column_stack([y, x])[kept].astype(float), scores[kept])]
 
-  monkeypatch.setattr(inference, "search", search)
+  monkeypatch.setattr(detector_module, "search", search)
   return indices
 
 
@@ -118,7 +121,7 @@ def test_every_file_holds_the_points_of_detect(
   detector, image, tmp_path, monkeypatch, slide, capsys
 ):
   if slide:
-    monkeypatch.setattr(scanning, "SLIDE_PIXELS", SLIDE)
+    monkeypatch.setattr(scan_module, "SLIDE_PIXELS", SLIDE)
     monkeypatch.setitem(detector.meta, "xi", 0.05)
   expected = detector.detect(image, **SMALL)
   assert len(expected.scores) > 20
@@ -178,7 +181,7 @@ def test_an_interrupted_search_goes_on_with_the_next_tile(
   image, tmp_path, monkeypatch, counted, slide, after, capsys
 ):
   if slide:
-    monkeypatch.setattr(scanning, "SLIDE_PIXELS", SLIDE)
+    monkeypatch.setattr(scan_module, "SLIDE_PIXELS", SLIDE)
   whole, out = tmp_path / "whole", tmp_path / "out"
   (expected,) = predict([image], whole, options=options())
   assert expected["nuclei"] > 100
@@ -238,8 +241,8 @@ def test_a_finished_image_is_not_repeated_and_a_changed_one_is(
   assert searched(formats=("density",)) == TILES
   write_dots(pathlib.Path(image))  # the same, but newer
   assert searched() == TILES
-  xi = inference.Detector.with_threshold(prediction.load(""), xi=0.5, min_distance=5)
-  monkeypatch.setattr(prediction, "load", lambda weights: xi)
+  xi = Detector.with_threshold(load(""), xi=0.5, min_distance=5)
+  monkeypatch.setattr(job, "load", lambda weights: xi)
   assert searched() == TILES
 
 
@@ -268,7 +271,7 @@ def test_a_run_that_ends_between_two_files_is_not_taken_for_its_predecessor(
     raise KeyboardInterrupt
 
   with monkeypatch.context() as patch:
-    patch.setattr(exports, "write_geojson", stop)
+    patch.setattr(tables, "write_geojson", stop)
     with pytest.raises(KeyboardInterrupt):
       predict([image], out, options=options(threshold=0.3))
   assert (out / "big.csv").read_bytes() != table
@@ -340,11 +343,11 @@ def test_bad_images_are_reported_and_the_others_go_on(tmp_path, counted, capsys)
   assert [line["image"] for line in lines] == [each["image"] for each in done]
   assert [line["error"] for line in lines] == [each.get("error", "") for each in done]
   assert "Traceback" not in capsys.readouterr().err
-  assert prediction.report_failures(done) == 1
+  assert report_failures(done) == 1
   listed = capsys.readouterr().err.splitlines()
   assert listed[0] == f"{len(bad)} of {len(done)} images failed:"
   assert listed[1:] == [f"  {each['error']}" for each in failed.values()]
-  assert prediction.report_failures(good) == 0
+  assert report_failures(good) == 0
 
 
 def _ones():
@@ -366,7 +369,7 @@ def test_without_tissue_there_are_no_nuclei_and_a_note(
 ):
   shape = (1, 1, 3) if kind == "one" else (*SHAPE, 3)
   if kind == "slide":
-    monkeypatch.setattr(scanning, "SLIDE_PIXELS", SLIDE)
+    monkeypatch.setattr(scan_module, "SLIDE_PIXELS", SLIDE)
   PIL.Image.fromarray(np.full(shape, 250, np.uint8)).save(tmp_path / "w.png")
   out = tmp_path / "out"
   (result,) = predict([str(tmp_path / "w.png")], out, options=options(formats=ALL))
@@ -383,8 +386,8 @@ def test_without_tissue_there_are_no_nuclei_and_a_note(
 def test_a_tile_that_cannot_be_read(image, tmp_path, monkeypatch, counted, error):
   """A broken image leaves nothing; an unforeseen error keeps what was found."""
   write_dots(tmp_path / "next.png", shape=(60, 90))
-  read = scanning.Canvas.read
-  monkeypatch.setattr(scanning, "SLIDE_PIXELS", SLIDE)
+  read = Canvas.read
+  monkeypatch.setattr(scan_module, "SLIDE_PIXELS", SLIDE)
 
   def broken(canvas, y, x, height, width):
     if canvas.shape == SHAPE and y > 0 and height == 272:
@@ -394,7 +397,7 @@ def test_a_tile_that_cannot_be_read(image, tmp_path, monkeypatch, counted, error
   out = tmp_path / "out"
   images = [image, str(tmp_path / "next.png")]
   with monkeypatch.context() as patch:
-    patch.setattr(scanning.Canvas, "read", broken)
+    patch.setattr(Canvas, "read", broken)
     done = predict(images, out, options=options())
   assert str(error) in done[0]["error"]
   assert "error" not in done[1]
@@ -435,12 +438,12 @@ def test_a_full_disk_in_the_journal(image, tmp_path, monkeypatch, counted):
 @pytest.mark.parametrize(
   ("module", "function", "ending"),
   [
-    (exports, "write_csv", ".csv"),
-    (exports, "write_geojson", ".geojson"),
-    (plots, "save", ".density.png"),
+    (tables, "write_csv", ".csv"),
+    (tables, "write_geojson", ".geojson"),
+    (pictures, "save", ".density.png"),
     (overlays, "write_image", ".overlay.png"),
-    (prediction, "write_json", ".json"),
-    (results, "write_summary", None),
+    (job, "write_json", ".json"),
+    (outputs, "write_summary", None),
   ],
 )
 def test_a_full_disk_at_each_file(
@@ -464,7 +467,7 @@ def test_a_full_disk_at_each_file(
         predict([image], out, options=options(formats=ALL))
   there = {name.split("/")[0] for name in names(out)}
   assert f"big{ending}" not in there
-  every = {f"big{each}" for each in (*results.FORMATS.values(), ".json")}
+  every = {f"big{each}" for each in (*outputs.FORMATS.values(), ".json")}
   assert there - {".big.partial", "summary.csv"} <= every
   counted.clear()
   predict([image], out, options=options(formats=ALL))
@@ -520,13 +523,13 @@ def test_an_output_folder_that_is_none(image, tmp_path, monkeypatch):
   def refuse(**_):
     raise PermissionError(13, "Permission denied")
 
-  monkeypatch.setattr(prediction.tempfile, "TemporaryFile", refuse)
+  monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
   with pytest.raises(InputError, match=r"cannot be written \(permission denied\)"):
     predict([image], tmp_path, options=options())
 
 
 def test_unknown_weights(image, tmp_path, monkeypatch):
-  monkeypatch.setattr(prediction, "load", inference.load)
+  monkeypatch.setattr(job, "load", load)
   with pytest.raises(InputError, match="no checkpoint at 'nope'"):
     predict([image], tmp_path / "out", weights="nope")
   assert names(tmp_path) == ["big.png"]
@@ -541,7 +544,7 @@ def test_images_are_found_once_and_in_order(tmp_path, monkeypatch):
   (tmp_path / "folder.png").mkdir()
   (tmp_path / "[x].png").write_text("")
   monkeypatch.chdir(tmp_path)
-  find = results.find_images
+  find = outputs.find_images
   assert find(["."]) == [f"./{n}" for n in ("[x].png", "a.tif", "b.png", "c.SVS")]
   assert find(["b.png", "*.tif", "./b.png", str(tmp_path)])[:2] == ["b.png", "a.tif"]
   assert len(find(["b.png", "*.tif", str(tmp_path)])) == 4
@@ -569,5 +572,5 @@ def test_images_are_found_once_and_in_order(tmp_path, monkeypatch):
 )
 def test_no_file_is_written_twice_nor_over_an_image(tmp_path, images, out, message):
   with pytest.raises(InputError, match=message):
-    results.name_outputs(images, pathlib.Path(out), ("csv", "overlay"))
-  results.name_outputs(images[-1:], pathlib.Path("other"), ("overlay",))
+    outputs.name_outputs(images, pathlib.Path(out), ("csv", "overlay"))
+  outputs.name_outputs(images[-1:], pathlib.Path("other"), ("overlay",))

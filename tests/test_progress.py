@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from micronet_jax import progress
-from micronet_jax.progress import Progress, read_log
+from micronet_jax.training import progress
+from micronet_jax.training.curves import read_log
+from micronet_jax.training.progress import Progress
 
 
 class Clock:

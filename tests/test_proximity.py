@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from micronet_jax.errors import InputError
-from micronet_jax.proximity import disk, nearest_center, proximity, proximity_map
+from micronet_jax.training.targets import disk, nearest_center, proximity, proximity_map
 
 SHAPE = (23, 31)
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from tissue import blob, centroid
 
-from micronet_jax import resampling
+from micronet_jax.imaging import resampling
 
 
 @settings(max_examples=30, deadline=None)

@@ -16,7 +16,7 @@ from study_tables import Nothing, cell, made, organ, outcome, run_of
 
 from configs import common as defaults
 from configs.paper import common
-from micronet_jax import configuration
+from micronet_jax.config import as_dict
 from micronet_jax.datasets.sample import Sample
 from micronet_jax.errors import InputError
 from micronet_jax.studies import (
@@ -133,7 +133,7 @@ def _leaves(tree, path=()):
       yield (*path, key), value
 
 
-PLAIN = configuration.as_dict(tissue.config())
+PLAIN = as_dict(tissue.config())
 DETERMINING = [
   (path, value)
   for path, value in _leaves(PLAIN)
@@ -276,8 +276,8 @@ def test_the_paper_budget_is_the_papers_recipe():
   chosen = made(study="table1", budget="paper")
   for name in ("micronet", "fcrna"):
     run = setting.single(chosen, organ(), 0, model=name)
-    config = configuration.as_dict(run.config)
-    plain = configuration.as_dict(defaults.get_config())
+    config = as_dict(run.config)
+    plain = as_dict(defaults.get_config())
     for field in ("snapshot_every", "log_every", "target"):  # each run's own
       config.pop(field)
       plain.pop(field)

@@ -15,9 +15,11 @@ import pytest
 from PIL import Image
 
 import micronet_jax as mn
-from micronet_jax import training
+from micronet_jax import errors
 from micronet_jax.errors import InputError
 from micronet_jax.studies import execution, organs, runs, setting, study
+from micronet_jax.training import loop
+from micronet_jax.training import run as training_run
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 FIGURES = {name: [name] for name in study.STUDIES} | {"fig7_8": ["fig7", "fig8"]}
@@ -51,14 +53,14 @@ def place(tmp_path_factory):
 def trained():
   """Keys of the runs that training.fit was called for, in order."""
   called = []
-  fit = training.fit
+  fit = training_run.fit
 
   def counting(config, data, workdir, *rest, **options):
     called.append(workdir.name)
     return fit(config, data, workdir, *rest, **options)
 
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(training, "fit", counting)
+    patch.setattr(loop, "fit", counting)
     yield called
 
 
@@ -187,7 +189,7 @@ def test_a_process_that_waits_can_be_stopped(tmp_path):
   with runs.claimed(tmp_path / "run", threading.Event()):
     threading.Timer(0.2, stop.set).start()
     with (
-      pytest.raises(training.Stopped),
+      pytest.raises(errors.Stopped),
       runs.claimed(tmp_path / "run", stop),
     ):
       raise AssertionError("two work in the same folder")

@@ -9,10 +9,13 @@ from flax import nnx
 from networks import META, NETWORK
 
 import micronet_jax as mn
-from micronet_jax import detection, inference, models, scanning
-from micronet_jax import train_step as steps
-from micronet_jax.models import CONTEXT_FACTORS
-from micronet_jax.readers import open_image
+from micronet_jax import models
+from micronet_jax.detection import peaks
+from micronet_jax.detection import scan as scan_module
+from micronet_jax.detection.detector import Detector
+from micronet_jax.detection.scan import Canvas, sample_statistics
+from micronet_jax.imaging.opening import open_image
+from micronet_jax.models import CONTEXT_FACTORS, graphs
 
 SMALLEST = 272  # two halos of 128 and a stride
 
@@ -20,7 +23,7 @@ SMALLEST = 272  # two halos of 128 and a stride
 @pytest.fixture(scope="module")
 def detector():
   """A small random network whose maps have maxima above and below ξ."""
-  return inference.Detector(steps.split_model(models.create(NETWORK))[1], META)
+  return Detector(graphs.split_model(models.create_model(NETWORK))[1], META)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +47,7 @@ def whole(detector, image):
   """One pass over the whole image, by the plain way."""
   meta = detector.meta
   return mn.Detections(
-    *detection.detect(
+    *peaks.detect_points(
       detector.proximity(image), min_distance=meta["min_distance"], xi=meta["xi"]
     )
   )
@@ -114,7 +117,7 @@ def test_a_region_of_an_image_has_the_points_of_the_image(detector):
 @pytest.mark.parametrize("context", [("up4", "up3"), tuple(CONTEXT_FACTORS)])
 def test_the_reach_is_what_a_pixel_can_change(context):
   """NaN spreads through every layer, so it shows exactly what reads a pixel."""
-  model = models.create({**NETWORK, "width": 1, "context": context})
+  model = models.create_model({**NETWORK, "width": 1, "context": context})
   graph, state = nnx.split(model)
   predict = jax.jit(lambda x: nnx.merge(graph, state)(x))
   reach = 0
@@ -135,7 +138,7 @@ def test_a_threshold_is_a_score(detector):
 
 
 def test_glass_is_not_looked_at_on_slides(detector, monkeypatch):
-  monkeypatch.setattr(scanning, "SLIDE_PIXELS", 400 * 400)
+  monkeypatch.setattr(scan_module, "SLIDE_PIXELS", 400 * 400)
   detector = detector.with_threshold(xi=0.01, min_distance=5)
   image = np.full((480, 720, 3), 245, np.uint8)
   image[330:430, 560:660] = tissue.dots("g", size=100, nuclei=9).image
@@ -154,10 +157,10 @@ def test_glass_is_not_looked_at_on_slides(detector, monkeypatch):
 def test_samples_of_a_slide_are_of_its_tissue(monkeypatch):
   image = np.full((640, 960, 3), 250, np.uint8)
   image[:, :320] = np.random.default_rng(0).integers(60, 120, (640, 320, 3))
-  canvas = scanning.Canvas(open_image(image), mpp=None, stride=16)
+  canvas = Canvas(open_image(image), mpp=None, stride=16)
   found = np.zeros((20, 30), bool)
   found[4:16, 4:6] = True  # samples of 256² around cells in the middle of the tissue
-  mean, std = scanning.sample_statistics(canvas, found)
+  mean, std = sample_statistics(canvas, found)
   np.testing.assert_allclose(mean, 89.5, atol=0.5)
   np.testing.assert_allclose(std, np.sqrt((60**2 - 1) / 12), atol=0.3)
 
@@ -172,7 +175,7 @@ def test_one_colour_holds_no_nuclei_and_is_told(detector, shape, value, caplog):
 
 
 def test_an_unknown_resolution_is_told_once(detector, caplog, monkeypatch):
-  monkeypatch.setattr(scanning, "_told", set())
+  monkeypatch.setattr(scan_module, "_told", set())
   image = tissue.dots("u", size=64).image
   for _ in range(2):
     detector.detect(image)
@@ -200,17 +203,17 @@ def test_impossible_arguments(detector, options, message):
 
 def test_batch_statistics_see_an_image_whole_and_no_slide(monkeypatch):
   meta = {**META, "model": {**NETWORK, "test_norm": "batch"}}
-  weights = steps.split_model(models.create(meta["model"]))[1]
-  detector = inference.Detector(weights, meta)
+  weights = graphs.split_model(models.create_model(meta["model"]))[1]
+  detector = Detector(weights, meta)
   image = tissue.dots("n", size=500, nuclei=80).image
   assert_same(detector.detect(image, mpp=0.25, tile=SMALLEST), whole(detector, image))
-  monkeypatch.setattr(scanning, "SLIDE_PIXELS", 400 * 400)
+  monkeypatch.setattr(scan_module, "SLIDE_PIXELS", 400 * 400)
   with pytest.raises(mn.InputError, match="test_norm='running'"):
     detector.detect(image, mpp=0.25)
 
 
 def test_a_tile_that_cannot_be_read_ends_the_search(detector, monkeypatch):
-  monkeypatch.setattr(scanning, "SLIDE_PIXELS", 200 * 200)
+  monkeypatch.setattr(scan_module, "SLIDE_PIXELS", 200 * 200)
   with open_image(tissue.dots("k", size=300, nuclei=30).image) as reader:
     scan = detector.scan(reader, mpp=0.25, tile=SMALLEST)
     read = reader.read

@@ -6,9 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tissue import blob
 
-from micronet_jax import resampling, tiling, tissue
-from micronet_jax.readers import open_image
-from micronet_jax.tiling import Box, Canvas
+from micronet_jax.detection import tiling
+from micronet_jax.imaging import resampling, tissue
+from micronet_jax.imaging.canvas import Box, Canvas
+from micronet_jax.imaging.opening import open_image
 
 STRIDE = 16
 
@@ -36,7 +37,7 @@ def test_a_plan_covers_its_region_once_with_the_halo_around(case):
   assert all(
     side <= largest or side == n for side, n in zip(sides, padded, strict=True)
   )
-  tiles = tiling.plan(padded, region, sides, halo=halo, stride=STRIDE)
+  tiles = tiling.plan_tiles(padded, region, sides, halo=halo, stride=STRIDE)
   times = np.zeros(padded, int)
   for index, tile in enumerate(tiles):
     assert tile.index == index
@@ -136,7 +137,7 @@ def test_tissue_by_hand():
   cells[35:] = 0  # not scanned
   found = tissue.find_tissue(cells)
   assert np.argwhere(found).tolist() == [[3, 4]]
-  grown = tissue.grow(found)
+  grown = tissue.grow_tissue(found)
   assert grown[:8, :9].all()
   assert grown.sum() == 8 * 9
 
@@ -156,7 +157,7 @@ def test_points_and_boxes_find_their_cells():
   assert not mask.touches((0, 0, 32, 256))
   assert not mask.touches((33, 0, 64, 192))
   assert mask.share == 1 / 32
-  assert tissue.grid((128, 257)) == (4, 9)
+  assert tissue.cell_grid((128, 257)) == (4, 9)
 
 
 def test_annotated_nuclei_lie_on_tissue(real_data):
@@ -164,9 +165,11 @@ def test_annotated_nuclei_lie_on_tissue(real_data):
 
   kept = total = 0
   for sample in load_samples("folder", root=real_data / "monuseg")[::6]:
-    rows, columns = tissue.grid(sample.image.shape)
+    rows, columns = tissue.cell_grid(sample.image.shape)
     cells = cell_means(sample.image, rows, columns)
-    mask = tissue.Tissue(tissue.grow(tissue.find_tissue(cells)), sample.image.shape[:2])
+    mask = tissue.Tissue(
+      tissue.grow_tissue(tissue.find_tissue(cells)), sample.image.shape[:2]
+    )
     kept += mask.contains(sample.centers).sum()
     total += len(sample.centers)
   assert total > 2000

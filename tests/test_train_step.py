@@ -10,9 +10,11 @@ import pytest
 import tissue
 import torch
 
-from micronet_jax import models, training
-from micronet_jax import train_step as steps
+from micronet_jax import devices, models
 from micronet_jax.errors import InputError
+from micronet_jax.training import pool
+from micronet_jax.training import step as steps
+from micronet_jax.training.run import prepare_training
 
 
 def _start(recipe, weights):
@@ -21,12 +23,12 @@ def _start(recipe, weights):
 
 def _run(config, data=None, *, calls=2, recipe_changes=(), size=1, unroll=True):
   """States before and after, and the metrics of each call."""
-  recipe, weights, _ = training.prepare(config)
+  recipe, weights, _ = prepare_training(config)
   recipe = recipe._replace(**dict(recipe_changes))
   data = data or tissue.data()
-  images, pools, _ = training.pool_images(data, balanced=recipe.gamma is not None)
+  images, pools, _ = pool.pool_images(data, balanced=recipe.gamma is not None)
   before = jax.device_get(_start(recipe, weights))
-  state, images, pools = steps.replicate((before, images, pools), recipe.devices)
+  state, images, pools = devices.replicate((before, images, pools), recipe.devices)
   take = steps.compile_steps(recipe, steps_per_call=size, unroll=unroll)
   metrics = []
   for _ in range(calls):
@@ -56,11 +58,11 @@ def test_eight_devices_with_one_patch_equal_one_device_with_eight():
 
 def test_the_step_under_pmap_is_the_step_under_shard_map():
   config = tissue.config(batch_size=8, num_devices=8)
-  recipe, weights, _ = training.prepare(config)
-  images, pools, _ = training.pool_images(tissue.data(), balanced=False)
+  recipe, weights, _ = prepare_training(config)
+  images, pools, _ = pool.pool_images(tissue.data(), balanced=False)
   mapped = jax.pmap(
     functools.partial(steps.train_step, recipe=recipe),
-    axis_name=steps.AXIS,
+    axis_name=devices.AXIS,
     devices=jax.devices()[:8],
   )
   state, images, pools = jax.tree.map(
@@ -134,7 +136,7 @@ def test_the_loss_is_linear_in_gamma():
 
 
 def test_the_optimiser_is_pytorchs_sgd_with_nesterov_momentum():
-  recipe, *_ = training.prepare(tissue.config(optimizer__weight_decay=0.01))
+  recipe, *_ = prepare_training(tissue.config(optimizer__weight_decay=0.01))
   generator = np.random.default_rng(0)
   value = generator.normal(size=(4, 3)).astype(np.float32)
   tensor = torch.nn.Parameter(torch.tensor(value.copy()))
@@ -154,7 +156,7 @@ def test_the_optimiser_is_pytorchs_sgd_with_nesterov_momentum():
 
 
 def test_the_rate_follows_plateau_factor_and_cosine():
-  recipe, weights, _ = training.prepare(tissue.config(num_steps=100))
+  recipe, weights, _ = prepare_training(tissue.config(num_steps=100))
   state = _start(recipe, weights)
   assert steps.learning_rate(recipe, state) == pytest.approx(0.01)
   lower = state._replace(rate_scale=state.rate_scale / 10)
@@ -168,12 +170,12 @@ def test_the_rate_follows_plateau_factor_and_cosine():
 
 def test_devices_must_share_the_batch_evenly():
   with pytest.raises(InputError, match=r"batch_size 4 cannot be shared evenly by 8"):
-    steps.check_devices(4, 8)
+    devices.check_devices(4, 8)
   with pytest.raises(InputError, match="num_devices is 9, but JAX sees 8"):
-    steps.check_devices(9, 9)
+    devices.check_devices(9, 9)
   with pytest.raises(InputError, match="batch_size 2 cannot"):
-    training.prepare(tissue.config(num_devices=8))
-  recipe, *_ = training.prepare(tissue.config(num_devices=0, batch_size=12))
+    prepare_training(tissue.config(num_devices=8))
+  recipe, *_ = prepare_training(tissue.config(num_devices=0, batch_size=12))
   assert recipe.devices == 4
 
 

@@ -8,24 +8,30 @@ import numpy as np
 import pytest
 import tissue
 
-from micronet_jax import checkpoints, evaluation, models, training
+from micronet_jax import checkpoints, errors, models
 from micronet_jax.errors import InputError
-from micronet_jax.progress import read_log
+from micronet_jax.evaluation import scores, thresholds
+from micronet_jax.training import loop
+from micronet_jax.training import loop as training_loop
+from micronet_jax.training.curves import read_log
+from micronet_jax.training.job import train_and_evaluate
+from micronet_jax.training.loop import check_finite
+from micronet_jax.training.run import _as_saved, fit, prepare_training
 
 
 def _fit(config, workdir, *, data=None, stop=None, start=None):
   stop = stop or threading.Event()
-  prepared = training.prepare(config, start=start)
+  prepared = prepare_training(config, start=start)
   data = data or tissue.data()
-  return training.fit(config, data, workdir, prepared, label="test", stop=stop)
+  return fit(config, data, workdir, prepared, label="test", stop=stop)
 
 
 def _latest(workdir):
   """Every array of the newest checkpoint, by path."""
-  recipe, weights, _ = training.prepare(tissue.config())
-  state = training.steps.create_state(recipe, weights)
+  recipe, weights, _ = prepare_training(tissue.config())
+  state = training_loop.steps.create_state(recipe, weights)
   saved = checkpoints.Checkpoints(workdir / "checkpoints")
-  found = saved.restore("latest", *training._as_saved(state))
+  found = saved.restore("latest", *_as_saved(state))
   saved.close()
   return found["meta"], checkpoints.flatten([found["weights"], found["training"]])
 
@@ -40,14 +46,14 @@ def whole(tmp_path_factory):
 
 def _stop_at(monkeypatch, step, action):
   """Calls `action` after the step, where a signal or a crash may come."""
-  check = training.check_finite
+  check = check_finite
 
   def checked(run, before, metrics, names):
     check(run, before, metrics, names)
     if before + 1 == step:
       action()
 
-  monkeypatch.setattr(training, "check_finite", checked)
+  monkeypatch.setattr(loop, "check_finite", checked)
 
 
 @pytest.mark.parametrize("step", [1, 4, 7])
@@ -57,7 +63,7 @@ def test_a_run_stopped_and_resumed_ends_in_the_same_bits(
   stop = threading.Event()
   with monkeypatch.context() as patch:
     _stop_at(patch, step, stop.set)
-    with pytest.raises(training.Stopped, match=f"stopped at step {step}"):
+    with pytest.raises(errors.Stopped, match=f"stopped at step {step}"):
       _fit(tissue.config(), tmp_path, stop=stop)
   assert _latest(tmp_path)[0]["step"] == step
   _fit(tissue.config(), tmp_path)
@@ -94,7 +100,7 @@ def _assert_same(one, other):
 
 
 def test_a_finished_run_is_not_trained_again(whole, monkeypatch):
-  monkeypatch.setattr(training, "loop", None)
+  monkeypatch.setattr(loop, "loop", None)
   workdir, detector = whole
   again = _fit(tissue.config(), workdir)
   assert again.meta == detector.meta
@@ -128,7 +134,7 @@ def test_a_damaged_latest_checkpoint_costs_steps_not_the_run(
   stop = threading.Event()
   with monkeypatch.context() as patch:
     _stop_at(patch, 7, stop.set)
-    with pytest.raises(training.Stopped):
+    with pytest.raises(errors.Stopped):
       _fit(tissue.config(), tmp_path, stop=stop)
   (tmp_path / "checkpoints/latest/7/meta/metadata").write_text("{")
   _fit(tissue.config(), tmp_path)
@@ -150,8 +156,8 @@ def test_a_loss_that_is_not_finite_stops_with_step_images_and_checkpoint(tmp_pat
 
 
 def test_the_plateau_lowers_the_rate_and_then_stops(tmp_path, monkeypatch):
-  choice = evaluation.Choice(xi=0.5, min_distance=5, f1=0.5, ed=1.0)
-  monkeypatch.setattr(training, "choose_threshold", lambda *_: choice)
+  choice = thresholds.Choice(xi=0.5, min_distance=5, f1=0.5, ed=1.0)
+  monkeypatch.setattr(loop, "choose_threshold", lambda *_: choice)
   config = tissue.config(
     num_steps=40, eval_every=1, optimizer__plateau_patience=2, log_every=1
   )
@@ -176,7 +182,7 @@ def test_learning_happens(tmp_path):
   detector = _fit(config, tmp_path)
   data = tissue.data()
   found = [detector.detect(s.image).centers for s in data.test]
-  report = evaluation.evaluate_points(found, [s.centers for s in data.test])
+  report = scores.evaluate_points(found, [s.centers for s in data.test])
   assert report["6"]["f1"] > 0.8
 
 
@@ -216,7 +222,7 @@ def test_the_job_writes_report_and_pictures_and_resumes(
   config = tissue.config(
     target__name="folder", target__root=str(folder), data_dir=str(tmp_path / "tfds")
   )
-  first = training.train_and_evaluate(config, tmp_path / "run")
+  first = train_and_evaluate(config, tmp_path / "run")
   text = capsys.readouterr().out
   report = json.loads((tmp_path / "run/report.json").read_text())
   assert report == first
@@ -231,8 +237,8 @@ def test_the_job_writes_report_and_pictures_and_resumes(
   for picture in ("precision_recall.png", "detections.png", "training.png"):
     assert (tmp_path / "run" / picture).stat().st_size > 5_000
   assert not list((tmp_path / "run").glob("*.partial"))
-  monkeypatch.setattr(training, "loop", None)  # nothing is trained again
-  again = training.train_and_evaluate(config, tmp_path / "run")
+  monkeypatch.setattr(loop, "loop", None)  # nothing is trained again
+  again = train_and_evaluate(config, tmp_path / "run")
   assert again["radius_px"] == first["radius_px"]
 
   tuned = config.copy_and_resolve_references()
@@ -240,7 +246,7 @@ def test_the_job_writes_report_and_pictures_and_resumes(
   tuned.init_from = str(tmp_path / "run")
   tuned.split.seed = 5
   with pytest.raises(InputError, match="was trained on"):
-    training.train_and_evaluate(tuned, tmp_path / "leak")
+    train_and_evaluate(tuned, tmp_path / "leak")
   assert not (tmp_path / "leak").exists()
 
 
@@ -254,7 +260,7 @@ def test_fine_tuning_compares_base_scratch_and_itself(folder, whole, tmp_path, c
     compare=("base", "scratch"),
     num_steps=4,
   )
-  report = training.train_and_evaluate(config, tmp_path / "run")
+  report = train_and_evaluate(config, tmp_path / "run")
   assert report["detector"] == "fine-tuned"
   assert list(report["compared"]) == [
     "base",
@@ -271,7 +277,7 @@ def test_a_resumed_run_may_take_another_number_of_steps_a_call(tmp_path, monkeyp
   stop = threading.Event()
   with monkeypatch.context() as patch:
     _stop_at(patch, 3, stop.set)
-    with pytest.raises(training.Stopped):
+    with pytest.raises(errors.Stopped):
       _fit(tissue.config(), tmp_path, stop=stop)
   _fit(tissue.config(steps_per_call=2), tmp_path)
   validated = [r["step"] for r in read_log(tmp_path / "log.jsonl") if "val_f1" in r]

@@ -5,7 +5,8 @@ from PIL import Image
 
 from configs import common
 from micronet_jax.datasets.sample import Sample
-from micronet_jax.input_pipeline import Data, Split
+from micronet_jax.datasets.splits import Split
+from micronet_jax.training.data import Data
 
 
 def dots(name: str, *, size: int = 64, nuclei: int = 5, seed: int = 0) -> Sample:

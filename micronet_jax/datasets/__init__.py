@@ -109,7 +109,7 @@ def _from_files(
   name: str, root: str | os.PathLike[str] | None, store: pathlib.Path
 ) -> list[Sample]:
   """Samples of a data set that lies in files below root."""
-  from micronet_jax.datasets import entries, tfds_builders
+  from micronet_jax.datasets import builders, entries
 
   builder = _builder_module(name).Builder
   if not root and name == "folder":
@@ -126,14 +126,14 @@ def _from_files(
     )
   entries.check_unique(found)
   state = entries.fingerprint(found, folder)
-  return tfds_builders.load(builder, state, store, manual_dir=folder)
+  return builders.load_prepared(builder, state, store, manual_dir=folder)
 
 
 def _synthetic(
   wanted: list[str], store: pathlib.Path, images: int | None, size: int | None
 ) -> list[Sample]:
   """Synthetic samples of the wanted organs."""
-  from micronet_jax.datasets import tfds_builders
+  from micronet_jax.datasets import builders
 
   module = _builder_module("synthetic_he")
   _check_organs(wanted, module.ORGANS, "synthetic_he")
@@ -147,5 +147,5 @@ def _synthetic(
     config = module.config(
       organ, images=images or module.IMAGES, size=size or module.SIZE
     )
-    samples += tfds_builders.load(module.Builder, config, store)
+    samples += builders.load_prepared(module.Builder, config, store)
   return samples

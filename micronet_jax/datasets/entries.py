@@ -9,9 +9,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from micronet_jax.datasets.annotations import read_centers
-from micronet_jax.datasets.images import read_image
 from micronet_jax.datasets.sample import Sample
 from micronet_jax.errors import InputError
+from micronet_jax.imaging.decoding import read_image
 
 UNKNOWN_ORGAN = "unknown"
 

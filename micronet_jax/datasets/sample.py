@@ -4,6 +4,9 @@ import dataclasses
 
 import numpy as np
 
+from micronet_jax.imaging.resampling import rescale_centers, rescale_image
+from micronet_jax.imaging.resolution import WORKING_MPP
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Sample:
@@ -25,3 +28,12 @@ class Sample:
   mpp: float | None
   image: np.ndarray
   centers: np.ndarray
+
+
+def to_working_resolution(sample: Sample, *, mpp: float = WORKING_MPP) -> Sample:
+  """Brings a sample of known resolution to `mpp`; one of unknown is left alone."""
+  if sample.mpp is None or abs(sample.mpp / mpp - 1) < 0.01:
+    return sample
+  image = rescale_image(sample.image, sample.mpp / mpp)
+  centers = rescale_centers(sample.centers, sample.image.shape, image.shape)
+  return dataclasses.replace(sample, image=image, centers=centers, mpp=mpp)

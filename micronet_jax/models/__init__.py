@@ -54,7 +54,7 @@ MODELS: Mapping[str, type[Model]] = {
 """The paper's network, and those that it is compared with."""
 
 
-def find(name: str) -> type[Model]:
+def find_model(name: str) -> type[Model]:
   """The class of a network.
 
   Raises:
@@ -65,7 +65,7 @@ def find(name: str) -> type[Model]:
   return MODELS[name]
 
 
-def create(
+def create_model(
   options: Mapping[str, Any], *, axis_name: str | None = None, seed: int = 0
 ) -> nnx.Module:
   """Builds a network from the fields of `config.model`.
@@ -82,7 +82,7 @@ def create(
   """
   arguments = dict(options)
   name = arguments.pop("name")
-  model: Any = find(name)
+  model: Any = find_model(name)
   taken, defaults = _arguments(model), _arguments(MicroNet)
   for field in arguments.keys() - taken.keys():
     value = arguments.pop(field)

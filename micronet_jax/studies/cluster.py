@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from micronet_jax import training
+from micronet_jax import errors
 from micronet_jax.errors import InputError
 from micronet_jax.studies.execution import Job, do, sentence
 
@@ -117,7 +117,7 @@ def _collect(
     if stop.is_set() and pending:
       for reference in pending:
         ray.cancel(reference, force=True)
-      raise training.Stopped(
+      raise errors.Stopped(
         "stopped; runs go on from their last checkpoint with the same command"
       )
   return failures

@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from micronet_jax.plots import COLORS, LINES, MARKS
+from micronet_jax.figures import COLORS, LINES, MARKS
 from micronet_jax.studies.results import Outcome
 from micronet_jax.studies.setting import Cell
 

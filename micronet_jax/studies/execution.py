@@ -10,22 +10,23 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from micronet_jax import checkpoints, detection, evaluation, training
-from micronet_jax.configuration import claim_workdir
+from micronet_jax import checkpoints, errors
+from micronet_jax.config import check_config, claim_workdir
+from micronet_jax.datasets.provenance import images_seen
 from micronet_jax.datasets.sample import Sample
+from micronet_jax.datasets.splits import split_by_patient
+from micronet_jax.detection.detector import Detector
+from micronet_jax.detection.peaks import select_peaks
 from micronet_jax.errors import InputError
+from micronet_jax.evaluation import matching, scores, thresholds
 from micronet_jax.files import write_json
-from micronet_jax.inference import Detector
-from micronet_jax.input_pipeline import (
-  Data,
-  arrange_data,
-  images_seen,
-  split_by_patient,
-)
 from micronet_jax.studies import organs, results, runs
 from micronet_jax.studies.organs import Organ
 from micronet_jax.studies.results import Outcome
 from micronet_jax.studies.runs import BEST, Evaluation, Run
+from micronet_jax.training.data import Data, arrange_data
+from micronet_jax.training.loop import Diverged, fit
+from micronet_jax.training.run import prepare_training
 from micronet_jax.version import __version__
 
 
@@ -110,7 +111,7 @@ def attempt(action: Callable[[], None], job: Job) -> str | None:
   """One sentence if an action fails; a stop is passed on."""
   try:
     action()
-  except training.Stopped:
+  except errors.Stopped:
     raise
   except Exception as error:  # one run must not end the study
     return sentence(job, error)
@@ -122,7 +123,7 @@ def sentence(job: Job, error: Exception) -> str:
   text = " ".join(str(error).split()) or type(error).__name__
   if not isinstance(error, InputError):
     text = f"{type(error).__name__}: {text}"
-  if isinstance(error, training.Diverged):
+  if isinstance(error, Diverged):
     model = job.run.config.model.name
     text += f"; a lower rate is config.budgets.BUDGET.own_rates.{model}"
   return f"{job.run.label}: {text}"
@@ -148,7 +149,7 @@ def do(job: Job, place: pathlib.Path, stop: threading.Event) -> None:
       for each in job.evaluations:
         if each.checkpoint == checkpoint and not each.path(place).exists():
           if stop.is_set():
-            raise training.Stopped("stopped; run the same command again to go on")
+            raise errors.Stopped("stopped; run the same command again to go on")
           outcome = score(detector, each)
           write_json(each.path(place), outcome.to_json())
 
@@ -168,15 +169,15 @@ def train(run: Run, place: pathlib.Path, stop: threading.Event) -> None:
   config.auxiliary.name = run.auxiliary[0].kind if run.auxiliary else ""
   if run.start:
     config.init_from = f"../{run.start.run.key}"
-  training.check_config(config)
+  check_config(config)
   claim_workdir(config, folder)
   runs.describe(run, place)
-  prepared = training.prepare(config, start=start)
+  prepared = prepare_training(config, start=start)
   diverged, record = None, {}
   try:
-    detector = training.fit(config, data, folder, prepared, label=" ", stop=stop)
+    detector = fit(config, data, folder, prepared, label=" ", stop=stop)
     record = detector.meta["record"]
-  except training.Diverged as error:
+  except Diverged as error:
     if not run.may_diverge:
       raise
     diverged = str(error)
@@ -268,7 +269,7 @@ def load_detector(run: Run, checkpoint: str, place: pathlib.Path) -> Detector:
   if checkpoint == BEST:
     return detector
   validation = part_of(run, run.target, "validation")
-  choice = training.choose_threshold(run.config, detector, validation)
+  choice = thresholds.choose_threshold(run.config, detector, validation)
   return detector.with_threshold(xi=choice.xi, min_distance=choice.min_distance)
 
 
@@ -289,11 +290,11 @@ def score(detector: Detector, wanted: Evaluation) -> Outcome:
   peaks = detector.peaks(
     (s.image for s in samples), tuple(wanted.run.config.min_distances)
   )[distance]
-  found = [detection.select(*each, xi=detector.meta["xi"])[0] for each in peaks]
+  found = [select_peaks(*each, xi=detector.meta["xi"])[0] for each in peaks]
   annotated = [s.centers for s in samples]
-  matches = evaluation.match_images(found, annotated)
-  curve = evaluation.precision_recall_curve(peaks, annotated)
-  chance = evaluation.chance_level(
+  matches = matching.match_images(found, annotated)
+  curve = scores.precision_recall_curve(peaks, annotated)
+  chance = scores.chance_level(
     [len(points) for points in found],
     annotated,
     [s.image.shape[:2] for s in samples],
@@ -309,7 +310,7 @@ def score(detector: Detector, wanted: Evaluation) -> Outcome:
       for name in ("xi", "precision", "recall", "f1")
     },
     chance=chance["16"],
-    f1_12=evaluation.evaluate_points(found, annotated, radii=(12,))["12"]["f1"],
+    f1_12=scores.evaluate_points(found, annotated, radii=(12,))["12"]["f1"],
     xi=detector.meta["xi"],
     min_distance=distance,
     step=detector.meta["step"],

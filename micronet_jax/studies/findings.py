@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from micronet_jax.configuration import as_dict
+from micronet_jax.config import as_dict
 from micronet_jax.files import replacing
 from micronet_jax.studies import drawing
 from micronet_jax.studies.drawing import Table

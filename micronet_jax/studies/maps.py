@@ -4,12 +4,12 @@ import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-from micronet_jax.proximity import proximity_map
 from micronet_jax.studies import drawing, organs
 from micronet_jax.studies.drawing import Table
 from micronet_jax.studies.findings import Finding
 from micronet_jax.studies.results import Estimate
 from micronet_jax.studies.setting import Cell, Known, Setting
+from micronet_jax.training.targets import proximity_map
 
 TARGETS = ()
 TITLE = "Figure 12: proximity maps"

@@ -12,9 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from micronet_jax.datasets import load_samples
-from micronet_jax.datasets.sample import Sample
+from micronet_jax.datasets.sample import Sample, to_working_resolution
 from micronet_jax.errors import InputError
-from micronet_jax.input_pipeline import to_working_resolution
 
 REAL = {
   "bonemarrow": "mbm",

@@ -9,16 +9,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from micronet_jax import train_step as steps
-from micronet_jax import training
+from micronet_jax import devices
 from micronet_jax.datasets.sample import Sample
 from micronet_jax.files import write_json
-from micronet_jax.input_pipeline import to_device
 from micronet_jax.studies import runs
 from micronet_jax.studies.execution import Results, timings
 from micronet_jax.studies.results import Outcome
 from micronet_jax.studies.runs import Evaluation, Run
 from micronet_jax.studies.setting import Cell, Setting
+from micronet_jax.training import step as steps
+from micronet_jax.training.pool import to_device
+from micronet_jax.training.run import prepare_training
 
 MEASURED_STEPS = 3
 
@@ -134,13 +135,13 @@ def measure_step(run: Run) -> float:
   """Times a step of a run's network on made-up images, without compiling."""
   config = run.config.copy_and_resolve_references()
   config.freeze_blocks = 0
-  recipe, weights, _ = training.prepare(config)
+  recipe, weights, _ = prepare_training(config)
   side = 2 * config.warp.patch
   pixels = np.random.default_rng(0).integers(0, 255, (side, side, 3), np.uint8)
   sample = Sample("noise", "", "noise", None, pixels, np.zeros((1, 2), np.float32))
   pools = jnp.asarray([[0, 1]], jnp.int32)
   arguments = steps.create_state(recipe, weights), to_device([sample]), pools
-  state, images, pools = steps.replicate(arguments, recipe.devices)
+  state, images, pools = devices.replicate(arguments, recipe.devices)
   take = steps.compile_steps(recipe, steps_per_call=1, unroll=True)
   state, _ = jax.block_until_ready(take(state, images, pools))
   began = time.monotonic()

@@ -14,11 +14,10 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from micronet_jax.configuration import FREE_FIELDS, as_dict
-from micronet_jax.errors import InputError
+from micronet_jax.config import FREE_FIELDS, as_dict
+from micronet_jax.errors import InputError, Stopped
 from micronet_jax.files import write_json
 from micronet_jax.studies.organs import Organ
-from micronet_jax.training import Stopped
 
 NOT_DETERMINING = frozenset(
   {

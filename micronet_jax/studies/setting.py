@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from micronet_jax.configuration import check_config
+from micronet_jax.config import check_config
 from micronet_jax.errors import InputError
 from micronet_jax.studies.organs import Organ, find_organs, split_names
 from micronet_jax.studies.recipe import MICRONET, NAMES, at_budget, begin

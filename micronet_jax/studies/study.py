@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
 
-from micronet_jax import training
+from micronet_jax import signals
 from micronet_jax.errors import InputError
 from micronet_jax.studies import execution, findings, plan, setting
 from micronet_jax.studies.execution import Job, Results
@@ -49,7 +49,7 @@ def run_study(config: Any, workdir: str | pathlib.Path) -> None:
   if config.plan_only:
     print(plan.describe(module.cells, chosen, known, measure=config.measure))
     return
-  with training.stop_signals() as stop:
+  with signals.caught_signals() as stop:
     failures = work(
       lambda: module.cells(chosen, known), known, _executor(config, place, stop)
     )
@@ -113,7 +113,7 @@ def write(
   module: ModuleType, chosen: Setting, known: Results, folder: pathlib.Path
 ) -> None:
   """Writes results.csv, the figures and findings.md, and prints where."""
-  from micronet_jax import plots  # matplotlib takes a second to import
+  from micronet_jax import figures  # matplotlib takes a second to import
 
   table = []
   for cell in module.cells(chosen, known):
@@ -124,7 +124,7 @@ def write(
   findings.write_csv(folder / "results.csv", chosen, table)
   for name, figure in module.draw(table, chosen).items():
     for ending in ("pdf", "png"):
-      plots.save(figure, folder / f"{name}.{ending}")
+      figures.save_figure(figure, folder / f"{name}.{ending}")
   judged = module.judge(table, chosen)
   notes = module.notes(table, chosen)
   findings.write_findings(

@@ -190,7 +190,7 @@ def notes(table: Table, setting: Setting) -> list[str]:
   lines = ["", f"| | {' | '.join(heads)} |", "|---|" + "---|" * len(heads)]
   for model, row in rows.items():
     config = next(c for c, _ in table if c.series == model).evaluation.run.config
-    takes = inspect.signature(models.find(config.model.name).__init__).parameters
+    takes = inspect.signature(models.find_model(config.model.name).__init__).parameters
     dropout = f"{config.model.dropout:g}" if "dropout" in takes else "none"
     rate = f"{config.optimizer.learning_rate:g}"
     entries = [*_entries(row), f"{config.model.width}", dropout, rate]

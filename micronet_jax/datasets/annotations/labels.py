@@ -5,9 +5,9 @@ import pathlib
 import numpy as np
 from scipy import ndimage
 
-from micronet_jax.datasets import images
 from micronet_jax.datasets.annotations.mark import Mark
 from micronet_jax.errors import InputError
+from micronet_jax.imaging import decoding
 
 _EIGHT_NEIGHBOURS = np.ones((3, 3), bool)
 
@@ -30,7 +30,7 @@ def read_label_map(
     InputError: the map cannot be read, has another size than the image, or has a
       single label in several places, which means it does not tell nuclei apart.
   """
-  values = images.read_labels(path)
+  values = decoding.read_labels(path)
   if shape is not None and values.shape != tuple(shape):
     raise InputError(
       f"{path} is {values.shape[1]} x {values.shape[0]} pixels, but its image is"

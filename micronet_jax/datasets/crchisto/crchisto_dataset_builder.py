@@ -2,8 +2,8 @@
 
 import pathlib
 
+from micronet_jax.datasets.builders import FilesBuilder
 from micronet_jax.datasets.entries import Entry, visible_files
-from micronet_jax.datasets.tfds_builders import FilesBuilder
 from micronet_jax.errors import InputError
 
 _SUFFIX = "_detection"

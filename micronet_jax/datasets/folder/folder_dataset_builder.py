@@ -3,10 +3,10 @@
 import pathlib
 
 from micronet_jax.datasets.annotations import ANNOTATION_ENDINGS, tables
+from micronet_jax.datasets.builders import FilesBuilder
 from micronet_jax.datasets.entries import UNKNOWN_ORGAN, Entry
-from micronet_jax.datasets.images import IMAGE_ENDINGS
-from micronet_jax.datasets.tfds_builders import FilesBuilder
 from micronet_jax.errors import InputError
+from micronet_jax.imaging.decoding import IMAGE_ENDINGS
 
 _ANNOTATION_FOLDERS = ("points", "annotations", "labels", "masks")
 _INDEX_COLUMNS = ("name", "organ", "patient", "mpp")

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 
 import tensorflow_datasets as tfds
 
+from micronet_jax.datasets.builders import SampleBuilder
 from micronet_jax.datasets.sample import Sample
 from micronet_jax.datasets.synthetic_he.generator import generate
 from micronet_jax.datasets.synthetic_he.presets import GENERATOR_VERSION, ORGANS
-from micronet_jax.datasets.tfds_builders import SampleBuilder
 
 _MPP = 0.25
 IMAGES = 50

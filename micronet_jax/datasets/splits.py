@@ -1,0 +1,133 @@
+"""Splits by patient, and shares of them."""
+
+import dataclasses
+import zlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from micronet_jax.datasets.sample import Sample
+from micronet_jax.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+  """Names of the training, validation and test images; stored with every run."""
+
+  train: tuple[str, ...]
+  validation: tuple[str, ...]
+  test: tuple[str, ...]
+
+  def of(self, samples: Sequence[Sample], part: str) -> list[Sample]:
+    """The samples of one part, in the split's order.
+
+    Raises:
+      InputError: a name of the split that the samples lack.
+    """
+    by_name = {sample.name: sample for sample in samples}
+    missing = [name for name in getattr(self, part) if name not in by_name]
+    if missing:
+      raise InputError(
+        f"the {part} split stored with this run names {len(missing)} images that the "
+        f"data set no longer has, first {missing[0]!r}; restore them or use another "
+        "workdir"
+      )
+    return [by_name[name] for name in getattr(self, part)]
+
+
+def split_by_patient(
+  samples: Sequence[Sample],
+  *,
+  test_fraction: float = 0.5,
+  validation_fraction: float = 0.2,
+  seed: int = 0,
+) -> Split:
+  """Splits by patient, within each organ (section "Datasets": half, half, 20 %).
+
+  Patients are drawn for the test part, then for validation from the rest; no
+  patient is in two parts. Fractions are of an organ's patients, rounded; every
+  part that is asked for gets at least one patient over all organs.
+
+  Args:
+    samples: all of them.
+    test_fraction: of the patients, in [0, 1); 0 for no test part.
+    validation_fraction: of the remaining patients, in (0, 1).
+    seed: the same seed and patients give the same split, whatever the order.
+
+  Returns:
+    The split; names sorted.
+
+  Raises:
+    InputError: too few patients to fill the parts that are asked for.
+  """
+  organ_of: dict[str, str] = {}
+  for sample in sorted(samples, key=lambda sample: sample.name):
+    organ_of.setdefault(sample.patient, sample.organ)
+  queues: dict[str, list[str]] = {}
+  for patient, organ in sorted(organ_of.items()):
+    queues.setdefault(organ, []).append(patient)
+  for organ, queue in queues.items():
+    np.random.default_rng([seed, zlib.crc32(organ.encode())]).shuffle(queue)
+  part_of: dict[str, str] = {}
+  parts = (("test", test_fraction, 2), ("validation", validation_fraction, 1))
+  for part, fraction, spare in parts:
+    sizes = [len(queue) for queue in queues.values()]
+    for queue, count in zip(
+      queues.values(), _allocate(sizes, fraction, spare), strict=True
+    ):
+      part_of.update(dict.fromkeys(queue[:count], part))
+      del queue[:count]
+  names: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
+  for sample in samples:
+    names[part_of.get(sample.patient, "train")].append(sample.name)
+  if not names["train"] or not names["validation"]:
+    raise InputError(
+      f"{len(organ_of)} patient(s) cannot fill a training, a validation and "
+      f"{'a' if test_fraction else 'no'} test part, and a patient is never in two: "
+      "add images, or say in index.csv which patient each is from"
+    )
+  return Split(**{part: tuple(sorted(members)) for part, members in names.items()})
+
+
+def _allocate(sizes: list[int], fraction: float, spare: int) -> list[int]:
+  """Shares out round(fraction · total), at least 1 if any, by largest remainder.
+
+  Of few, less, so that `spare` are left for the parts to come.
+  """
+  total = max(1, int(fraction * sum(sizes) + 0.5)) if fraction > 0 else 0
+  if total > max(1, sum(sizes) - spare):
+    total = max(1, sum(sizes) - spare)
+    fraction = total / max(1, sum(sizes))
+  quotas = [fraction * size for size in sizes]
+  counts = [int(quota) for quota in quotas]
+  by_remainder = sorted(range(len(sizes)), key=lambda i: counts[i] - quotas[i])
+  for i in by_remainder[: max(0, total - sum(counts))]:
+    counts[i] += 1
+  return counts
+
+
+def check_no_leakage(split: Split, samples: Sequence[Sample]) -> None:
+  """Makes sure that no image and no patient is in two parts of a split.
+
+  Raises:
+    InputError: one is; the message names it and the two parts.
+  """
+  patient_of = {sample.name: sample.patient for sample in samples}
+  seen: dict[str, str] = {}
+  for part in ("train", "validation", "test"):
+    for name in getattr(split, part):
+      patient = patient_of.get(name, name)
+      if seen.setdefault(patient, part) != part:
+        raise InputError(
+          f"patient {patient!r} is in the {seen[patient]} and the {part} part of the "
+          "split; a patient's images must stay in one part"
+        )
+
+
+def take_fraction(
+  names: Sequence[str], fraction: float, *, seed: int = 0
+) -> tuple[str, ...]:
+  """A random share of names, at least one; a larger share contains a smaller one."""
+  count = max(1, int(fraction * len(names) + 0.5))
+  order = np.random.default_rng(seed).permutation(len(names))[:count]
+  return tuple(names[i] for i in sorted(order))

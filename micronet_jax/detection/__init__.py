@@ -1,0 +1,1 @@
+"""Finds nuclei in one image: the detector, its tiles, the search, the points."""

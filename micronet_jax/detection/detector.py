@@ -1,0 +1,329 @@
+"""A trained network as a detector: image or slide in, nucleus centres out."""
+
+import functools
+import os
+import pathlib
+from collections.abc import (
+  Callable,
+  Collection,
+  Generator,
+  Iterable,
+  Iterator,
+  Mapping,
+  Sequence,
+)
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from micronet_jax import checkpoints, models
+from micronet_jax.detection.points import Detections
+from micronet_jax.detection.scan import SLIDE_PIXELS, Scan, prepare_scan
+from micronet_jax.detection.searching import Program, search_tiles
+from micronet_jax.detection.tiling import Tile
+from micronet_jax.devices import compiler_options, replicate
+from micronet_jax.errors import InputError
+from micronet_jax.imaging.canvas import Box
+from micronet_jax.imaging.normalisation import normalise
+from micronet_jax.imaging.opening import open_image
+from micronet_jax.imaging.reader import Reader
+from micronet_jax.imaging.resolution import WORKING_MPP
+from micronet_jax.models.graphs import merge_model
+
+if TYPE_CHECKING:
+  import PIL.Image
+from micronet_jax.models.graphs import abstract_model
+
+LARGEST_TILE = {"cpu": 1024}
+"""Longest side of a tile by platform, in pixels at working resolution."""
+
+
+LARGEST_TILE_ELSEWHERE = 1536
+
+
+class Found(NamedTuple):
+  """What one tile of a scan held.
+
+  Attributes:
+    tile: of the scan.
+    centers: float64 `[N, 2]` (y, x) in the image's own pixels.
+    scores: float32 `[N]`, falling.
+    best: the highest score of the tile's core, before tissue and regions; 0 for none.
+  """
+
+  tile: Tile
+  centers: np.ndarray
+  scores: np.ndarray
+  best: float
+
+
+@functools.cache
+def compile_predict(graph: Any) -> Callable[[Any, jax.Array], jax.Array]:
+  """A jitted function (weights, images `[B, H, W, 3]`) -> maps `[B, H, W]`."""
+
+  def predict(weights: Any, images: jax.Array) -> jax.Array:
+    return merge_model(graph, weights)(images)
+
+  return jax.jit(predict, compiler_options=compiler_options())
+
+
+class Detector:
+  """Finds nucleus centres; made by `load`, or from weights in hand.
+
+  Attributes:
+    meta: what is stored with the checkpoint: `model`, `proximity`, `xi`,
+      `min_distance` and more.
+  """
+
+  def __init__(self, weights: Any, meta: Mapping[str, Any]):
+    """Builds a detector.
+
+    Args:
+      weights: `{"params", "batch_stats"}` of the network that `meta["model"]` names.
+      meta: at least `model`, `proximity`, `xi` and `min_distance`.
+
+    Raises:
+      InputError: the weights are not of that model.
+    """
+    self._graph, template = abstract_model(meta["model"])
+    self.weights = jax.device_put(checkpoints.transfer(weights, template))
+    self.meta = dict(meta)
+    self._model = models.find_model(meta["model"]["name"])
+    self._replicas: dict[int, Any] = {}
+
+  def with_threshold(self, *, xi: float, min_distance: int) -> "Detector":
+    """The same network with another ξ and min_distance."""
+    meta = {**self.meta, "xi": xi, "min_distance": min_distance}
+    return Detector(self.weights, meta)
+
+  def proximity(self, image: np.ndarray) -> jax.Array:
+    """Predicts the map of one image at working resolution, in one piece.
+
+    Args:
+      image: uint8 `[H, W, 3]`, H and W >= 1; normalised by its own statistics and
+        extended, as `tiling` says, to sides that the network's stride divides.
+
+    Returns:
+      float32 `[H, W]`, in units of Eq. 1: about 1 at centres, 0 far from them; of a
+      pixel classifier, the probability that a centre is near.
+    """
+    height, width = image.shape[:2]
+    stride = self._model.STRIDE
+    padded = np.pad(
+      normalise(image), ((0, -height % stride), (0, -width % stride), (0, 0))
+    )
+    maps = compile_predict(self._graph)(self.weights, jnp.asarray(padded)[None])
+    scale = self.meta["proximity"]["scale"]
+    return models.score_map(self._model, maps[0, :height, :width], scale)
+
+  def peaks(
+    self, images: Iterable[np.ndarray], min_distances: Iterable[int]
+  ) -> dict[int, list[tuple[np.ndarray, np.ndarray]]]:
+    """All local maxima of images at working resolution, for each min_distance.
+
+    Args:
+      images: uint8 `[H, W, 3]` each.
+      min_distances: radii in pixels.
+
+    Returns:
+      By radius, for each image: centres float32 `[N, 2]` (y, x) and scores `[N]`,
+      falling.
+    """
+    distances = tuple(min_distances)
+    found: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {d: [] for d in distances}
+    program = Program(self._graph, distances, devices=1)
+    for image in images:
+      scan = self._prepare(open_image(image), max(distances), mpp=WORKING_MPP)
+      parts: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {d: [] for d in distances}
+      for tile, points in self._search(program, scan, scan.tiles, batch=1, least=0.0):
+        for distance, (centers, scores) in zip(distances, points, strict=True):
+          own, owned, _ = scan.place(centers, tile)
+          parts[distance].append((own[owned], scores[owned]))
+      for distance in distances:
+        found[distance].append(_by_score(parts[distance]))
+    return found
+
+  def detect(
+    self,
+    image: "str | os.PathLike[str] | np.ndarray | PIL.Image.Image",
+    *,
+    mpp: float | None = None,
+    threshold: float | None = None,
+    regions: Sequence[Sequence[int]] = (),
+    tissue: bool | None = None,
+    tile: int | None = None,
+    batch: int | None = None,
+    devices: int | None = None,
+  ) -> Detections:
+    """Finds the nuclei of one image or slide.
+
+    The result depends on none of `tile`, `batch` and `devices` (see `tiling`), and in a
+    region it is that of the whole image there (see `scanning`).
+
+    Args:
+      image: a path to anything `readers.open_image` reads, an array (uint8, uint16,
+        bool, or float in [0, 1]; `[H, W]`, RGB or RGBA), or a Pillow image.
+      mpp: its microns per pixel, by default what the file says; the image is brought
+        to 0.25, where the network works. If nobody says, it is taken as it is.
+      threshold: least score of a nucleus. By default the checkpoint's ξ, times the
+        highest score of an image of up to 1 mm²; of larger ones, ξ itself.
+      regions: (x, y, width, height) each, in the image's own pixels; none for all.
+      tissue: whether to look on tissue only; by default on images beyond 1 mm².
+      tile: longest side of what is read at once, in pixels at working resolution.
+      batch: tiles on the devices at once; one a device by default.
+      devices: how many to use; all by default.
+
+    Returns:
+      The centres in the image's own pixels, with scores.
+
+    Raises:
+      InputError: an image that cannot be read, or an impossible argument.
+    """
+    with open_image(image) as reader:
+      scan = self.scan(reader, mpp=mpp, regions=regions, tissue=tissue, tile=tile)
+      found = list(self.run(scan, threshold=threshold, batch=batch, devices=devices))
+    centers, scores = _by_score([(each.centers, each.scores) for each in found])
+    best = max((each.best for each in found), default=0.0)
+    kept = scores >= self.lowest_score(scan, best, threshold=threshold)
+    return Detections(centers[kept], scores[kept])
+
+  def scan(
+    self,
+    reader: Reader,
+    *,
+    mpp: float | None = None,
+    regions: Sequence[Sequence[int]] = (),
+    tissue: bool | None = None,
+    tile: int | None = None,
+  ) -> Scan:
+    """Prepares the search of one image; the arguments are those of `detect`.
+
+    Raises:
+      InputError: as `detect` raises it.
+    """
+    boxes = [Box(y, x, y + height, x + width) for x, y, width, height in regions]
+    return self._prepare(
+      reader,
+      self.meta["min_distance"],
+      mpp=mpp,
+      regions=boxes,
+      tissue=tissue,
+      tile=tile,
+    )
+
+  def _prepare(
+    self, reader: Reader, distance: int, *, tile: int | None = None, **options: Any
+  ) -> Scan:
+    whole = self.meta["model"].get("test_norm") == "batch"
+    largest = tile or LARGEST_TILE.get(jax.default_backend(), LARGEST_TILE_ELSEWHERE)
+    scan = prepare_scan(
+      reader,
+      stride=self._model.STRIDE,
+      # Two windows: maxima that tie with a neighbour's are one point.
+      reach=self._model.REACH + 2 * distance,
+      largest=SLIDE_PIXELS if whole else largest,
+      **options,
+    )
+    if whole and scan.is_slide:
+      raise InputError(
+        f"{reader.name} is a slide, and this checkpoint normalises by each batch "
+        "(model.test_norm='batch'), which would depend on the tiles; slides need a "
+        "checkpoint with test_norm='running'"
+      )
+    return scan
+
+  def run(
+    self,
+    scan: Scan,
+    *,
+    threshold: float | None = None,
+    done: Collection[int] = (),
+    batch: int | None = None,
+    devices: int | None = None,
+  ) -> Generator[Found, None, None]:
+    """Searches the tiles of a scan, one after the other, in bounded memory.
+
+    Args:
+      scan: of this detector.
+      threshold: as `detect` takes it.
+      done: indices of tiles to leave out.
+      batch: as `detect` takes it.
+      devices: as `detect` takes it.
+
+    Yields:
+      What each tile holds. Where `threshold` is None and the image no slide, all
+      maxima: what counts follows from `lowest_score` when the best is known.
+
+    Raises:
+      InputError: a tile cannot be read, or the device's memory does not suffice.
+    """
+    tiles = [tile for tile in scan.tiles if tile.index not in done]
+    if not tiles:
+      return
+    devices = min(devices or jax.device_count(), len(tiles))
+    batch = -(-(batch or devices) // devices) * devices
+    program = Program(self._graph, (self.meta["min_distance"],), devices)
+    least = threshold if threshold is not None else 0.0
+    if threshold is None and scan.is_slide:
+      least = self.meta["xi"]
+    for tile, [(centers, scores)] in self._search(
+      program, scan, tiles, batch=batch, least=least
+    ):
+      own, owned, wanted = scan.place(centers, tile)
+      best = float(scores[owned].max(initial=0))
+      yield Found(tile, own[wanted], scores[wanted], best)
+
+  def lowest_score(
+    self, scan: Scan, best: float, *, threshold: float | None = None
+  ) -> float:
+    """The least score that counts, given the best of all tiles of a scan."""
+    if threshold is not None:
+      return float(np.float32(threshold))
+    xi = np.float32(self.meta["xi"])
+    return float(xi if scan.is_slide else xi * np.float32(best))
+
+  def _search(
+    self,
+    program: Program,
+    scan: Scan,
+    tiles: Sequence[Tile],
+    *,
+    batch: int,
+    least: float,
+  ) -> Iterator[tuple[Tile, list[tuple[np.ndarray, np.ndarray]]]]:
+    if program.devices not in self._replicas:
+      self._replicas[program.devices] = replicate(self.weights, program.devices)
+    return search_tiles(
+      program,
+      self._replicas[program.devices],
+      scan,
+      tiles,
+      batch=batch,
+      scale=self.meta["proximity"]["scale"],
+      least=least,
+    )
+
+
+def _by_score(
+  parts: Sequence[tuple[np.ndarray, np.ndarray]],
+) -> tuple[np.ndarray, np.ndarray]:
+  """Joins the points of tiles: by falling score, ties in raster order."""
+  centers = np.concatenate([np.zeros((0, 2)), *(part[0] for part in parts)])
+  scores = np.concatenate([np.zeros(0, np.float32), *(part[1] for part in parts)])
+  order = np.lexsort((centers[:, 1], centers[:, 0], -scores))
+  return centers[order].astype(np.float32), scores[order]
+
+
+def load(path_or_name: str | pathlib.Path) -> Detector:
+  """Loads a detector.
+
+  Args:
+    path_or_name: the folder of a run (its best checkpoint), of one checkpoint, or the
+      name of packaged weights: "base".
+
+  Raises:
+    InputError: there is no such checkpoint, or it is damaged.
+  """
+  return Detector(*checkpoints.load_weights(str(path_or_name)))

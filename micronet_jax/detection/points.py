@@ -1,0 +1,91 @@
+"""What a detector found in one image, and what people do with it next."""
+
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from micronet_jax.errors import InputError
+from micronet_jax.predict import tables
+
+if TYPE_CHECKING:
+  import pandas
+  import PIL.Image
+  from matplotlib.figure import Figure
+
+
+class Detections(NamedTuple):
+  """Nuclei found in one image.
+
+  Attributes:
+    centers: float32 `[N, 2]` (y, x) in the image's own pixels; (0, 0) is the centre
+      of the top-left pixel.
+    scores: float32 `[N]`, the predicted proximity, about 1 at a clear nucleus;
+      falling.
+  """
+
+  centers: np.ndarray
+  scores: np.ndarray
+
+  def to_csv(self, path: str | os.PathLike[str]) -> None:
+    """Writes a table with the header x,y,score; a folder data set reads it back.
+
+    Args:
+      path: the file; its folder is made if missing.
+
+    Raises:
+      InputError: it cannot be written.
+    """
+    tables.write_csv(path, [self])
+
+  def to_geojson(self, path: str | os.PathLike[str]) -> None:
+    """Writes objects that QuPath imports; a folder data set reads them back.
+
+    Args:
+      path: the file, which should end in .geojson; its folder is made if missing.
+
+    Raises:
+      InputError: it cannot be written.
+    """
+    tables.write_geojson(path, [self], count=len(self.centers))
+
+  def to_dataframe(self) -> "pandas.DataFrame":
+    """Makes a table with the columns x, y and score, a nucleus a row.
+
+    Returns:
+      x is the column and y the row in the image's own pixels, (0, 0) being the
+      centre of the top-left pixel; in the order of `scores`.
+
+    Raises:
+      InputError: pandas is not installed.
+    """
+    try:
+      import pandas
+    except ImportError as error:
+      raise InputError(
+        "a table needs pandas, which is not installed; `pip install pandas` brings it."
+      ) from error
+    y, x = self.centers.T
+    return pandas.DataFrame({"x": x, "y": y, "score": self.scores})
+
+  def plot(
+    self,
+    image: "str | os.PathLike[str] | np.ndarray | PIL.Image.Image",
+    *,
+    title: str = "",
+  ) -> "Figure":
+    """Draws a ring around every nucleus; `plots.save` writes the figure.
+
+    Args:
+      image: what the nuclei were found in, as `Detector.detect` takes it.
+      title: above the axes; by default how many nuclei there are.
+
+    Returns:
+      The figure. Jupyter shows it where `%matplotlib inline` was said.
+
+    Raises:
+      InputError: the image cannot be read, or is not the one they were found in.
+    """
+    from micronet_jax.predict import pictures  # matplotlib takes a second to import
+
+    return pictures.nuclei_on_tissue(image, self.centers, title=title)

@@ -1,0 +1,246 @@
+"""How one image is searched: its resolution, rules, normalisation and tiles.
+
+An image of up to 1 mm² (4096² pixels at 0.25 microns) is treated as the paper's images
+are: normalised by the mean and deviation of all its pixels, with a threshold of ξ times
+the highest score found in it. On a slide neither makes sense: glass would decide the
+mean, and one odd pixel the threshold. There, the mean and deviation are those of up to
+64 samples of 256² pixels, spread evenly over the tissue, and the threshold is ξ itself,
+in units of the proximity map, which is 1 at a centre.
+
+All of this depends on the image alone: not on tiles, regions or the number of devices.
+"""
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+
+from micronet_jax.detection.tiling import Tile, plan_tiles, tile_side
+from micronet_jax.errors import InputError
+from micronet_jax.imaging import tissue as tissues
+from micronet_jax.imaging.canvas import Box, Canvas, inside
+from micronet_jax.imaging.normalisation import channel_statistics
+from micronet_jax.imaging.reader import Reader
+from micronet_jax.imaging.resolution import MPP_RANGE
+from micronet_jax.imaging.thumbnails import thumbnail
+from micronet_jax.imaging.tissue import Tissue
+
+SLIDE_PIXELS = 4096**2
+"""Pixels at working resolution, 1 mm², beyond which an image counts as a slide."""
+
+
+SAMPLES = 64
+
+
+SAMPLE_SIDE = 256
+
+
+log = logging.getLogger("micronet_jax")
+
+
+_told: set[str] = set()
+
+
+@dataclasses.dataclass(frozen=True)
+class Scan:
+  """One image, ready to be searched.
+
+  Attributes:
+    canvas: the image at working resolution.
+    mpp: microns per pixel of the image; None if unknown.
+    is_slide: which of the two rules applies.
+    mean, std: float32 `[3]`, what pixels are normalised by.
+    tissue: where centres are kept; None for everywhere.
+    regions: parts of the image to look in, in its own pixels; none for all of it.
+    sides: (height, width) of every tile.
+    tiles: what is read; those without tissue or region are left out.
+  """
+
+  canvas: Canvas
+  mpp: float | None
+  is_slide: bool
+  mean: np.ndarray
+  std: np.ndarray
+  tissue: Tissue | None
+  regions: tuple[Box, ...]
+  sides: tuple[int, int]
+  tiles: tuple[Tile, ...]
+
+  @property
+  def shape(self) -> tuple[int, int]:
+    """(H, W) of the image, in its own pixels."""
+    return self.canvas.reader.levels[0]
+
+  def place(
+    self, centers: np.ndarray, tile: Tile
+  ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Tells which centres a tile answers for, and where they are.
+
+    Args:
+      centers: float64 `[N, 2]` (y, x) from the tile's first pixel on.
+      tile: one of the plan.
+
+    Returns:
+      float64 `[N, 2]` in the image's own pixels; bool `[N]`, whether in the tile's
+      core; bool `[N]`, whether also on tissue and in a region.
+    """
+    centers = centers + np.array([tile.y, tile.x])
+    owned = inside(centers, tile.core)
+    wanted = owned.copy()
+    if self.tissue is not None:
+      wanted &= self.tissue.contains(centers)
+    own = self.canvas.to_own(centers)
+    if self.regions:
+      wanted &= np.any([inside(own, region) for region in self.regions], axis=0)
+    return own, owned, wanted
+
+
+def prepare_scan(
+  reader: Reader,
+  *,
+  stride: int,
+  reach: int,
+  largest: int,
+  mpp: float | None = None,
+  regions: Sequence[Box] = (),
+  tissue: bool | None = None,
+) -> Scan:
+  """Reads what must be known of an image before its tiles are.
+
+  Args:
+    reader: of the image.
+    stride: of the network.
+    reach: how far beyond a pixel the network and the search for maxima look.
+    largest: longest side of a tile, a multiple of the stride.
+    mpp: microns per pixel; by default what the file says.
+    regions: parts of the image to look in, in its own pixels; none for all of it.
+    tissue: whether to look on tissue only; by default on slides.
+
+  Returns:
+    The scan; without tiles if the image is empty glass or of one colour, which a
+    note says.
+
+  Raises:
+    InputError: an impossible mpp or region, or tiles too small for the network.
+  """
+  mpp = _resolution(reader, mpp)
+  regions = tuple(_clip(region, reader) for region in regions)
+  canvas = Canvas(reader, mpp=mpp, stride=stride)
+  is_slide = canvas.shape[0] * canvas.shape[1] > SLIDE_PIXELS
+  if not is_slide:
+    canvas.hold()
+  rows, columns = tissues.cell_grid(canvas.shape)
+  found = tissues.find_tissue(thumbnail(reader, height=rows, width=columns))
+  if is_slide:
+    mean, std = sample_statistics(canvas, found)
+  else:
+    mean, std = channel_statistics(canvas.read(0, 0, *canvas.shape))
+  mask = Tissue(tissues.grow_tissue(found), canvas.shape)
+  where = mask if tissue or (tissue is None and is_slide) else None
+  # The threshold of an image needs the highest score of all of it.
+  limits = (regions, where) if is_slide else ((), None)
+  tiles, sides = _plan(canvas, *limits, stride, reach, largest)
+  if (std <= 1).all() or (tissue is not False and not found.any()):
+    log.warning("%s shows no tissue, only one colour: no nuclei there", reader.name)
+    tiles = []
+  return Scan(
+    canvas=canvas,
+    mpp=mpp,
+    is_slide=is_slide,
+    mean=mean,
+    std=std,
+    tissue=where,
+    regions=regions,
+    sides=sides,
+    tiles=tuple(tiles),
+  )
+
+
+def _resolution(reader: Reader, mpp: float | None) -> float | None:
+  """What is known of the resolution; says so, once, where nothing is."""
+  low, high = MPP_RANGE
+  if mpp is not None and not low <= mpp <= high:
+    raise InputError(
+      f"mpp is microns per pixel, {low:g} to {high:g}, got {mpp:g} for {reader.name}"
+    )
+  mpp = reader.mpp if mpp is None else mpp
+  if mpp is None and "mpp" not in _told:
+    _told.add("mpp")
+    log.warning(
+      "%s does not say its microns per pixel: taken as 0.25 (40x); mpp= or --mpp says "
+      "otherwise (said once)",
+      reader.name,
+    )
+  return mpp
+
+
+def _clip(region: Box, reader: Reader) -> Box:
+  height, width = reader.levels[0]
+  y0, x0, y1, x1 = region
+  clipped = Box(max(y0, 0), max(x0, 0), min(y1, height), min(x1, width))
+  if clipped.y0 >= clipped.y1 or clipped.x0 >= clipped.x1:
+    raise InputError(
+      f"region x {x0}, y {y0}, width {x1 - x0}, height {y1 - y0} holds nothing of "
+      f"{reader.name}, which is {width} wide and {height} high"
+    )
+  return clipped
+
+
+def sample_statistics(
+  canvas: Canvas, found: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+  """Mean and deviation of each channel over samples of a slide's tissue.
+
+  Args:
+    canvas: the slide.
+    found: bool `[R, C]`, cells of tissue; without any, all count.
+
+  Returns:
+    As `channel_statistics`, of up to 64 samples of 256² pixels whose centres are the
+    cells (k + ½)·n/64 of the n cells with tissue in raster order.
+  """
+  cells = np.argwhere(found if found.any() else np.ones_like(found))
+  picked = np.unique((np.arange(SAMPLES) + 0.5) * len(cells) // SAMPLES).astype(int)
+  shape = np.asarray(canvas.shape)
+  side = np.minimum(SAMPLE_SIDE, shape)
+  corners = (cells[picked] + 0.5) * (shape / found.shape) - side / 2
+  corners = np.clip(corners.astype(int), 0, shape - side)
+  samples = [canvas.read(y, x, *side.tolist()) for y, x in corners.tolist()]
+  return channel_statistics(np.concatenate(samples))
+
+
+def _plan(
+  canvas: Canvas,
+  regions: tuple[Box, ...],
+  tissue: Tissue | None,
+  stride: int,
+  reach: int,
+  largest: int,
+) -> tuple[list[Tile], tuple[int, int]]:
+  """The tiles that hold something to look at, and their sides."""
+  halo = -(-reach // stride) * stride
+  if largest % stride or (largest <= 2 * halo and largest < max(canvas.padded)):
+    raise InputError(
+      f"tile: expected a multiple of {stride} beyond {2 * halo} pixels, got {largest}"
+    )
+  height, width = (
+    tile_side(length, largest=largest, halo=halo, stride=stride)
+    for length in canvas.padded
+  )
+  boxes = [canvas.from_own(region) for region in regions] or [Box(0, 0, *canvas.shape)]
+  hull = Box(
+    *(min(box[i] for box in boxes) for i in (0, 1)),
+    *(max(box[i] for box in boxes) for i in (2, 3)),
+  )
+  tiles = plan_tiles(canvas.padded, hull, (height, width), halo=halo, stride=stride)
+
+  def wanted(core: Box) -> bool:
+    overlaps = any(
+      core.y0 < box.y1 and box.y0 < core.y1 and core.x0 < box.x1 and box.x0 < core.x1
+      for box in boxes
+    )
+    return overlaps and (tissue is None or tissue.touches(core))
+
+  kept = [tile for tile in tiles if wanted(tile.core)]
+  return kept, (height, width)

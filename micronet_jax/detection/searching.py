@@ -1,0 +1,175 @@
+"""Runs a network over the tiles of a scan: read ahead, batch, search on the device.
+
+Tiles are read and resampled by threads while the devices work on the batch before, and
+the points of one batch are fetched while the next is under way. Normalisation, network
+and search for maxima are one compiled program; only points leave the device.
+"""
+
+import collections
+import functools
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+
+from micronet_jax import models
+from micronet_jax.detection.peaks import Peaks, local_maxima
+from micronet_jax.detection.scan import Scan
+from micronet_jax.detection.tiling import Tile
+from micronet_jax.devices import AXIS, compiler_options, make_mesh
+from micronet_jax.errors import InputError
+from micronet_jax.models.graphs import merge_model
+
+READERS = 4
+"""Threads that read and resample tiles."""
+
+
+READ_AHEAD = 2
+"""Batches read while one is on the device."""
+
+
+class Program(NamedTuple):
+  """What is compiled for a search, besides the shape of the tiles; hashable.
+
+  Attributes:
+    graph: `nnx.GraphDef` of the network.
+    min_distances: radii that maxima are searched with.
+    devices: how many share a batch.
+  """
+
+  graph: Any
+  min_distances: tuple[int, ...]
+  devices: int
+
+
+@functools.cache
+def compile_search(program: Program) -> Callable[..., tuple[Peaks, ...]]:
+  """The jitted search of one batch of tiles, spread over devices.
+
+  Returns:
+    A function of (weights; tiles uint8 `[B, h, w, 3]`; mean and std `[3]`; limits
+    int32 `[B, 2]`, the height and width of the image from each tile's corner on;
+    scale of a proximity map; least score) -> the maxima for each min_distance,
+    each leaf with a leading axis B.
+  """
+
+  def search(weights, tiles, mean, std, limits, scale, least):
+    y, x = jnp.arange(tiles.shape[1])[:, None], jnp.arange(tiles.shape[2])
+    inside = (y < limits[:, 0, None, None]) & (x < limits[:, 1, None, None])
+    images = (tiles.astype(jnp.float32) - mean) / std
+    images = jnp.where(inside[..., None], images, 0)
+    network: Any = merge_model(program.graph, weights)
+    maps = models.score_map(network, network(images), scale)
+    maps = jnp.where(inside & (maps >= least), maps, 0)
+    return tuple(
+      jax.vmap(functools.partial(local_maxima, min_distance=distance))(maps)
+      for distance in program.min_distances
+    )
+
+  all, each = PartitionSpec(), PartitionSpec(AXIS)
+  mapped = jax.shard_map(
+    search_tiles,
+    mesh=make_mesh(program.devices),
+    in_specs=(all, each, all, all, each, all, all),
+    out_specs=each,
+    check_vma=False,
+  )
+  return jax.jit(mapped, compiler_options=compiler_options())
+
+
+def search_tiles(
+  program: Program,
+  weights: Any,
+  scan: Scan,
+  tiles: Sequence[Tile],
+  *,
+  batch: int,
+  scale: float,
+  least: float,
+) -> Iterator[tuple[Tile, list[tuple[np.ndarray, np.ndarray]]]]:
+  """Searches tiles of a scan.
+
+  Args:
+    program: what to compile.
+    weights: of the network, on `program.devices` devices.
+    scan: where the tiles are from.
+    tiles: to be searched, in this order.
+    batch: tiles in one call, a multiple of `program.devices`.
+    scale: what a proximity map is divided by.
+    least: scores below are left out.
+
+  Yields:
+    Each tile with, for each min_distance, all maxima of its map, those of its margins
+    included: centres float64 `[N, 2]` (y, x) from the tile's first pixel on, and
+    scores float32 `[N]`, falling.
+
+  Raises:
+    InputError: a tile cannot be read, or the device's memory does not suffice.
+  """
+  compiled = compile_search(program)
+  split = NamedSharding(make_mesh(program.devices), PartitionSpec(AXIS))
+
+  def start(group: list[tuple[Tile, np.ndarray]]) -> tuple[Peaks, ...]:
+    # The last batch is filled up with its last tile.
+    filled = [*group, *itertools.repeat(group[-1], batch - len(group))]
+    pixels = np.stack([pixels for _, pixels in filled])
+    height, width = scan.canvas.shape
+    limits = [(height - tile.y, width - tile.x) for tile, _ in filled]
+    on_device = jax.device_put((pixels, np.asarray(limits, np.int32)), split)
+    statistics = scan.mean, scan.std
+    scalars = np.float32(scale), np.float32(least)
+    return compiled(weights, on_device[0], *statistics, on_device[1], *scalars)
+
+  pool = ThreadPoolExecutor(READERS, thread_name_prefix="read")
+  try:
+    reads = _read_ahead(pool, scan, tiles, READ_AHEAD * batch)
+    running: tuple[list[Tile], tuple[Peaks, ...]] | None = None
+    while group := list(itertools.islice(reads, batch)):
+      started = [tile for tile, _ in group], start(group)
+      if running:
+        yield from _fetch(*running)
+      running = started
+    if running:
+      yield from _fetch(*running)
+  except jax.errors.JaxRuntimeError as error:
+    if "RESOURCE_EXHAUSTED" not in str(error):
+      raise
+    height, width = scan.sides
+    raise InputError(
+      f"the device's memory does not hold {batch} tile(s) of {height} x {width} pixels;"
+      " take smaller ones with tile= or --tile"
+    ) from error
+  finally:
+    pool.shutdown(cancel_futures=True)
+
+
+def _read_ahead(
+  pool: ThreadPoolExecutor, scan: Scan, tiles: Iterable[Tile], ahead: int
+) -> Iterator[tuple[Tile, np.ndarray]]:
+  """Tiles with their pixels, in order, so many of them read in advance."""
+  queue: collections.deque[tuple[Tile, Future[np.ndarray]]] = collections.deque()
+  for tile in tiles:
+    queue.append((tile, pool.submit(scan.canvas.read, tile.y, tile.x, *scan.sides)))
+    if len(queue) > ahead:
+      first, pixels = queue.popleft()
+      yield first, pixels.result()
+  for tile, pixels in queue:
+    yield tile, pixels.result()
+
+
+def _fetch(
+  tiles: Sequence[Tile], found: tuple[Peaks, ...]
+) -> Iterator[tuple[Tile, list[tuple[np.ndarray, np.ndarray]]]]:
+  fetched = jax.device_get(found)
+  for i, tile in enumerate(tiles):
+    points = []
+    for peaks in fetched:
+      count = int(peaks.count[i])
+      centers = peaks.centers[i, :count].astype(np.float64)
+      points.append((centers, peaks.scores[i, :count]))
+    yield tile, points

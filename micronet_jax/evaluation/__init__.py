@@ -1,0 +1,1 @@
+"""Compares points with annotations: matching, scores, intervals, reports."""

@@ -1,0 +1,196 @@
+"""Precision, recall, F1 and ED of matched centres, and their curve over ξ.
+
+All on the host, in double precision. Counts are pooled over images before precision
+and recall are formed, so that a nucleus weighs the same in whichever image it lies.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import TypedDict
+
+import numpy as np
+
+from micronet_jax.detection.peaks import XI_GRID, select_peaks
+from micronet_jax.evaluation.matching import (
+  Match,
+  check_same_length,
+  match,
+  match_images,
+)
+
+# Matching radii in pixels: the paper's 16 and, for dense tissue, stricter ones.
+RADII: tuple[float, ...] = (16, 12, 8, 6)
+
+
+# centers [N, 2] (y, x) and scores [N] of one image, as `detection.trim` gives.
+ScoredPoints = tuple[np.ndarray, np.ndarray]
+
+
+class Scores(TypedDict):
+  """What a set of matches amounts to; fractions in [0, 1], `ed` in pixels."""
+
+  precision: float
+  recall: float
+  f1: float
+  ed: float | None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Curve:
+  """Pooled scores over thresholds ξ: float64 arrays; `ed` is NaN without pairs."""
+
+  xi: np.ndarray
+  precision: np.ndarray
+  recall: np.ndarray
+  f1: np.ndarray
+  ed: np.ndarray
+
+
+def form_scores(tp: int, fp: int, fn: int, distances: np.ndarray) -> Scores:
+  """Forms precision, recall, F1 and ED (paper, "Evaluation metrics").
+
+  Where a fraction is 0/0: with neither detections nor annotations nothing is wrong,
+  and all three are 1; with only one of the two, the undefined one is 0.
+
+  Args:
+    tp: matched pairs, pooled over the images.
+    fp: detections left over.
+    fn: annotations left over.
+    distances: `[tp]`, of the matched pairs, in pixels.
+
+  Returns:
+    `precision`, `recall`, `f1` in [0, 1], and `ed`, the mean distance of matched
+    pairs in pixels, None where there are none. Ready for JSON.
+  """
+  precision, recall, f1 = form_fractions(np.array([tp, fp, fn]))
+  ed = float(np.mean(distances)) if len(distances) else None
+  return Scores(precision=float(precision), recall=float(recall), f1=float(f1), ed=ed)
+
+
+def pool_matches(matches: Sequence[Match]) -> Scores:
+  """Scores several images together, all matched at one radius, as `scores` does."""
+  tp, fp, fn = count_matches(matches).sum(0).tolist()
+  distances = np.concatenate([np.zeros(0), *(each.distances for each in matches)])
+  return form_scores(tp, fp, fn, distances)
+
+
+def evaluate_points(
+  detected: Sequence[np.ndarray],
+  annotated: Sequence[np.ndarray],
+  *,
+  radii: Sequence[float] = RADII,
+) -> dict[str, Scores]:
+  """Scores the detections of a set of images, pooled, at several radii.
+
+  Args:
+    detected: `[N, 2]` (y, x) per image, in pixels.
+    annotated: `[M, 2]` per image, in the same order.
+    radii: matching radii, in pixels.
+
+  Returns:
+    The `radius_px` of a report: `{"16": {"precision", "recall", "f1", "ed"}, …}`.
+
+  Raises:
+    InputError: as `match_images`.
+  """
+  return {
+    f"{radius:g}": pool_matches(match_images(detected, annotated, radius=radius))
+    for radius in radii
+  }
+
+
+def chance_level(
+  counts: Sequence[int],
+  annotated: Sequence[np.ndarray],
+  shapes: Sequence[tuple[int, int]],
+  *,
+  radii: Sequence[float] = RADII,
+  draws: int = 10,
+  seed: int = 0,
+) -> dict[str, float]:
+  """Measures what as many random points as were detected would score.
+
+  In dense tissue a generous radius rewards even these.
+
+  Args:
+    counts: detections per image.
+    annotated: `[M, 2]` (y, x) per image.
+    shapes: (H, W) per image; points are uniform over its area.
+    radii: matching radii, in pixels.
+    draws: how often to throw all points anew; >= 1.
+    seed: of the random numbers.
+
+  Returns:
+    Mean pooled F1 over the draws, by radius: `{"16": …, …}`.
+
+  Raises:
+    InputError: if the lists differ in length, or as `match`.
+  """
+  check_same_length(counts=counts, annotated=annotated, shapes=shapes)
+  generator = np.random.default_rng(seed)
+  results = []
+  for _ in range(draws):
+    thrown = [
+      generator.uniform(-0.5, np.subtract(shape, 0.5), (count, 2))
+      for count, shape in zip(counts, shapes, strict=True)
+    ]
+    results.append(evaluate_points(thrown, annotated, radii=radii))
+  return {
+    key: float(np.mean([each[key]["f1"] for each in results])) for key in results[0]
+  }
+
+
+def precision_recall_curve(
+  peaks: Sequence[ScoredPoints],
+  annotated: Sequence[np.ndarray],
+  *,
+  radius: float = 16.0,
+  grid: Sequence[float] = XI_GRID,
+) -> Curve:
+  """Varies ξ, relative to each image's largest score (paper, Figs. 7 and 9).
+
+  Args:
+    peaks: all local maxima per image, unthresholded: centers `[N, 2]`, scores `[N]`.
+    annotated: `[M, 2]` (y, x) per image, in the same order.
+    radius: matching radius, in pixels.
+    grid: the ξ to try, in [0, 1].
+
+  Returns:
+    Pooled scores at each ξ.
+
+  Raises:
+    InputError: if the lists differ in length, or as `match` and `select`.
+  """
+  check_same_length(peaks=peaks, annotated=annotated)
+  counts = np.zeros((len(grid), 3), np.int64)
+  distance = np.zeros(len(grid))
+  for (centers, values), truth in zip(peaks, annotated, strict=True):
+    known: dict[int, Match] = {}  # by how many points are left: often all, or as before
+    for index, xi in enumerate(grid):
+      kept, _ = select_peaks(centers, values, xi=xi)
+      if len(kept) not in known:
+        known[len(kept)] = match(kept, truth, radius=radius)
+      result = known[len(kept)]
+      counts[index] += (result.tp, result.fp, result.fn)
+      distance[index] += result.distances.sum()
+  ed = np.divide(
+    distance, counts[:, 0], out=np.full(len(grid), np.nan), where=counts[:, 0] > 0
+  )
+  return Curve(np.asarray(grid, float), *form_fractions(counts), ed)
+
+
+def count_matches(matches: Sequence[Match]) -> np.ndarray:
+  """Returns tp, fp, fn of each image, int64 `[images, 3]`."""
+  rows = [(each.tp, each.fp, each.fn) for each in matches]
+  return np.asarray(rows, np.int64).reshape(-1, 3)
+
+
+def form_fractions(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """Forms precision, recall and F1 of `[..., 3]` counts; 0/0 as `scores` says."""
+  tp, fp, fn = np.moveaxis(counts, -1, 0)
+  empty = np.where(tp + fp + fn == 0, 1.0, 0.0)
+
+  def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    return np.where(whole > 0, part / np.maximum(whole, 1), empty)
+
+  return ratio(tp, tp + fp), ratio(tp, tp + fn), ratio(2 * tp, 2 * tp + fp + fn)

@@ -1,0 +1,74 @@
+"""One detector on annotated samples: what it finds, and every score of it."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from micronet_jax.datasets.sample import Sample
+from micronet_jax.detection.detector import Detector
+from micronet_jax.detection.peaks import select_peaks
+from micronet_jax.evaluation import intervals, matching
+from micronet_jax.evaluation.scores import (
+  RADII,
+  Curve,
+  Scores,
+  chance_level,
+  pool_matches,
+  precision_recall_curve,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Scored:
+  """One detector on a set of samples.
+
+  Attributes:
+    peaks: all local maxima of each sample: centres and scores.
+    detected: centres over the threshold, float32 `[N, 2]` a sample.
+    radius_px: scores by matching radius.
+    curve: precision and recall over ξ at 16 px.
+    interval: 95 % interval of F1 by radius, over patients; None for one patient.
+    chance: F1 of as many random points, by radius.
+  """
+
+  peaks: list[tuple[np.ndarray, np.ndarray]]
+  detected: list[np.ndarray]
+  radius_px: dict[str, Scores]
+  curve: Curve
+  interval: dict[str, tuple[float, float] | None]
+  chance: dict[str, float]
+
+
+def score_detector(detector: Detector, samples: Sequence[Sample]) -> Scored:
+  """Runs a detector on samples at working resolution and scores it.
+
+  Args:
+    detector: with its own ξ and min_distance.
+    samples: at least one.
+  """
+  distance = detector.meta["min_distance"]
+  peaks = detector.peaks((s.image for s in samples), (distance,))[distance]
+  detected = [
+    select_peaks(centers, scores, xi=detector.meta["xi"])[0]
+    for centers, scores in peaks
+  ]
+  annotated = [s.centers for s in samples]
+  patients = [s.patient for s in samples]
+  matches = {
+    f"{radius:g}": matching.match_images(detected, annotated, radius=radius)
+    for radius in RADII
+  }
+  return Scored(
+    peaks=peaks,
+    detected=detected,
+    radius_px={radius: pool_matches(each) for radius, each in matches.items()},
+    curve=precision_recall_curve(peaks, annotated),
+    interval={
+      radius: intervals.bootstrap_interval(each, patients)
+      for radius, each in matches.items()
+    },
+    chance=chance_level(
+      [len(d) for d in detected], annotated, [s.image.shape[:2] for s in samples]
+    ),
+  )

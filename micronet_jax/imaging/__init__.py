@@ -1,0 +1,1 @@
+"""Any image or slide behind one interface: decoding, reading, resolution, tissue."""

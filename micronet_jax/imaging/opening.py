@@ -1,0 +1,122 @@
+"""Opens any image or slide behind one small interface, region by region.
+
+What kind a file is decides its content, not its ending: OpenSlide is asked first,
+then TIFF is read by tifffile, the rest by `imaging.decoding`. An image without a
+pyramid that fits into memory is read whole, by the same function as in training, so
+that training and detection see the same pixels.
+"""
+
+import os
+import pathlib
+
+import numpy as np
+import PIL.Image
+
+from micronet_jax.errors import InputError
+from micronet_jax.imaging.decoding import (
+  IMAGE_ENDINGS,
+  TIFF_STARTS,
+  not_rgb,
+  pillow_pixels,
+  read_image,
+  to_rgb,
+  unreadable,
+)
+from micronet_jax.imaging.reader import ArrayReader, Reader
+from micronet_jax.imaging.resolution import of_picture, of_pillow
+from micronet_jax.imaging.slides import SLIDE_ENDINGS, open_slide
+from micronet_jax.imaging.tiffs import open_tiff
+
+_PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp")  # never those of a slide
+
+
+def is_image(path: str | os.PathLike[str]) -> bool:
+  """Whether a file of this name is taken for an image when a folder is searched.
+
+  Args:
+    path: a file, which need not exist; hidden files are no images.
+
+  Returns:
+    True for the endings of images and slides, in upper or lower case.
+  """
+  path = pathlib.Path(path)
+  ending = path.suffix.lower()
+  return not path.name.startswith(".") and ending in (*IMAGE_ENDINGS, *SLIDE_ENDINGS)
+
+
+def open_image(
+  source: str | os.PathLike[str] | np.ndarray | PIL.Image.Image,
+) -> Reader:
+  """Opens a file, an array or a PIL image for reading by regions.
+
+  Args:
+    source: the path of a slide (what OpenSlide reads), a TIFF, OME-TIFF, PNG, JPEG or
+      BMP file; or a PIL image; or an array `[H, W]` or `[H, W, C]` of bool, whole
+      numbers, or fractions in [0, 1], where C of 1 to 4 is grey, grey and alpha,
+      RGB, RGB and alpha. They become 8 bit RGB as `datasets.images.read_image` says.
+
+  Returns:
+    A reader, to be closed; a context manager.
+
+  Raises:
+    InputError: the source is missing, empty, broken, cut short, a stack, holds other
+      channels or values, or needs the extra `slides`, which is not installed.
+  """
+  if isinstance(source, PIL.Image.Image):
+    return _open_pillow(source)
+  if isinstance(source, (str, os.PathLike)):
+    return _open_file(pathlib.Path(os.fsdecode(source)), os.fsdecode(source))
+  if hasattr(source, "__array__"):
+    return _open_array(np.asarray(source))
+  raise InputError(
+    "an image must be a path, an array or a PIL image, but this is of type"
+    f" {type(source).__name__}."
+  )
+
+
+def _open_file(path: pathlib.Path, name: str) -> Reader:
+  start = _start(path, name)
+  ending = path.suffix.lower()
+  if ending not in _PICTURE_ENDINGS:
+    slide = open_slide(path, name, tiff=start in TIFF_STARTS)
+    if slide is not None:
+      return slide
+  if start in TIFF_STARTS:
+    return open_tiff(path, name)
+  return ArrayReader(name, read_image(name), of_picture(path))
+
+
+def _start(path: pathlib.Path, name: str) -> bytes:
+  """The first four bytes of a file that is there, is one, and may be read."""
+  if path.is_dir():
+    raise InputError(f"{name} is a directory, but one image file is needed.")
+  try:
+    with path.open("rb") as file:
+      start = file.read(4)
+  except (OSError, ValueError) as error:
+    raise unreadable(name, error) from error
+  if not start:
+    raise InputError(f"{name} is empty; a whole image file is needed.")
+  return start
+
+
+def _open_pillow(image: PIL.Image.Image) -> Reader:
+  name = "image"
+  try:
+    pixels = pillow_pixels(image, colours=True)
+  except Exception as error:  # Pillow decodes now, and raises anything
+    raise unreadable(name, error) from error
+  return _open_array(pixels, of_pillow(image))
+
+
+def _open_array(pixels: np.ndarray, mpp: float | None = None) -> Reader:
+  name = "image"
+  if pixels.ndim not in (2, 3) or 0 in pixels.shape:
+    raise InputError(
+      f"{name} has the shape {pixels.shape}, but [height, width] or [height, width,"
+      " channels] is needed, with at least one pixel."
+    )
+  try:
+    return ArrayReader(name, to_rgb(pixels), mpp)
+  except ValueError as error:
+    raise not_rgb(name, error) from error

@@ -1,0 +1,1 @@
+"""Detects in many images and writes the files that people open."""

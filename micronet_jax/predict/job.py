@@ -1,0 +1,291 @@
+"""Detects in many images and writes what people open: the predict job.
+
+One image after the other: found points go to a journal on disk tile by tile, and when
+all tiles are done, to the files that were asked for. An interrupted image goes on with
+its next tile, a finished one is not repeated, and a bad one does not stop the rest.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from micronet_jax.detection.detector import Detector, load
+from micronet_jax.detection.scan import Scan
+from micronet_jax.errors import InputError
+from micronet_jax.files import write_json
+from micronet_jax.imaging.opening import open_image
+from micronet_jax.imaging.resolution import MPP_RANGE
+from micronet_jax.predict import outputs, summary
+from micronet_jax.predict.journal import CannotWrite, Journal
+from micronet_jax.predict.outputs import FORMATS
+from micronet_jax.version import __version__
+
+LONG_WORK = 8
+"""Tiles from which on an image gets a progress bar."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictOptions:
+  """How images are searched and what is written; see `Detector.detect`.
+
+  Attributes:
+    mpp: microns per pixel; None for what each file says.
+    threshold: least score; None for the checkpoint's.
+    regions: (x, y, width, height) in each image's own pixels; none for all.
+    tissue: True, False, or None to decide by size.
+    formats: of `FORMATS`.
+    tile, batch, devices: None to decide by the machine.
+  """
+
+  mpp: float | None = None
+  threshold: float | None = None
+  regions: tuple[tuple[int, int, int, int], ...] = ()
+  tissue: bool | None = None
+  formats: tuple[str, ...] = ("csv", "geojson", "overlay")
+  tile: int | None = None
+  batch: int | None = None
+  devices: int | None = None
+
+
+def predict(
+  images: Sequence[str],
+  out: str | os.PathLike[str],
+  *,
+  weights: str = "base",
+  options: PredictOptions | None = None,
+) -> list[dict[str, Any]]:
+  """Detects nuclei in images and writes the results to a folder.
+
+  Args:
+    images: files, folders (all images directly in them) and globs.
+    out: gets, for an image NAME.svs, NAME.json (count, density, settings), a file for
+      each format, and `summary.csv`, a line for each image.
+    weights: as `load` takes it.
+    options: the rest.
+
+  Returns:
+    What the images' JSON files hold; for an image that failed, `image` and `error`.
+
+  Raises:
+    InputError: nothing to do, an impossible option, or `out` cannot be written. What
+      is wrong with one image only is printed and returned.
+  """
+  options, out = options or PredictOptions(), pathlib.Path(out)
+  _check(options)
+  found = outputs.find_images(images)
+  jobs = outputs.name_outputs(found, out, options.formats)
+  detector = load(weights)
+  digest = _digest(detector)
+  _check_folder(out)
+  done: list[dict[str, Any]] = []
+  for number, (image, stem) in enumerate(jobs, start=1):
+    label = f"[{number}/{len(jobs)}] " if len(jobs) > 1 else ""
+    try:
+      result = _predict_one(detector, image, stem, weights, digest, options)
+      print(f"{label}{image}: {_sentence(result)}", flush=True)
+    except InputError as error:
+      result = {"image": image, "error": str(error)}
+    except Exception as error:  # the other images should not suffer
+      traceback.print_exc()
+      result = {"image": image, "error": f"{type(error).__name__}: {error}"}
+    if "error" in result:
+      print(f"{label}error: {_named(result)}", file=sys.stderr, flush=True)
+    done.append(result)
+  outputs.write_summary(out / outputs.SUMMARY, done)
+  return done
+
+
+def report_failures(done: Sequence[Mapping[str, Any]]) -> int:
+  """Names the images that failed; returns the exit status, 1 if any did."""
+  failed = [result for result in done if "error" in result]
+  if failed and len(done) > 1:
+    print(f"{len(failed)} of {len(done)} images failed:", file=sys.stderr)
+    for result in failed:
+      print(f"  {_named(result)}", file=sys.stderr)
+  return 1 if failed else 0
+
+
+def _named(result: Mapping[str, Any]) -> str:
+  """An error, which names its image once."""
+  image, error = result["image"], result["error"]
+  return error if image in error else f"{image}: {error}"
+
+
+def _check(options: PredictOptions) -> None:
+  unknown = sorted(set(options.formats) - set(FORMATS))
+  if unknown:
+    raise InputError(
+      f"format {unknown[0]!r} is unknown; there are {', '.join(FORMATS)}"
+    )
+  if options.threshold is not None and not 0 <= options.threshold <= 1:
+    raise InputError(
+      f"threshold is a score, about 1 at a clear nucleus, from 0 to 1; got "
+      f"{options.threshold:g}"
+    )
+  low, high = MPP_RANGE
+  if options.mpp is not None and not low <= options.mpp <= high:
+    raise InputError(
+      f"mpp is microns per pixel, {low:g} to {high:g}, got {options.mpp:g}"
+    )
+  for name in ("tile", "batch", "devices"):
+    value = getattr(options, name)
+    if value is not None and value < 1:
+      raise InputError(f"{name} is a number from 1 on, got {value}")
+  if options.devices is not None and options.devices > jax.device_count():
+    raise InputError(
+      f"devices is {options.devices}, but this machine has {jax.device_count()}"
+    )
+
+
+def _check_folder(out: pathlib.Path) -> None:
+  """Makes the folder for the results, and a file in it, before hours of work."""
+  if out.exists() and not out.is_dir():
+    raise InputError(f"{out} is a file, but the results need a folder")
+  try:
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=out):
+      pass
+  except OSError as error:
+    reason = (error.strerror or str(error)).lower()
+    raise InputError(
+      f"the folder {out} cannot be written ({reason}); give another one for the results"
+    ) from error
+
+
+def _digest(detector: Detector) -> str:
+  """Tells networks apart: a hash of weights and thresholds."""
+  digest = hashlib.sha256()
+  for path, leaf in jax.tree_util.tree_leaves_with_path(detector.weights):
+    digest.update(str(path).encode() + np.asarray(leaf).tobytes())
+  keys = ("model", "proximity", "xi", "min_distance")
+  chosen = {key: detector.meta[key] for key in keys}
+  digest.update(json.dumps(chosen, sort_keys=True, default=str).encode())
+  return digest.hexdigest()[:16]
+
+
+def _predict_one(
+  detector: Detector,
+  image: str,
+  stem: pathlib.Path,
+  weights: str,
+  digest: str,
+  options: PredictOptions,
+) -> dict[str, Any]:
+  """Detects in one image, or takes up where that was interrupted."""
+  began = time.monotonic()
+  settings = _settings(image, digest, options)
+  before = outputs.read_record(stem, settings)
+  files = [path.name for path in outputs.output_paths(stem, options.formats).values()]
+  there = before.get("files", [])
+  if before and set(files) <= set(there):
+    return {**before, "image": image, "repeated": True}
+  with open_image(image) as reader:
+    scan = detector.scan(
+      reader,
+      mpp=options.mpp,
+      regions=options.regions,
+      tissue=options.tissue,
+      tile=options.tile,
+    )
+    # The places of the tiles determine what a journal's numbers mean.
+    plan = {**settings, "sides": scan.sides, "tiles": [t.index for t in scan.tiles]}
+    with Journal(stem.with_name(f".{stem.name}.partial"), plan) as journal:
+      try:
+        _search(detector, scan, journal, options)
+      except InputError as error:
+        if not (isinstance(error, CannotWrite) and journal.done):
+          journal.remove()  # else what was found so far is kept
+        raise
+      lowest = detector.lowest_score(scan, journal.best, threshold=options.threshold)
+      outputs.remove_record(stem)
+      numbers = outputs.write_outputs(journal, scan, stem, lowest, options.formats)
+      result = summary.summarise(
+        name=image,
+        shape=scan.shape,
+        mpp=scan.mpp,
+        seconds=time.monotonic() - began,
+        threshold=lowest,
+        weights=weights,
+        files=[*files, *(name for name in there if name not in files)],
+        settings=settings,
+        **numbers,
+      )
+      write_json(outputs.record_path(stem), result)
+      journal.remove()
+  return result
+
+
+def _settings(image: str, digest: str, options: PredictOptions) -> dict[str, Any]:
+  """All that determines the points of an image, as JSON gives it back."""
+  try:
+    file = os.stat(image)
+  except OSError as error:
+    raise InputError(f"{image} cannot be read ({error.strerror})") from error
+  return {
+    "file": os.path.basename(image),
+    "bytes": file.st_size,
+    "modified": file.st_mtime_ns,
+    "weights": digest,
+    "mpp": options.mpp,
+    "threshold": options.threshold,
+    "regions": [list(region) for region in options.regions],
+    "tissue": options.tissue,
+    "version": __version__,
+  }
+
+
+def _search(
+  detector: Detector, scan: Scan, journal: Journal, options: PredictOptions
+) -> None:
+  """Runs the tiles that are not done, with a progress bar if they are many."""
+  left = [tile for tile in scan.tiles if tile.index not in journal.done]
+  if journal.done and left:
+    print(f"{len(journal.done)} of {len(scan.tiles)} tiles were done before")
+  began, pixels = time.monotonic(), 0
+  search = detector.run(
+    scan,
+    threshold=options.threshold,
+    done=journal.done.copy(),
+    batch=options.batch,
+    devices=options.devices,
+  )
+  bar = tqdm(
+    total=len(scan.tiles),
+    initial=len(journal.done),
+    unit="tile",
+    disable=len(left) < LONG_WORK,
+    mininterval=0.5 if sys.stderr.isatty() else 30,
+    dynamic_ncols=True,
+  )
+  # The search is closed first, so that no thread reads on when the image is closed.
+  with bar, contextlib.closing(search):
+    for found in search:
+      index, core = found.tile.index, found.tile.core
+      journal.add(index, found.centers, found.scores, best=found.best)
+      pixels += (core.y1 - core.y0) * (core.x1 - core.x0)
+      rate = pixels / 1e6 / (time.monotonic() - began)
+      bar.set_postfix_str(f"{rate:.2f} Mpx/s, {journal.count} points", refresh=False)
+      bar.update()
+
+
+def _sentence(result: Mapping[str, Any]) -> str:
+  """What is printed of a finished image."""
+  text = f"{result['nuclei']:,} nuclei"
+  if result["nuclei_per_mm2"] is not None:
+    text += f", {result['nuclei_per_mm2']:,.0f}/mm² of {result['per']}"
+  if result.get("repeated"):
+    return f"{text}; done before, nothing repeated"
+  return f"{text}; {result['seconds']:.1f} s"

@@ -1,0 +1,193 @@
+"""What a search has found so far, on disk: bounded memory, and a place to resume.
+
+A folder holds `settings.json`, all that determines the points; `points.bin`, the
+points as they come; and `tiles.jsonl`, a line for each finished tile with the number
+of points there are after it. Points are written before their tile's line, and what
+follows the last whole line is cut off when the journal is opened again.
+"""
+
+import contextlib
+import json
+import pathlib
+import shutil
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from micronet_jax.errors import InputError
+
+POINT = np.dtype([("y", "<f8"), ("x", "<f8"), ("score", "<f4")])
+
+
+CHUNK = 100_000
+"""Points in memory at once."""
+
+
+class CannotWrite(InputError):
+  """The journal's folder cannot be written; what it holds stays."""
+
+
+class Journal:
+  """The points of one image; a context manager.
+
+  Attributes:
+    done: indices of the finished tiles.
+    count: points written.
+    best: the highest score that any tile reported.
+  """
+
+  def __init__(self, folder: pathlib.Path, settings: Mapping[str, Any]):
+    """Opens a journal; one of other settings is begun anew.
+
+    Args:
+      folder: of the journal, made if it is not there.
+      settings: what determines the points, as JSON.
+
+    Raises:
+      CannotWrite: the folder cannot be written.
+      InputError: another process is writing it.
+    """
+    self.folder = folder
+    self.done: set[int] = set()
+    self.count = 0
+    self.best = 0.0
+    text = json.dumps(dict(settings), sort_keys=True)
+    try:
+      with contextlib.ExitStack() as stack:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._points, self._tiles = (
+          stack.enter_context((folder / name).open("ab"))
+          for name in ("points.bin", "tiles.jsonl")
+        )
+        self._lock()
+        # Only cut, never written again: a full disk or a kill here loses nothing.
+        self._tiles.truncate(self._resume(text))
+        self._points.truncate(self.count * POINT.itemsize)
+        if not self.done:
+          (folder / "settings.json").write_text(text)
+        stack.pop_all()
+    except OSError as error:
+      with contextlib.suppress(OSError):
+        if sum(each.stat().st_size for each in folder.glob("tiles.jsonl")) == 0:
+          shutil.rmtree(folder, ignore_errors=True)  # nothing is lost
+      raise self._cannot_write(error) from error
+
+  def _lock(self) -> None:
+    """Keeps a second process away, where the file system can; ends with this one."""
+    try:
+      import fcntl
+
+      fcntl.flock(self._points, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+      raise InputError(
+        f"{self.folder} is being written by another run; wait for it, or use another "
+        "output folder"
+      ) from error
+    except (ImportError, OSError):
+      pass
+
+  def _resume(self, settings: str) -> int:
+    """Reads what an interrupted search of the same settings left.
+
+    Returns:
+      The bytes of `tiles.jsonl` that are lines of finished tiles.
+    """
+    try:
+      if (self.folder / "settings.json").read_text() != settings:
+        return 0
+    except (FileNotFoundError, UnicodeDecodeError):
+      return 0
+    size = (self.folder / "points.bin").stat().st_size
+    whole = 0
+    for line in (self.folder / "tiles.jsonl").read_bytes().splitlines(keepends=True):
+      try:
+        entry = json.loads(line)
+        tile, count = int(entry["tile"]), int(entry["count"])
+        best = float(entry["best"])
+      except (ValueError, LookupError, TypeError):
+        break
+      if not line.endswith(b"\n") or count * POINT.itemsize > size:
+        break
+      whole += len(line)
+      self.done.add(tile)
+      self.count = count
+      self.best = max(self.best, best)
+    return whole
+
+  def __enter__(self) -> "Journal":
+    return self
+
+  def __exit__(self, *_: object) -> None:
+    self.close()
+
+  def close(self) -> None:
+    """Closes the files; what could not be written is reported by `add`."""
+    for file in (self._points, self._tiles):
+      with contextlib.suppress(OSError):  # a full disk, again
+        file.close()
+
+  def add(
+    self, tile: int, centers: np.ndarray, scores: np.ndarray, *, best: float
+  ) -> None:
+    """Writes one tile's points.
+
+    Args:
+      tile: its index.
+      centers: `[N, 2]` (y, x).
+      scores: `[N]`.
+      best: the tile's highest score.
+
+    Raises:
+      CannotWrite: they cannot be written; the tiles before stay.
+    """
+    points = np.empty(len(scores), POINT)
+    points["y"], points["x"], points["score"] = centers[:, 0], centers[:, 1], scores
+    entry = {"tile": tile, "count": self.count + len(scores), "best": best}
+    try:
+      self._points.write(points.tobytes())
+      self._points.flush()
+      self._tiles.write(json.dumps(entry).encode() + b"\n")
+      self._tiles.flush()
+    except OSError as error:
+      raise self._cannot_write(error) from error
+    self.done.add(tile)
+    self.count += len(scores)
+    self.best = max(self.best, best)
+
+  def chunks(self, *, lowest: float = 0.0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Reads the points back, in the order they came.
+
+    Args:
+      lowest: scores below are left out.
+
+    Yields:
+      centers float64 `[N, 2]` (y, x) and scores float32 `[N]`, N <= 100,000.
+
+    Raises:
+      InputError: the file was cut meanwhile, by another program.
+    """
+    with (self.folder / "points.bin").open("rb") as file:
+      left = self.count
+      while left:
+        points = np.fromfile(file, POINT, min(left, CHUNK))
+        if not len(points):
+          raise InputError(f"{file.name} has lost {left} of {self.count} points")
+        left -= len(points)
+        points = points[points["score"] >= np.float32(lowest)]
+        yield np.stack([points["y"], points["x"]], -1), points["score"]
+
+  def remove(self) -> None:
+    """Deletes the journal: its points are where they belong, or worth nothing."""
+    self.close()
+    shutil.rmtree(self.folder, ignore_errors=True)
+
+  def _cannot_write(self, error: OSError) -> CannotWrite:
+    kept = ""
+    if self.done:
+      kept = (
+        f"; the {len(self.done)} tiles done so far are kept there, and the same "
+        "command goes on with the next"
+      )
+    reason = (error.strerror or str(error)).lower()
+    return CannotWrite(f"{self.folder} cannot be written ({reason}){kept}")

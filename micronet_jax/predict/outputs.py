@@ -1,0 +1,222 @@
+"""What the predict job writes for an image: names, files, a line in the summary."""
+
+import csv
+import glob
+import json
+import os
+import pathlib
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from micronet_jax.detection.scan import Scan
+from micronet_jax.errors import InputError
+from micronet_jax.files import replacing
+from micronet_jax.imaging.canvas import inside
+from micronet_jax.imaging.opening import is_image
+from micronet_jax.imaging.thumbnails import thumbnail
+from micronet_jax.predict import tables
+from micronet_jax.predict.journal import Journal
+
+FORMATS = {
+  "csv": ".csv",
+  "geojson": ".geojson",
+  "overlay": ".overlay.png",
+  "density": ".density.png",
+}
+"""What can be written for an image, and the ending that replaces its own."""
+
+
+SUMMARY = "summary.csv"
+
+
+PICTURE_SIDE = 4096
+"""Longest side of an overlay, in pixels; smaller images are drawn as they are."""
+
+
+def find_images(patterns: Sequence[str]) -> list[str]:
+  """The images that files, folders and globs name, each once, in order.
+
+  Pictures that this program drew are left out, unless they are named themselves.
+
+  Raises:
+    InputError: a pattern that names none.
+  """
+  found: dict[str, str] = {}
+  for pattern in patterns:
+    if os.path.isdir(pattern):
+      held = glob.glob(os.path.join(glob.escape(pattern), "*"))
+      files = [path for path in held if is_image(path) and os.path.isfile(path)]
+      nothing = f"there is no image in the folder {pattern}"
+    elif glob.has_magic(pattern) and not os.path.exists(pattern):
+      files = glob.glob(pattern, recursive=True)
+      nothing = f"no file is named like {pattern}"
+    else:
+      found.setdefault(os.path.abspath(pattern), pattern)
+      continue  # if it is not there, it is reported with the others
+    files = sorted(path for path in files if not _is_drawn(path))
+    if not files:
+      raise InputError(f"{nothing}; give an image, a folder of images or a pattern")
+    for path in files:
+      found.setdefault(os.path.abspath(path), path)
+  if not found:
+    raise InputError("no image was named; give images, folders or patterns")
+  return list(found.values())
+
+
+def _is_drawn(path: str) -> bool:
+  return path.endswith((FORMATS["overlay"], FORMATS["density"]))
+
+
+def name_outputs(
+  images: Sequence[str], out: pathlib.Path, formats: Collection[str]
+) -> list[tuple[str, pathlib.Path]]:
+  """Each image with the path, less the ending, that its files get.
+
+  Raises:
+    InputError: two would write the same file, or one would replace an image.
+  """
+  owner: dict[pathlib.Path, str] = {}
+  places = {os.path.abspath(image): image for image in images}
+  for image in images:
+    stem = out / pathlib.Path(image).stem
+    if stem in owner:
+      raise InputError(
+        f"{owner[stem]} and {image} would both write {stem}.*; detect them into "
+        "different folders"
+      )
+    owner[stem] = image
+    for path in (record_path(stem), *output_paths(stem, formats).values()):
+      if os.path.abspath(path) in places:
+        raise InputError(
+          f"the results of {image} would replace {places[os.path.abspath(path)]}, "
+          "which is an image too; use another output folder"
+        )
+      if path.name == SUMMARY:
+        raise InputError(
+          f"{image} would write {path}, which lists all images; rename the image"
+        )
+  return [(image, stem) for stem, image in owner.items()]
+
+
+def output_paths(
+  stem: pathlib.Path, formats: Collection[str]
+) -> dict[str, pathlib.Path]:
+  """The files of an image by format."""
+  return {each: stem.with_name(stem.name + FORMATS[each]) for each in formats}
+
+
+def record_path(stem: pathlib.Path) -> pathlib.Path:
+  """The JSON file of an image: it is there if all its files are of one result."""
+  return stem.with_name(f"{stem.name}.json")
+
+
+def read_record(stem: pathlib.Path, settings: Mapping[str, Any]) -> dict[str, Any]:
+  """What an earlier run with these settings found, without files that are gone."""
+  try:
+    before = json.loads(record_path(stem).read_text(encoding="utf-8"))
+    if before["settings"] != settings:
+      return {}
+    there = [name for name in before["files"] if stem.with_name(name).exists()]
+  except (OSError, ValueError, LookupError, TypeError):
+    return {}
+  return {**before, "files": there}
+
+
+def remove_record(stem: pathlib.Path) -> None:
+  """Before files are replaced: from now on they are of different results.
+
+  Raises:
+    InputError: it cannot be removed.
+  """
+  try:
+    record_path(stem).unlink(missing_ok=True)
+  except OSError as error:
+    raise InputError(
+      f"{record_path(stem)} cannot be replaced ({error.strerror})"
+    ) from error
+
+
+def write_outputs(
+  journal: Journal,
+  scan: Scan,
+  stem: pathlib.Path,
+  lowest: float,
+  formats: Collection[str],
+) -> dict[str, Any]:
+  """Writes the files of one image.
+
+  Args:
+    journal: its points.
+    scan: of the image.
+    stem: path of the files, less the ending.
+    lowest: the least score that counts.
+    formats: of `FORMATS`.
+
+  Returns:
+    `count`, `regions` and `tissue_mm2`, as `exports.summary` takes them.
+
+  Raises:
+    InputError: a file cannot be written, or the image cannot be read.
+  """
+  from micronet_jax.predict import density, overlays
+
+  grid = density.density_grid(scan.shape, mpp=scan.mpp)
+  count, per_region = 0, [0] * len(scan.regions)
+  for centers, _ in grid.counted(journal.chunks(lowest=lowest)):
+    count += len(centers)
+    for i, region in enumerate(scan.regions):
+      per_region[i] += int(inside(centers, region).sum())
+  files = output_paths(stem, formats)
+  if "csv" in files:
+    tables.write_csv(files["csv"], journal.chunks(lowest=lowest))
+  if "geojson" in files:
+    chunks = journal.chunks(lowest=lowest)
+    tables.write_geojson(files["geojson"], chunks, count=count)
+  if "overlay" in files or "density" in files:
+    picture = _picture(scan)
+    if "density" in files:
+      from micronet_jax import figures
+
+      figure = density.density_map(grid, thumbnail=picture, title=stem.name)
+      figures.save_figure(figure, files["density"])
+    if "overlay" in files:
+      chunks = journal.chunks(lowest=lowest)
+      marked = overlays.overlay(picture, chunks, shape=scan.shape)
+      overlays.write_image(files["overlay"], marked)
+  tissue_mm2 = None
+  if scan.tissue is not None and scan.mpp is not None and not scan.regions:
+    height, width = scan.shape
+    tissue_mm2 = scan.tissue.share * height * width * (scan.mpp / 1000) ** 2
+  return {
+    "count": count,
+    "regions": [
+      {"x": b.x0, "y": b.y0, "width": b.x1 - b.x0, "height": b.y1 - b.y0, "nuclei": n}
+      for b, n in zip(scan.regions, per_region, strict=True)
+    ],
+    "tissue_mm2": tissue_mm2,
+  }
+
+
+def _picture(scan: Scan) -> np.ndarray:
+  """The image, made smaller if it is too large to look at."""
+  scale = min(1.0, PICTURE_SIDE / max(scan.shape))
+  height, width = (max(1, round(side * scale)) for side in scan.shape)
+  return thumbnail(scan.canvas.reader, height=height, width=width)
+
+
+def write_summary(path: pathlib.Path, results: Sequence[Mapping[str, Any]]) -> None:
+  """Writes a line for each image, for spreadsheets.
+
+  Raises:
+    InputError: it cannot be written.
+  """
+  columns = [
+    *("image", "nuclei", "area_mm2", "tissue_mm2", "nuclei_per_mm2", "per"),
+    *("mpp", "width", "height", "threshold", "seconds", "error"),
+  ]
+  with replacing(path) as beside, beside.open("w", newline="") as file:
+    writer = csv.DictWriter(file, columns, extrasaction="ignore")
+    writer.writeheader()
+    writer.writerows(results)

@@ -1,0 +1,1 @@
+"""Trains a detector: the job, the loop, the compiled step, its data."""

@@ -1,0 +1,157 @@
+"""Crop, rotation, mirror, shift and elastic distortion in one warp, on the device.
+
+An output pixel knows where in the image it comes from; the image is read there
+(bilinear) and the map is computed from the distance between that place and its
+nearest centre (Eq. 1, for instance). So the map is never interpolated, and what is
+reflected at the border of an image brings its centres along.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from micronet_jax.training.pool import Images
+
+
+class Warp(NamedTuple):
+  """How patches are drawn; see "Implementation details" and the authors' code.
+
+  Attributes:
+    patch: side of a patch in pixels.
+    rotate: degrees; the angle is uniform in [-rotate, rotate].
+    mirror: probability of a horizontal mirror image.
+    shift: pixels by which a patch may reach over the image's border (reflected).
+    elastic: probability of an elastic distortion.
+    elastic_sigma: its smoothness, the sd of a Gaussian in pixels.
+    elastic_alpha: its strength; the field is uniform noise in [-1, 1], smoothed,
+      times this.
+  """
+
+  patch: int = 200
+  rotate: float = 180.0
+  mirror: float = 0.5
+  shift: float = 10.0
+  elastic: float = 0.5
+  elastic_sigma: float = 5.0
+  elastic_alpha: float = 35.0
+
+
+def reflect(position: jax.Array, size: jax.Array) -> jax.Array:
+  """Folds positions into [0, size - 1], mirrored at the centres of border pixels."""
+  last = jnp.maximum(size - 1, 0).astype(position.dtype)
+  period = jnp.maximum(2 * last, 1)
+  folded = jnp.mod(position, period)
+  return jnp.where(last > 0, jnp.minimum(folded, period - folded), 0.0)
+
+
+def source_positions(key: jax.Array, size: jax.Array, warp: Warp) -> jax.Array:
+  """Draws one patch: where in the image each of its pixels comes from.
+
+  Args:
+    key: typed random key.
+    size: int32 `[2]`, height and width of the image.
+    warp: how.
+
+  Returns:
+    float32 `[patch, patch, 2]` (y, x), inside the image.
+  """
+  place, turn, flip, distort, noise = jax.random.split(key, 5)
+  offset = jnp.arange(warp.patch, dtype=jnp.float32) - (warp.patch - 1) / 2
+  y, x = jnp.meshgrid(offset, offset, indexing="ij")
+  x = jnp.where(jax.random.bernoulli(flip, warp.mirror), -x, x)
+  angle = jnp.deg2rad(warp.rotate) * jax.random.uniform(turn, minval=-1.0)
+  cos, sin = jnp.cos(angle), jnp.sin(angle)
+  grid = jnp.stack([cos * y - sin * x, sin * y + cos * x], axis=-1)
+  # Integer steps: without rotation and distortion, pixels fall on pixels.
+  room = jnp.maximum(size - warp.patch, 0) + 2 * warp.shift
+  corner = jnp.floor(jax.random.uniform(place, (2,)) * (room + 1)) - warp.shift
+  grid += corner + (warp.patch - 1) / 2
+  if warp.elastic > 0:
+    apply = jax.random.bernoulli(distort, warp.elastic)
+    grid += jnp.where(apply, elastic_field(noise, warp), 0.0)
+  return jnp.stack(
+    [reflect(grid[..., 0], size[0]), reflect(grid[..., 1], size[1])], axis=-1
+  )
+
+
+def elastic_field(key: jax.Array, warp: Warp) -> jax.Array:
+  """Displacements in pixels, `[patch, patch, 2]`: smoothed noise times alpha."""
+  noise = jax.random.uniform(key, (2, warp.patch, warp.patch), minval=-1.0)
+  offset = jnp.arange(warp.patch, dtype=jnp.float32)
+  smooth = jnp.exp(-0.5 * ((offset[:, None] - offset) / warp.elastic_sigma) ** 2)
+  smooth /= warp.elastic_sigma * jnp.sqrt(2 * jnp.pi)
+  field = jnp.einsum("ij,cjk,lk->ilc", smooth, noise, smooth)
+  return warp.elastic_alpha * field
+
+
+def read_bilinear(images: Images, index: jax.Array, positions: jax.Array) -> jax.Array:
+  """Reads one image between its pixels.
+
+  Args:
+    images: the pool.
+    index: which image.
+    positions: `[P, P, 2]` (y, x), inside the image.
+
+  Returns:
+    float32 `[P, P, 3]`, normalised by the image's mean and standard deviation.
+  """
+  low = jnp.floor(positions).astype(jnp.int32)
+  high = jnp.minimum(low + 1, images.sizes[index] - 1)
+  fy, fx = jnp.moveaxis(positions - low, -1, 0)[..., None]
+  y0, x0, y1, x1 = low[..., 0], low[..., 1], high[..., 0], high[..., 1]
+
+  def read(y: jax.Array, x: jax.Array) -> jax.Array:
+    return images.pixels[index, y, x].astype(jnp.float32)
+
+  top = (1 - fx) * read(y0, x0) + fx * read(y0, x1)
+  bottom = (1 - fx) * read(y1, x0) + fx * read(y1, x1)
+  values = (1 - fy) * top + fy * bottom
+  return (values - images.mean[index]) / images.std[index]
+
+
+def read_distance(images: Images, index: jax.Array, positions: jax.Array) -> jax.Array:
+  """Distance in pixels from positions of one image to the centre that is nearest.
+
+  Args:
+    images: the pool.
+    index: which image.
+    positions: `[P, P, 2]` (y, x), inside the image.
+
+  Returns:
+    float32 `[P, P]`.
+  """
+  pixel = jnp.round(positions).astype(jnp.int32)
+  nearest = images.nearest[index, pixel[..., 0], pixel[..., 1]]
+  offset = positions - images.centers[index, nearest]
+  return jnp.sqrt(jnp.sum(jnp.square(offset), axis=-1))
+
+
+def draw_patches(
+  images: Images,
+  index: jax.Array,
+  keys: jax.Array,
+  *,
+  warp: Warp,
+  label: Callable[[jax.Array], jax.Array],
+) -> tuple[jax.Array, jax.Array]:
+  """Draws a batch of augmented patches with the maps that a network learns.
+
+  Args:
+    images: the pool.
+    index: int32 `[B]`, the image of each patch.
+    keys: `[B]` typed random keys.
+    warp: how patches are drawn.
+    label: makes the map from the distance to the nearest centre, in pixels.
+
+  Returns:
+    float32 `[B, P, P, 3]` normalised patches and `[B, P, P]` maps.
+  """
+
+  def one(i: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    positions = source_positions(key, images.sizes[i], warp)
+    patch = read_bilinear(images, i, positions)
+    return patch, label(read_distance(images, i, positions))
+
+  return jax.vmap(one)(index, keys)

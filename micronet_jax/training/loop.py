@@ -1,0 +1,194 @@
+"""One network trained, or resumed: steps, validation, saving.
+
+Called by `training.job` and by the studies; reads from top to bottom.
+"""
+
+import pathlib
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from micronet_jax import checkpoints, devices
+from micronet_jax.detection.detector import Detector
+from micronet_jax.errors import InputError, Stopped
+from micronet_jax.evaluation.thresholds import choose_threshold
+from micronet_jax.training import step as steps
+from micronet_jax.training.data import Data
+from micronet_jax.training.pool import pool_images
+from micronet_jax.training.progress import Progress
+from micronet_jax.training.run import (
+  Prepared,
+  Record,
+  TrainingRun,
+  as_saved,
+  from_saved,
+)
+from micronet_jax.training.step import compile_shared
+
+
+class Diverged(InputError):
+  """The loss or a gradient is not finite any more."""
+
+
+def fit(
+  config: Any,
+  data: Data,
+  workdir: pathlib.Path,
+  prepared: Prepared,
+  *,
+  label: str,
+  stop: threading.Event,
+) -> Detector:
+  """Trains one network, or resumes, and returns the best of its validations.
+
+  Args:
+    config: the fields of configs/common.py.
+    data: to train and validate on.
+    workdir: gets `checkpoints/`, `log.jsonl` and `tensorboard/`.
+    prepared: the compiled step's constants and the initial weights.
+    label: what progress lines begin with.
+    stop: when set, the run saves and raises `Stopped`.
+
+  Raises:
+    InputError: a loss that is not finite, or no checkpoint that is whole.
+  """
+  recipe = prepared.recipe
+  state = steps.create_state(recipe, prepared.weights)
+  saved = checkpoints.Checkpoints(workdir / "checkpoints")
+  run = TrainingRun(config=config, data=data, recipe=recipe, saved=saved)
+  try:
+    found = saved.restore("latest", *as_saved(state))
+    if found:
+      state = from_saved(found, state)
+      run.record = Record(**found["meta"]["record"])
+    if not run.record.finished:
+      with Progress(
+        workdir, label=label, start=int(state.step), num_steps=config.num_steps
+      ) as progress:
+        if found:
+          progress.line(f"{label}  resumed at step {int(state.step)}")
+        first = found is None and prepared.transferred
+        take_steps(run, state, progress, stop, first=first)
+    saved.wait()
+    best = saved.restore("best", *as_saved(state))
+  finally:
+    saved.close()
+  if best is None:
+    raise InputError(f"{workdir} holds no whole checkpoint; remove it and train again")
+  return Detector(best["weights"], best["meta"])
+
+
+def take_steps(
+  run: TrainingRun,
+  state: steps.TrainState,
+  progress: Progress,
+  stop: threading.Event,
+  *,
+  first: bool,
+) -> None:
+  """Takes steps until the end, validating and saving on the way.
+
+  Args:
+    run: constants and record; the record is updated.
+    state: to begin with; donated.
+    progress: gets the reports.
+    stop: when set, saves and raises `Stopped`.
+    first: validate before the first step too.
+  """
+  config, recipe = run.config, run.recipe
+  images, pools, names = pool_images(run.data, balanced=recipe.gamma is not None)
+  pauses = [config.num_steps, config.eval_every, config.snapshot_every]
+  size, unroll = steps.steps_per_call(config.steps_per_call, pauses=pauses)
+  take = compile_shared(recipe, size=size, unroll=unroll)
+  state, images, pools = devices.replicate((state, images, pools), recipe.devices)
+  losses: list[float] = []
+  step = int(state.step)
+  if first:
+    validate(run, state, progress)
+  while not run.record.finished:
+    state, metrics = take(state, images, pools)
+    step += size
+    check_finite(run, step - size, metrics, names)
+    losses.extend(np.asarray(metrics.loss).tolist())
+    if step % config.log_every < size or step >= config.num_steps:
+      rate = float(steps.learning_rate(recipe, state))
+      progress.train(step, loss=float(np.mean(losses)), learning_rate=rate)
+      losses.clear()
+    # "< size", not "== 0": a resumed run may have another number of steps a call.
+    if config.snapshot_every and step % config.snapshot_every < size:
+      run.save("snapshots", state)
+    if step % config.eval_every < size or step >= config.num_steps:
+      state = validate(run, state, progress)
+    elif stop.is_set():
+      run.save("latest", state)
+    if stop.is_set() and not run.record.finished:
+      run.saved.wait()
+      raise Stopped(f"stopped at step {step}; run the same command again to go on")
+
+
+def validate(
+  run: TrainingRun, state: steps.TrainState, progress: Progress
+) -> steps.TrainState:
+  """Validates, lowers the rate on a plateau, and saves latest and best.
+
+  Returns:
+    The state with the rate of the coming steps.
+  """
+  began, step = time.monotonic(), int(state.step)
+  config, record = run.config, run.record
+  detector = Detector(jax.device_get(state.weights), run.meta(step))
+  choice = choose_threshold(config, detector, run.data.validation)
+  record.xi, record.min_distance = choice.xi, choice.min_distance
+  improved = choice.f1 > record.best_f1
+  if improved:
+    record.best_f1, record.best_step, record.waiting_since = choice.f1, step, step
+  elif (
+    config.optimizer.schedule == "plateau"
+    and step - record.waiting_since >= config.optimizer.plateau_patience
+  ):
+    state = state._replace(rate_scale=state.rate_scale / 10)
+    record.waiting_since = step
+  lowest = config.optimizer.min_learning_rate * (1 - 1e-6)
+  plateaued = (
+    config.optimizer.schedule == "plateau"
+    and config.optimizer.learning_rate * float(state.rate_scale) < lowest
+  )
+  record.finished = step >= config.num_steps or plateaued
+  if improved:
+    run.save("best", state)
+  run.save("latest", state)
+  progress.validation(
+    step,
+    seconds=time.monotonic() - began,
+    f1=choice.f1,
+    xi=choice.xi,
+    min_distance=choice.min_distance,
+  )
+  return state
+
+
+def check_finite(
+  run: TrainingRun, step: int, metrics: steps.Metrics, names: Sequence[str]
+) -> None:
+  """Stops a run whose loss or gradients are not finite any more.
+
+  Raises:
+    Diverged: with the step, the batch's images and the last good checkpoint.
+  """
+  finite = np.asarray(metrics.finite)
+  if finite.all():
+    return
+  bad = int(np.argmin(finite))
+  batch = [names[i] for i in np.asarray(metrics.images)[bad]]
+  run.saved.wait()
+  last = run.saved.newest("latest") or "none"
+  raise Diverged(
+    f"the loss or a gradient is not finite at step {step + bad + 1} "
+    f"(loss {float(np.asarray(metrics.loss)[bad])}); its batch was drawn from "
+    f"{', '.join(batch)}; last good checkpoint: {last}; a lower "
+    "config.optimizer.learning_rate or config.loss_lambda usually helps"
+  )

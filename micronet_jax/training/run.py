@@ -1,0 +1,151 @@
+"""What a training run begins with, what it remembers, and how it is saved."""
+
+import dataclasses
+import functools
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from micronet_jax import checkpoints, models
+from micronet_jax.config import as_dict
+from micronet_jax.devices import AXIS, check_devices
+from micronet_jax.imaging.resolution import WORKING_MPP
+from micronet_jax.models import graphs
+from micronet_jax.training import step as steps
+from micronet_jax.training.augmentation import Warp
+from micronet_jax.training.data import Data
+from micronet_jax.version import __version__
+
+
+@dataclasses.dataclass
+class Record:
+  """What a run remembers besides arrays; saved with every checkpoint.
+
+  Attributes:
+    best_f1: highest validation F1 so far.
+    best_step: where it was.
+    waiting_since: step of the last improvement or fall of the rate.
+    xi, min_distance: as last chosen on the validation part.
+    finished: whether the run ended.
+  """
+
+  best_f1: float = -1.0
+  best_step: int = 0
+  waiting_since: int = 0
+  xi: float = 0.5
+  min_distance: int = 7
+  finished: bool = False
+
+
+@dataclasses.dataclass
+class TrainingRun:
+  """One training run: what stays the same, and its record."""
+
+  config: Any
+  data: Data
+  recipe: steps.Recipe
+  saved: checkpoints.Checkpoints
+  record: Record = dataclasses.field(default_factory=Record)
+
+  def meta(self, step: int) -> dict[str, Any]:
+    """What a checkpoint says of itself."""
+    config = as_dict(self.config)
+    return {
+      "version": __version__,
+      "job": config["job"],
+      "step": step,
+      "model": config["model"],
+      "proximity": config["proximity"],
+      "normalisation": "mean and standard deviation of each channel of the image",
+      "mpp": WORKING_MPP,
+      "xi": self.record.xi,
+      "min_distance": self.record.min_distance,
+      "split": dataclasses.asdict(self.data.split),
+      "record": dataclasses.asdict(self.record),
+      "config": config,
+    }
+
+  def save(self, kind: str, state: steps.TrainState) -> None:
+    """Saves the state as one kind of checkpoint."""
+    step = int(state.step)
+    self.saved.save(kind, step, *as_saved(state), self.meta(step))
+
+
+class Prepared(NamedTuple):
+  """What training begins with.
+
+  Attributes:
+    recipe: the constants of the compiled step.
+    weights: `{"params", "batch_stats"}`.
+    transferred: whether they come from a checkpoint.
+  """
+
+  recipe: steps.Recipe
+  weights: Any
+  transferred: bool
+
+
+def prepare_training(
+  config: Any, *, start: tuple[Any, dict[str, Any]] | None = None
+) -> Prepared:
+  """Makes sure that model, checkpoint and devices fit together.
+
+  Args:
+    config: the fields of configs/common.py.
+    start: weights and meta to begin from, or None for random weights.
+
+  Raises:
+    InputError: they do not.
+  """
+  create = functools.partial(
+    models.create_model, config.model, axis_name=AXIS, seed=config.seed
+  )
+  # Random weights take seconds to draw: only if they are needed.
+  needed = start is None or config.init_partial
+  graph, weights = graphs.split_model(create() if needed else nnx.eval_shape(create))
+  if start:
+    weights = checkpoints.transfer(start[0], weights, partial=config.init_partial)
+  devices = config.num_devices or math.gcd(config.batch_size, jax.device_count())
+  check_devices(config.batch_size, devices)
+  balanced = bool(config.auxiliary.name) and not config.naive_pooling
+  optimizer = config.optimizer
+  recipe = steps.Recipe(
+    model=models.find_model(config.model.name),
+    graph=graph,
+    warp=Warp(**config.warp),
+    batch=config.batch_size,
+    devices=devices,
+    seed=config.seed,
+    frozen=config.freeze_blocks,
+    alpha=config.proximity.alpha,
+    radius=config.proximity.radius,
+    scale=config.proximity.scale,
+    lam=config.loss_lambda,
+    disk_radius=config.disk_radius,
+    gamma=config.gamma if balanced else None,
+    learning_rate=optimizer.learning_rate,
+    momentum=optimizer.momentum,
+    weight_decay=optimizer.weight_decay,
+    decay_steps=config.num_steps if optimizer.schedule == "cosine" else None,
+  )
+  weights = jax.tree.map(jnp.asarray, weights)
+  return Prepared(recipe, weights, transferred=start is not None)
+
+
+def as_saved(state: steps.TrainState) -> tuple[Any, Any]:
+  """The two trees that a checkpoint holds: weights, and what training needs else."""
+  training = {
+    "step": state.step,
+    "optimizer": state.optimizer,
+    "rate_scale": state.rate_scale,
+  }
+  return state.weights, training
+
+
+def from_saved(found: dict[str, Any], like: steps.TrainState) -> steps.TrainState:
+  """The inverse of `as_saved`, on the device, in the types of `like`."""
+  restored = steps.TrainState(weights=found["weights"], **found["training"])
+  return jax.tree.map(lambda x, y: jnp.asarray(x, y.dtype), restored, like)
