@@ -1,17 +1,25 @@
-"""Files that are whole or not there: written beside their place, then renamed."""
+"""Files that are whole or not there, folders with one writer, and content digests.
+
+Called by every room that keeps something on disk.
+"""
 
 import contextlib
+import hashlib
 import json
 import math
 import os
 import pathlib
 import secrets
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from micronet_jax.errors import InputError
+from micronet_jax.errors import InputError, Stopped
 
 _NAME_KEPT = 40  # characters; with what is added, any file system takes the name
+
+LOOK_EVERY = 1.0
+"""Seconds between looks at a folder that another process works in."""
 
 
 @contextlib.contextmanager
@@ -85,3 +93,103 @@ def _finite(value: Any) -> Any:
   if isinstance(value, list | tuple):
     return [_finite(entry) for entry in value]
   return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def read_json(path: pathlib.Path) -> dict[str, Any] | None:
+  """What a JSON file holds; None if there is no such file.
+
+  Raises:
+    InputError: it cannot be read, or is not an object of JSON.
+  """
+  try:
+    values = json.loads(path.read_text(encoding="utf-8"))
+  except FileNotFoundError:
+    return None
+  except OSError as error:
+    raise InputError(f"{path} cannot be read ({error.strerror})") from error
+  except ValueError as error:  # neither JSON nor text
+    raise InputError(f"{path} is not JSON ({error}); remove it") from error
+  if not isinstance(values, dict):
+    raise InputError(f"{path} holds no JSON object; remove it")
+  return values
+
+
+def digest(values: Any, *, digits: int = 12) -> str:
+  """Tells contents apart: equal ones have equal digests, whoever asks.
+
+  Args:
+    values: bytes; or of what JSON knows, with keys in any order and 1 the same as 1.0.
+    digits: how long; at most 64.
+
+  Returns:
+    Hexadecimal digits of SHA-256.
+  """
+  if not isinstance(values, bytes):
+    text = json.dumps(_canonical(values), sort_keys=True, separators=(",", ":"))
+    values = text.encode()
+  return hashlib.sha256(values).hexdigest()[:digits]
+
+
+def _canonical(value: Any) -> Any:
+  if isinstance(value, Mapping):
+    return {str(key): _canonical(entry) for key, entry in value.items()}
+  if isinstance(value, list | tuple):
+    return [_canonical(entry) for entry in value]
+  whole = isinstance(value, int) and not isinstance(value, bool)
+  return float(value) if whole else value
+
+
+@contextlib.contextmanager
+def locked(
+  folder: pathlib.Path,
+  *,
+  wait: threading.Event | None = None,
+  told: Callable[[str], None] = print,
+) -> Iterator[None]:
+  """Keeps a second process out of a folder; the lock ends with the process.
+
+  The operating system holds it, so that one that was killed leaves none behind. Where
+  it knows no such locks (Windows, some network drives) nobody is kept out.
+
+  Args:
+    folder: made if it is not there; gets an empty file `lock`.
+    wait: wait for one's turn, until this is set; None to refuse instead.
+    told: gets one line if the wait begins.
+
+  Raises:
+    InputError: another process works there, or the folder cannot be written.
+    Stopped: `wait` was set before it was this process's turn.
+  """
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+    file = (folder / "lock").open("a")
+  except OSError as error:
+    raise InputError(
+      f"{folder} cannot be written ({error.strerror}); use a folder that can"
+    ) from error
+  with file:
+    waiting = False
+    while not _lock(file):
+      if wait is None:
+        raise InputError(
+          f"another process works in {folder}; wait for it, or use another folder"
+        )
+      if not waiting:
+        told(f"waiting for another process that works in {folder}")
+      waiting = True
+      if wait.wait(LOOK_EVERY):
+        raise Stopped("stopped; run the same command again to go on")
+    yield
+
+
+def _lock(file: Any) -> bool:
+  """Takes the lock of an open file; False if another process has it."""
+  try:
+    import fcntl
+
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+  except BlockingIOError:
+    return False
+  except (ImportError, OSError):  # no locks here
+    pass
+  return True

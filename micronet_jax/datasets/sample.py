@@ -1,9 +1,14 @@
-"""What every data set yields: an image, its nucleus centres, where it is from."""
+"""What every data set yields: an image, its nucleus centres, where it is from.
+
+Made by `datasets.entries` and the builders; read by training, evaluation and studies.
+"""
 
 import dataclasses
+import functools
 
 import numpy as np
 
+from micronet_jax.files import digest
 from micronet_jax.imaging.resampling import rescale_centers, rescale_image
 from micronet_jax.imaging.resolution import WORKING_MPP
 
@@ -20,6 +25,8 @@ class Sample:
     image: uint8 `[H, W, 3]`, RGB.
     centers: float32 `[N, 2]` in (y, x); (0, 0) is the centre of the top-left
       pixel; N = 0 allowed.
+    origin: digests of pixels and points before the sample was resampled or cut; None
+      for one that was not.
   """
 
   name: str
@@ -28,6 +35,42 @@ class Sample:
   mpp: float | None
   image: np.ndarray
   centers: np.ndarray
+  origin: tuple[str, str] | None = None
+
+  @property
+  def pixels_digest(self) -> str:
+    """16 hexadecimal digits of the pixels, as they were before any resampling."""
+    return self._digests[0]
+
+  @property
+  def points_digest(self) -> str:
+    """16 hexadecimal digits of centres and resolution, likewise."""
+    return self._digests[1]
+
+  @functools.cached_property
+  def _digests(self) -> tuple[str, str]:
+    if self.origin:
+      return self.origin
+    pixels = repr(self.image.shape).encode() + self.image.tobytes()
+    points = np.ascontiguousarray(self.centers, np.float32).tobytes()
+    return (
+      digest(pixels, digits=16),
+      digest(repr(self.mpp).encode() + points, digits=16),
+    )
+
+  def changed(
+    self, image: np.ndarray, centers: np.ndarray, *, mpp: float | None
+  ) -> "Sample":
+    """Another version of this sample, which keeps the digests.
+
+    Args:
+      image: uint8 `[H, W, 3]`.
+      centers: float32 `[N, 2]` (y, x) in it.
+      mpp: its microns per pixel, None if not known.
+    """
+    return dataclasses.replace(
+      self, image=image, centers=centers, mpp=mpp, origin=self._digests
+    )
 
 
 def to_working_resolution(sample: Sample, *, mpp: float = WORKING_MPP) -> Sample:
@@ -36,4 +79,4 @@ def to_working_resolution(sample: Sample, *, mpp: float = WORKING_MPP) -> Sample
     return sample
   image = rescale_image(sample.image, sample.mpp / mpp)
   centers = rescale_centers(sample.centers, sample.image.shape, image.shape)
-  return dataclasses.replace(sample, image=image, centers=centers, mpp=mpp)
+  return sample.changed(image, centers, mpp=mpp)

@@ -73,7 +73,7 @@ def compile_search(program: Program) -> Callable[..., tuple[Peaks, ...]]:
 
   all, each = PartitionSpec(), PartitionSpec(AXIS)
   mapped = jax.shard_map(
-    search_tiles,
+    search,
     mesh=make_mesh(program.devices),
     in_specs=(all, each, all, all, each, all, all),
     out_specs=each,
