@@ -19,8 +19,13 @@ from benchmarks.report import print_table, write_json
 from micronet_jax.datasets.provenance import images_seen
 from micronet_jax.datasets.sample import Sample, to_working_resolution
 from micronet_jax.detection.detector import Detector
-from micronet_jax.evaluation import intervals, matching
-from micronet_jax.evaluation.scores import pool_matches
+from micronet_jax.evaluation import matching
+from micronet_jax.evaluation.intervals import (
+  Tally,
+  estimate_statistic,
+  interval_over_patients,
+)
+from micronet_jax.evaluation.scores import count_matches, pool_matches
 from micronet_jax.imaging.normalisation import channel_statistics
 from micronet_jax.imaging.opening import open_image
 
@@ -89,7 +94,7 @@ def find(
 def row(name, threshold, each, samples, matches) -> dict[str, object]:
   patients = [s.patient for s in samples]
   scores = pool_matches(each)
-  low, high = intervals.bootstrap_interval(each, patients)
+  low, high = interval_over_patients(count_matches(each), patients)
   reference = matches["image", "ξ · best"]
   differs = scores["f1"] - pool_matches(reference)["f1"]
   least, most = paired_interval(each, reference, patients)
@@ -104,17 +109,11 @@ def row(name, threshold, each, samples, matches) -> dict[str, object]:
   }
 
 
-def paired_interval(one, other, patients, *, draws=2000) -> tuple[float, float]:
+def paired_interval(one, other, patients) -> tuple[float, float]:
   """95 % interval of the difference in pooled F1, whole patients drawn."""
-  generator, names = np.random.default_rng(0), sorted(set(patients))
-  members = {n: [i for i, p in enumerate(patients) if p == n] for n in names}
-  differences = []
-  for _ in range(draws):
-    chosen = [i for n in generator.choice(names, len(names)) for i in members[n]]
-    f1 = [pool_matches([each[i] for i in chosen])["f1"] for each in (one, other)]
-    differences.append(f1[0] - f1[1])
-  low, high = np.percentile(differences, [2.5, 97.5])
-  return float(low), float(high)
+  pair = [Tally("", tuple(patients), count_matches(each)) for each in (one, other)]
+  found = estimate_statistic([pair], lambda f1: f1[..., 0] - f1[..., 1])
+  return found.low, found.high
 
 
 if __name__ == "__main__":

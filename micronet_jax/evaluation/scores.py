@@ -22,6 +22,9 @@ from micronet_jax.evaluation.matching import (
 RADII: tuple[float, ...] = (16, 12, 8, 6)
 
 
+METRICS = ("precision", "recall", "f1", "ed")
+
+
 # centers [N, 2] (y, x) and scores [N] of one image, as `detection.trim` gives.
 ScoredPoints = tuple[np.ndarray, np.ndarray]
 
@@ -62,14 +65,16 @@ def form_scores(tp: int, fp: int, fn: int, distances: np.ndarray) -> Scores:
     `precision`, `recall`, `f1` in [0, 1], and `ed`, the mean distance of matched
     pairs in pixels, None where there are none. Ready for JSON.
   """
-  precision, recall, f1 = form_fractions(np.array([tp, fp, fn]))
-  ed = float(np.mean(distances)) if len(distances) else None
-  return Scores(precision=float(precision), recall=float(recall), f1=float(f1), ed=ed)
+  counts = np.array([tp, fp, fn, np.sum(distances)])
+  precision, recall, f1, ed = (float(form_metric(counts, name)) for name in METRICS)
+  return Scores(
+    precision=precision, recall=recall, f1=f1, ed=ed if len(distances) else None
+  )
 
 
 def pool_matches(matches: Sequence[Match]) -> Scores:
   """Scores several images together, all matched at one radius, as `scores` does."""
-  tp, fp, fn = count_matches(matches).sum(0).tolist()
+  tp, fp, fn, _ = count_matches(matches).sum(0).astype(int).tolist()
   distances = np.concatenate([np.zeros(0), *(each.distances for each in matches)])
   return form_scores(tp, fp, fn, distances)
 
@@ -162,8 +167,7 @@ def precision_recall_curve(
     InputError: if the lists differ in length, or as `match` and `select`.
   """
   check_same_length(peaks=peaks, annotated=annotated)
-  counts = np.zeros((len(grid), 3), np.int64)
-  distance = np.zeros(len(grid))
+  counts = np.zeros((len(grid), 4))
   for (centers, values), truth in zip(peaks, annotated, strict=True):
     known: dict[int, Match] = {}  # by how many points are left: often all, or as before
     for index, xi in enumerate(grid):
@@ -171,26 +175,30 @@ def precision_recall_curve(
       if len(kept) not in known:
         known[len(kept)] = match(kept, truth, radius=radius)
       result = known[len(kept)]
-      counts[index] += (result.tp, result.fp, result.fn)
-      distance[index] += result.distances.sum()
-  ed = np.divide(
-    distance, counts[:, 0], out=np.full(len(grid), np.nan), where=counts[:, 0] > 0
+      counts[index] += (result.tp, result.fp, result.fn, result.distances.sum())
+  return Curve(
+    np.asarray(grid, float), *(form_metric(counts, metric) for metric in METRICS)
   )
-  return Curve(np.asarray(grid, float), *form_fractions(counts), ed)
 
 
 def count_matches(matches: Sequence[Match]) -> np.ndarray:
-  """Returns tp, fp, fn of each image, int64 `[images, 3]`."""
-  rows = [(each.tp, each.fp, each.fn) for each in matches]
-  return np.asarray(rows, np.int64).reshape(-1, 3)
+  """Pairs, false, missed and the pairs' summed distance, float64 `[images, 4]`."""
+  rows = [(each.tp, each.fp, each.fn, each.distances.sum()) for each in matches]
+  return np.asarray(rows, float).reshape(-1, 4)
 
 
-def form_fractions(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """Forms precision, recall and F1 of `[..., 3]` counts; 0/0 as `scores` says."""
-  tp, fp, fn = np.moveaxis(counts, -1, 0)
+def form_metric(counts: np.ndarray, metric: str) -> np.ndarray:
+  """Forms one of `METRICS` of pooled counts `[..., 4]`, as `count_matches` gives them.
+
+  0/0 is as `form_scores` says; ED without a pair is NaN.
+  """
+  tp, fp, fn, distance = np.moveaxis(np.asarray(counts, float), -1, 0)
+  if metric == "ed":
+    return np.divide(distance, tp, out=np.full(tp.shape, np.nan), where=tp > 0)
+  part, whole = {
+    "precision": (tp, tp + fp),
+    "recall": (tp, tp + fn),
+    "f1": (2 * tp, 2 * tp + fp + fn),
+  }[metric]
   empty = np.where(tp + fp + fn == 0, 1.0, 0.0)
-
-  def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    return np.where(whole > 0, part / np.maximum(whole, 1), empty)
-
-  return ratio(tp, tp + fp), ratio(tp, tp + fn), ratio(2 * tp, 2 * tp + fp + fn)
+  return np.where(whole > 0, part / np.maximum(whole, 1), empty)

@@ -14,6 +14,7 @@ from micronet_jax.evaluation.scores import (
   Curve,
   Scores,
   chance_level,
+  count_matches,
   pool_matches,
   precision_recall_curve,
 )
@@ -28,7 +29,7 @@ class Scored:
     detected: centres over the threshold, float32 `[N, 2]` a sample.
     radius_px: scores by matching radius.
     curve: precision and recall over ξ at 16 px.
-    interval: 95 % interval of F1 by radius, over patients; None for one patient.
+    interval: 95 % interval of F1 by radius, over patients; None for few.
     chance: F1 of as many random points, by radius.
   """
 
@@ -65,7 +66,7 @@ def score_detector(detector: Detector, samples: Sequence[Sample]) -> Scored:
     radius_px={radius: pool_matches(each) for radius, each in matches.items()},
     curve=precision_recall_curve(peaks, annotated),
     interval={
-      radius: intervals.bootstrap_interval(each, patients)
+      radius: intervals.interval_over_patients(count_matches(each), patients)
       for radius, each in matches.items()
     },
     chance=chance_level(

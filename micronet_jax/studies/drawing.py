@@ -7,24 +7,20 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from micronet_jax.figures import COLORS, LINES, MARKS
-from micronet_jax.studies.results import Outcome
-from micronet_jax.studies.setting import Cell
-
-Table = Sequence[tuple[Cell, Outcome]]
+from micronet_jax.figures import COLORS, LINES, MARKS, new_figure
+from micronet_jax.studies.results import Row
 
 Looks = dict[str, dict[str, Any]]
 """What each series is drawn with."""
 
 
-def grid(
+def new_grid(
   rows: int, columns: int, *, width: float = 4.2, height: float = 3.3, legend: int = 0
 ) -> tuple[Figure, np.ndarray]:
-  """A figure outside pyplot and its axes, `[rows, columns]`.
+  """A figure and its axes, `[rows, columns]`.
 
   Args:
     rows: of panels.
@@ -34,15 +30,8 @@ def grid(
     legend: lines of a legend below, which make the figure so much higher.
   """
   size = (max(width * columns, 5.0), height * rows + 0.25 * legend)
-  figure = Figure(figsize=size, layout="constrained")
-  FigureCanvasAgg(figure)
-  axes = figure.subplots(rows, columns, squeeze=False)
-  return figure, axes
-
-
-def panels(table: Table) -> list[str]:
-  """The panels of a table, in order."""
-  return list(dict.fromkeys(cell.panel for cell, _ in table))
+  figure, axes = new_figure(size, rows, columns)
+  return figure, np.array(axes, object).reshape(rows, columns)
 
 
 class Point(NamedTuple):
@@ -53,28 +42,22 @@ class Point(NamedTuple):
   sd: float
 
 
-def series(table: Table) -> dict[str, list[Point]]:
-  """Points by series, by rising x."""
-  points: dict[str, dict[float, list[float]]] = {}
-  for cell, outcome in table:
-    if not outcome.diverged:
-      by_x = points.setdefault(cell.series, {})
-      by_x.setdefault(cell.x, []).append(outcome.score("f1"))
+def points_by_series(rows: Iterable[Row]) -> dict[str, list[Point]]:
+  """F1 by series, by rising x; what diverged is left out."""
+  found: dict[str, dict[float, list[float]]] = {}
+  for row in rows:
+    if not row.diverged:
+      found.setdefault(row.series, {}).setdefault(row.x, []).append(row.score())
   return {
-    name: [_point(x, by_x[x]) for x in sorted(by_x)] for name, by_x in points.items()
+    name: [
+      Point(x, float(np.mean(f1)), float(np.std(f1, ddof=len(f1) > 1)))
+      for x, f1 in sorted(by_x.items())
+    ]
+    for name, by_x in found.items()
   }
 
 
-def _point(x: float, scores: Sequence[float]) -> Point:
-  return Point(x, float(np.mean(scores)), float(np.std(scores, ddof=len(scores) > 1)))
-
-
-def of_panel(table: Table, panel: str) -> Table:
-  """The part of a table in one panel."""
-  return [(cell, outcome) for cell, outcome in table if cell.panel == panel]
-
-
-def styles(names: Iterable[str]) -> Looks:
+def choose_looks(names: Iterable[str]) -> Looks:
   """A colour, line and mark for each series; no two are told apart by colour alone."""
   cycles = itertools.cycle(COLORS), itertools.cycle(LINES), itertools.cycle(MARKS)
   return {
@@ -83,18 +66,17 @@ def styles(names: Iterable[str]) -> Looks:
   }
 
 
-def ordered_styles(names: Sequence[str]) -> Looks:
+def choose_ordered_looks(names: Iterable[str]) -> Looks:
   """The same for values of a parameter, whose order the colours show."""
-  names = list(dict.fromkeys(names))
-  shades = colormaps["viridis"](np.linspace(0.0, 0.9, len(names)))
-  looks = styles(names)
+  looks = choose_looks(names)
+  shades = colormaps["viridis"](np.linspace(0.0, 0.9, len(looks)))
   return {
-    name: {**looks[name], "color": to_hex(shade)}
-    for name, shade in zip(names, shades, strict=True)
+    name: {**look, "color": to_hex(shade)}
+    for (name, look), shade in zip(looks.items(), shades, strict=True)
   }
 
 
-def lines(
+def draw_lines(
   axes: Axes,
   points: Mapping[str, Sequence[Point]],
   looks: Looks,
@@ -121,7 +103,28 @@ def lines(
   axes.grid(color="0.9")
 
 
-def legend_below(figure: Figure, axes: Iterable[Axes], *, columns: int) -> None:
+def draw_curves(axes: Axes, rows: Iterable[Row], looks: Looks) -> None:
+  """Precision against recall, a line a series; of several seeds the first."""
+  first: dict[str, Row] = {}
+  for row in rows:
+    if not row.diverged:
+      first.setdefault(row.series, row)
+  for row in first.values():
+    look = {**looks[row.series], "markevery": 4, "markersize": 4}
+    curve = row.outcome.curve
+    axes.plot(
+      curve["recall"], curve["precision"], linewidth=1.4, label=row.series, **look
+    )
+  axes.set(xlabel="recall", ylabel="precision")
+  axes.grid(color="0.9")
+
+
+def draw_points(axes: Axes, centers: np.ndarray, size: float) -> None:
+  """Green dots `[N, 2]` (y, x) on an image, as in the paper."""
+  axes.plot(centers[:, 1], centers[:, 0], ".", color="#00E000", markersize=size)
+
+
+def add_legend(figure: Figure, axes: Iterable[Axes], *, columns: int) -> None:
   """One legend for all panels, each entry once, in as many columns as have room."""
   handles: dict[str, Any] = {}
   for each in axes:
@@ -139,23 +142,7 @@ def legend_below(figure: Figure, axes: Iterable[Axes], *, columns: int) -> None:
   )
 
 
-def curves(axes: Axes, table: Table, looks: Looks) -> None:
-  """Precision against recall, a line a series; of several seeds the first."""
-  seen = set()
-  for cell, outcome in table:
-    if outcome.diverged or cell.series in seen:
-      continue
-    seen.add(cell.series)
-    look = {**looks[cell.series], "markevery": 4, "markersize": 4}
-    curve = outcome.curve
-    axes.plot(
-      curve["recall"], curve["precision"], linewidth=1.4, label=cell.series, **look
-    )
-  axes.set(xlabel="recall", ylabel="precision")
-  axes.grid(color="0.9")
-
-
-def same_limits(panels: Iterable[Axes]) -> None:
+def share_limits(panels: Iterable[Axes]) -> None:
   """One range of recall and one of precision for all panels, up to 1."""
   drawn = [panel for panel in panels if panel.lines]
   left = min((panel.get_xlim()[0] for panel in drawn), default=0.0)

@@ -1,12 +1,13 @@
-"""The organs of a study: where their images are, and what they are known by."""
+"""The organs of a study: where their images are, and what they are known by.
 
-import dataclasses
+Called by `studies.setting`, which finds them, and `studies.execution`, which reads them.
+"""
+
 import functools
-import hashlib
 import itertools
 import os
 import pathlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy as np
 from micronet_jax.datasets import load_samples
 from micronet_jax.datasets.sample import Sample, to_working_resolution
 from micronet_jax.errors import InputError
+from micronet_jax.files import digest
 
 REAL = {
   "bonemarrow": "mbm",
@@ -36,12 +38,11 @@ class Organ(NamedTuple):
   Attributes:
     name: of the organ.
     kind: "synthetic_he" or "folder".
-    digest: of the files' contents, or of the generator; not of where they are.
+    digest: of the images' and points' contents, or the generator's version.
     images: at most so many, patients taking turns; 0 for all.
     side: that larger images are cut to, pixels at working resolution; 0 for none.
     root: the folder; "" for synthetic tissue.
     data_dir: where prepared data is kept; "" for TFDS's own place.
-    patients: whom the images are of; 0 where they are not counted.
   """
 
   name: str
@@ -51,7 +52,6 @@ class Organ(NamedTuple):
   side: int
   root: str = ""
   data_dir: str = ""
-  patients: int = 0
 
   @property
   def label(self) -> str:
@@ -74,7 +74,7 @@ def find_organs(
   side: int = 0,
   data_dir: str = "",
 ) -> list[Organ]:
-  """Finds the organs that a study is about; their images are not read yet.
+  """Finds the organs that a study is about.
 
   Args:
     data: "synthetic", "real", or the root of a `folder` data set.
@@ -88,29 +88,42 @@ def find_organs(
   Raises:
     InputError: there is no such data, no such organ, or one of too few patients.
   """
-  if data == "synthetic":
-    found = _synthetic(images or SYNTHETIC_IMAGES, side or SYNTHETIC_SIDE)
-  elif data == "real":
-    found = _real(root or os.environ.get("MICRONET_DATA", ""), images, side)
-  else:
-    found = _folder(data, None, images, side)
+  found = _places(data, root or os.environ.get("MICRONET_DATA", ""), data_dir)
   names = split_names(only)
-  unknown = sorted(set(names) - {organ.name for organ in found})
+  unknown = sorted(set(names) - set(found))
   if unknown:
     raise InputError(
-      f"config.organs names {unknown[0]!r}; the data has "
-      f"{', '.join(organ.name for organ in found)}"
+      f"config.organs names {unknown[0]!r}; the data has {', '.join(found)}"
     )
-  found = [o for o in found if not names or o.name in names][: count or None]
-  few = [o.name for o in found if 0 < o.patients < LEAST_PATIENTS]
+  wanted = [name for name in found if not names or name in names][: count or None]
+  if data == "synthetic":
+    from micronet_jax.datasets.synthetic_he.presets import GENERATOR_VERSION
+
+    version = str(GENERATOR_VERSION)
+    numbers = images or SYNTHETIC_IMAGES, side or SYNTHETIC_SIDE
+    return [
+      Organ(name, "synthetic_he", version, *numbers, data_dir=data_dir)
+      for name in wanted
+    ]
+  samples = {name: _samples_of(name, found[name], data_dir) for name in wanted}
+  missing = [name for name in wanted if not samples[name]]
+  if missing:
+    raise InputError(
+      f"{found[missing[0]]} has no organ {missing[0]!r} in its index.csv"
+    )
+  few = [n for n in wanted if len({s.patient for s in samples[n]}) < LEAST_PATIENTS]
   if few:
-    enough = ",".join(o.name for o in found if o.name not in few)
+    enough = ",".join(name for name in wanted if name not in few)
     raise InputError(
       f"organ(s) {', '.join(few)}: an organ needs images of at least {LEAST_PATIENTS} "
       "patients, to train, to validate and to test; leave these out with "
       f"--config.organs={enough}"
     )
-  return [organ._replace(data_dir=data_dir) for organ in found]
+  return [
+    Organ(name, "folder", _digest_of(samples[name]), images, side, place, data_dir)
+    for name, place in found.items()
+    if name in samples
+  ]
 
 
 def split_names(text: str) -> list[str]:
@@ -118,71 +131,51 @@ def split_names(text: str) -> list[str]:
   return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def _synthetic(images: int, side: int) -> list[Organ]:
-  from micronet_jax.datasets.synthetic_he.presets import GENERATOR_VERSION, ORGANS
+def _places(data: str, root: str, data_dir: str) -> dict[str, str]:
+  """The folder of each organ, "" of synthetic ones; sorted by organ."""
+  if data == "synthetic":
+    from micronet_jax.datasets.synthetic_he.presets import ORGANS
 
-  return [
-    Organ(organ, "synthetic_he", str(GENERATOR_VERSION), images, side)
-    for organ in ORGANS
-  ]
-
-
-def _real(root: str, images: int, side: int) -> list[Organ]:
-  if not root:
+    return dict.fromkeys(ORGANS, "")
+  if data == "real" and not root:
     raise InputError(
       "config.data is 'real', but nothing says where it lies: set config.data_root or "
       "the environment variable MICRONET_DATA to the folder of monuseg, gbm40, mbm "
       "and crchisto"
     )
-  by_set: dict[str, list[str]] = {}
-  for organ, name in REAL.items():
-    by_set.setdefault(name, []).append(organ)
-  organs = [
-    organ
-    for name, wanted in by_set.items()
-    for organ in _folder(str(pathlib.Path(root) / name), wanted, images, side)
-  ]
-  return sorted(organs)
+  if data == "real":
+    places = {organ: str(pathlib.Path(root) / name) for organ, name in REAL.items()}
+  else:
+    places = {"": data}
+  for place in places.values():
+    if not pathlib.Path(place).expanduser().is_dir():
+      raise InputError(f"there is no folder {place}; config.data names the data")
+  if data != "real":
+    organs = {sample.organ for sample in _all_samples(data, data_dir)}
+    return dict.fromkeys(sorted(organs), data)
+  return places
 
 
-def _folder(
-  root: str, wanted: Sequence[str] | None, images: int, side: int
-) -> list[Organ]:
-  from micronet_jax.datasets.folder.folder_dataset_builder import Builder
-
-  folder = pathlib.Path(root).expanduser()
-  if not folder.is_dir():
-    raise InputError(f"there is no folder {folder}; config.data names the data")
-  files: dict[str, list] = {}
-  for entry in sorted(Builder.find(folder), key=lambda entry: entry.name):
-    if wanted is None or entry.organ in wanted:
-      files.setdefault(entry.organ, []).append(entry)
-  missing = sorted(set(wanted or ()) - set(files))
-  if missing:
-    raise InputError(f"{folder} has no organ {missing[0]!r} in its index.csv")
-  return [
-    Organ(
-      *(organ, "folder", _digest(entries), images, side),
-      root=str(folder),
-      patients=len({entry.patient for entry in entries}),
-    )
-    for organ, entries in sorted(files.items())
-  ]
+def _samples_of(organ: str, root: str, data_dir: str) -> list[Sample]:
+  return [sample for sample in _all_samples(root, data_dir) if sample.organ == organ]
 
 
-def _digest(entries: Iterable[Any]) -> str:
-  """16 hexadecimal digits of the entries' fields and of their files' bytes."""
-  digest = hashlib.sha256()
-  for entry in entries:
-    fields = entry.name, entry.organ, entry.patient, entry.mpp
-    digest.update(repr(fields).encode())
-    for path in (entry.image, *entry.annotations):
-      digest.update(path.suffix.lower().encode() + path.read_bytes())
-  return digest.hexdigest()[:16]
+@functools.lru_cache(maxsize=4)
+def _all_samples(root: str, data_dir: str) -> tuple[Sample, ...]:
+  """Every image of a folder, as it is; kept in memory."""
+  place = str(pathlib.Path(root).expanduser())
+  return tuple(load_samples("folder", root=place, data_dir=data_dir or None))
+
+
+def _digest_of(samples: Sequence[Sample]) -> str:
+  """Of the contents and of what splits them, not of where the files are."""
+  fields = ("name", "patient", "pixels_digest", "points_digest")
+  ordered = sorted(samples, key=lambda sample: sample.name)
+  return digest([[getattr(s, field) for field in fields] for s in ordered], digits=16)
 
 
 @functools.lru_cache(maxsize=64)
-def load(organ: Organ) -> tuple[Sample, ...]:
+def load_organ(organ: Organ) -> tuple[Sample, ...]:
   """The samples of an organ at working resolution, sorted by name; kept in memory."""
   if organ.kind == "synthetic_he":
     return tuple(
@@ -194,16 +187,9 @@ def load(organ: Organ) -> tuple[Sample, ...]:
         size=organ.side,
       )
     )
-  samples = [s for s in _all_of(organ.root, organ.data_dir) if s.organ == organ.name]
+  samples = _samples_of(organ.name, organ.root, organ.data_dir)
   chosen = take_turns(samples, organ.images or len(samples))
-  return tuple(
-    cut_middle(to_working_resolution(sample), organ.side) for sample in chosen
-  )
-
-
-@functools.lru_cache(maxsize=4)
-def _all_of(root: str, data_dir: str) -> tuple[Sample, ...]:
-  return tuple(load_samples("folder", root=root, data_dir=data_dir or None))
+  return tuple(cut_middle(to_working_resolution(s), organ.side) for s in chosen)
 
 
 def take_turns(samples: Sequence[Sample], count: int) -> list[Sample]:
@@ -221,11 +207,8 @@ def cut_middle(sample: Sample, side: int) -> Sample:
   height, width = sample.image.shape[:2]
   if not side or max(height, width) <= side:
     return sample
-  corner = np.array([max(height - side, 0) // 2, max(width - side, 0) // 2])
-  y, x = corner.tolist()
-  image = sample.image[y : y + side, x : x + side]
-  centers = sample.centers - corner.astype(sample.centers.dtype)
+  y, x = max(height - side, 0) // 2, max(width - side, 0) // 2
+  image = np.ascontiguousarray(sample.image[y : y + side, x : x + side])
+  centers = sample.centers - np.array([y, x]).astype(sample.centers.dtype)
   inside = ((centers >= -0.5) & (centers < np.array(image.shape[:2]) - 0.5)).all(1)
-  return dataclasses.replace(
-    sample, image=np.ascontiguousarray(image), centers=centers[inside]
-  )
+  return sample.changed(image, centers[inside], mpp=sample.mpp)

@@ -1,30 +1,38 @@
-"""What an evaluation found, and how sure a number made of several can be."""
+"""What studies found: outcomes, kept one a file, and the rows of results.csv.
 
+Made by `studies.execution`, read by figures, claims and findings.
+"""
+
+import csv
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+import json
+import pathlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
-from scipy import stats
 
-METRICS = ("precision", "recall", "f1", "ed")
-LEVEL = 0.95
-DRAWS = 10_000
+from micronet_jax.errors import InputError
+from micronet_jax.evaluation.intervals import Tally, interval_over_patients
+from micronet_jax.evaluation.scores import METRICS
+from micronet_jax.files import replacing
 
-LEAST_PATIENTS = 5
-"""Fewer, over all test sets, say nothing about other patients: there is no interval."""
+COLUMNS = (
+  *("study", "panel", "series", "x", "seed", "organ", "run", "run_title", "checkpoint"),
+  *("step", "images", "patients", "nuclei", *METRICS, "f1_low", "f1_high", "f1_12px"),
+  *("f1_chance", "xi", "min_distance", "diverged"),
+  # Enough to make findings.md again.
+  *("trained_on", "base", "by_patient", "setting"),
+)
+CURVE = ("xi", "precision", "recall", "f1")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Outcome:
-  """One detector on the test images of one organ.
+class Outcome(Tally):
+  """One detector on the test images of one organ, matched within 16 px.
 
   Attributes:
-    organ: whose images.
-    patients: whose each image is.
-    counts: float64 `[images, 4]`: pairs, false detections, missed nuclei, and the
-      sum of the pairs' distances in pixels, matched within 16 px.
-    curve: "xi", "precision", "recall" and "f1" over the thresholds, pooled.
+    curve: `CURVE` over the thresholds, pooled.
     chance: F1 of as many random points.
     f1_12: F1 within 12 px, which forgives less in dense tissue.
     xi, min_distance: as chosen on the validation part.
@@ -33,9 +41,6 @@ class Outcome:
     diverged: why there is no network to evaluate, or None; all else is empty then.
   """
 
-  organ: str
-  patients: tuple[str, ...]
-  counts: np.ndarray
   curve: Mapping[str, Sequence[float]]
   chance: float
   f1_12: float
@@ -47,9 +52,7 @@ class Outcome:
 
   def score(self, metric: str) -> float:
     """One of `METRICS`, pooled over the images; NaN if the run diverged."""
-    if self.diverged:
-      return float("nan")
-    return float(metric_of(self.counts.sum(0), metric))
+    return float("nan") if self.diverged else super().score(metric)
 
   def to_json(self) -> dict[str, Any]:
     """For a file."""
@@ -60,141 +63,160 @@ class Outcome:
     return {**values, "counts": self.counts.tolist(), "detected": detected}
 
 
-def from_json(values: Mapping[str, Any]) -> Outcome:
-  """The inverse of `Outcome.to_json`."""
+def outcome_from_json(values: Mapping[str, Any]) -> Outcome:
+  """The inverse of `Outcome.to_json`.
+
+  Raises:
+    InputError: it is of another version.
+  """
+  fields = {field.name for field in dataclasses.fields(Outcome)}
+  if set(values) != fields:
+    raise InputError("an evaluation is of another version; remove its file")
   counts = np.asarray(values["counts"], float).reshape(-1, 4)
-  patients = tuple(values["patients"])
   detected = [np.asarray(points, float).reshape(-1, 2) for points in values["detected"]]
-  changed = {"counts": counts, "patients": patients, "detected": detected}
-  return Outcome(**{**values, **changed})
+  changed = {"counts": counts, "patients": tuple(values["patients"])}
+  return Outcome(**{**values, **changed, "detected": detected})
 
 
-def lost(organ: str, reason: str) -> Outcome:
+def lost_outcome(organ: str, reason: str) -> Outcome:
   """The outcome of a run that diverged."""
-  names = ("xi", "precision", "recall", "f1")
-  nothing: dict[str, Sequence[float]] = dict.fromkeys(names, ())
   none = float("nan")
+  nothing: dict[str, Sequence[float]] = dict.fromkeys(CURVE, ())
   return Outcome(
     *(organ, (), np.zeros((0, 4)), nothing, none, none, none, 0, 0, (), reason)
   )
 
 
-def metric_of(counts: np.ndarray, metric: str) -> np.ndarray:
-  """Scores of pooled counts `[..., 4]`; what is 0/0 is as in `evaluation.scores`."""
-  tp, fp, fn, distance = np.moveaxis(np.asarray(counts, float), -1, 0)
-  if metric == "ed":
-    return np.divide(distance, tp, out=np.full(tp.shape, np.nan), where=tp > 0)
-  part, whole = {
-    "precision": (tp, tp + fp),
-    "recall": (tp, tp + fn),
-    "f1": (2 * tp, 2 * tp + fp + fn),
-  }[metric]
-  empty = np.where(tp + fp + fn == 0, 1.0, 0.0)
-  return np.where(whole > 0, part / np.maximum(whole, 1), empty)
-
-
-class Estimate(NamedTuple):
-  """A number and its 95 % interval.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Row:
+  """One number of a figure: where it stands, which detector it is of, what was found.
 
   Attributes:
-    value: of the data as they are.
-    low, high: ends of the interval, or None where there is nothing to tell it from.
-    source: what the interval is over.
+    panel: of the figure, usually the target's label.
+    series: the line or mark.
+    x: where on the axis; 0 where there is none.
+    seed: of the run.
+    organ: that was tested on.
+    run: the run's key.
+    title: the run's, for people.
+    checkpoint: of the run.
+    trained_on: label of the run's own organ.
+    base: label of the organ that it was fine-tuned from, or "".
+    outcome: what was found.
   """
 
-  value: float
-  low: float | None
-  high: float | None
-  source: str
+  panel: str
+  series: str
+  x: float
+  seed: int
+  organ: str
+  run: str
+  title: str
+  checkpoint: str
+  trained_on: str
+  base: str
+  outcome: Outcome
 
-  def verdict(self, least: float = 0.0) -> str:
-    """Whether the number is above `least`."""
-    if self.low is None or self.high is None:
-      return "cannot tell"
-    if self.low > least:
-      return "holds"
-    return "does not hold" if self.high < least else "cannot tell"
+  @property
+  def target(self) -> str:
+    """What stands before the source in the panels of Figs. 7 and 8."""
+    return self.panel.partition(" + ")[0]
+
+  @property
+  def diverged(self) -> str | None:
+    """Why there is no score, or None."""
+    return self.outcome.diverged
+
+  def score(self, metric: str = "f1") -> float:
+    """One of `METRICS`; NaN if the run diverged."""
+    return self.outcome.score(metric)
+
+  def cells(self) -> list[object]:
+    """The line of results.csv, without study and setting."""
+    found = self.outcome
+    begin = [self.panel, self.series, f"{self.x:g}", self.seed, self.organ]
+    begin += [self.run, self.title, self.checkpoint]
+    if found.diverged:
+      return [*begin, *[""] * 14, found.diverged, self.trained_on, self.base, ""]
+    low, high = interval_over_patients(found.counts, found.patients) or ("", "")
+    tp, _, fn, _ = found.counts.sum(0)
+    numbers = [found.score(metric) for metric in METRICS]
+    numbers += [low, high, found.f1_12, found.chance]
+    return [
+      *begin,
+      *(found.step, len(found.counts), len(set(found.patients)), int(tp + fn)),
+      *(f"{value:.6f}" if isinstance(value, float) else value for value in numbers),
+      *(f"{found.xi:g}", found.min_distance, "", self.trained_on, self.base),
+      json.dumps(_by_patient(found), ensure_ascii=False),
+    ]
 
 
-def estimate(
-  by_seed: Sequence[Sequence[Outcome]],
-  statistic: Callable[[np.ndarray], np.ndarray],
-  *,
-  metric: str = "f1",
-  seed: int = 0,
-) -> Estimate:
-  """Estimates a number made of the scores of several detectors.
+def _by_patient(found: Outcome) -> dict[str, list[float]]:
+  sums: dict[str, np.ndarray] = {}
+  for patient, counts in zip(found.patients, found.counts, strict=True):
+    sums[patient] = sums.get(patient, 0) + counts
+  return {patient: counts.tolist() for patient, counts in sums.items()}
 
-  A bootstrap over the patients of each test set, the same patients for all detectors
-  that share a test set, says what other patients would change, for these networks.
-  From three seeds on, Student's interval over the seeds says what training again would
-  change, for these patients; the two are independent, so that distances from the value
-  to the ends add in squares.
+
+def write_results(
+  path: pathlib.Path, study: str, setting: Mapping[str, Any], rows: Iterable[Row]
+) -> None:
+  """Writes results.csv: a line a row, numbers with six digits.
 
   Args:
-    by_seed: for each seed, the outcomes in the same order.
-    statistic: maps scores `[..., outcomes]` to numbers `[...]`.
-    metric: one of `METRICS`.
-    seed: of the bootstrap.
+    path: of the file.
+    study: its name.
+    setting: what else findings.md rests on; as JSON, in the first line only.
+    rows: of the study.
   """
-  scores = np.array([[o.score(metric) for o in outcomes] for outcomes in by_seed])
-  values = statistic(scores)
-  value = float(np.mean(values))
-  patients = {
-    (o.organ, p) for outcomes in by_seed for o in outcomes for p in o.patients
-  }
-  source = f"{len(patients)} test patients"
-  if len(by_seed) >= 3:
-    source = f"{len(by_seed)} seeds, {source}"
-  drawn = resample([o for outcomes in by_seed for o in outcomes], metric, seed=seed)
-  if drawn is None or len(patients) < LEAST_PATIENTS or not np.isfinite(values).all():
-    return Estimate(value, None, None, source)
-  numbers = statistic(drawn.reshape(DRAWS, len(by_seed), -1)).mean(-1)
-  numbers = numbers[np.isfinite(numbers)]  # no pair, no distance
-  if not len(numbers):
-    return Estimate(value, None, None, source)
-  low, high = np.quantile(numbers, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-  if len(by_seed) >= 3:
-    half = stats.t.ppf((1 + LEVEL) / 2, len(values) - 1) * stats.sem(values)
-    # A maximum over draws can leave the value on one side of all of them.
-    low = value - np.hypot(half, max(value - low, 0.0))
-    high = value + np.hypot(half, max(high - value, 0.0))
-  return Estimate(value, float(low), float(high), source)
+  with (
+    replacing(path) as beside,
+    beside.open("w", newline="", encoding="utf-8") as file,
+  ):
+    writer = csv.writer(file)
+    writer.writerow(COLUMNS)
+    text = json.dumps(setting, ensure_ascii=False)
+    for number, row in enumerate(rows):
+      writer.writerow([study, *row.cells(), text if number == 0 else ""])
 
 
-def resample(
-  outcomes: Sequence[Outcome], metric: str, *, seed: int
-) -> np.ndarray | None:
-  """Scores of drawn sets of patients, `[DRAWS, outcomes]`.
+def read_results(path: pathlib.Path) -> tuple[str, dict[str, Any], list[Row]]:
+  """The inverse of `write_results`; of each patient the images are one, no curves.
 
-  Outcomes on the same patients get the same draws. Drawn from n patients, scores vary
-  too little by √(n/(n - 1)), which matters where n is 3; their distances from the score
-  are enlarged by it. None if an organ has one patient.
+  Raises:
+    InputError: there is no such file, or it was not written by `write_results`.
   """
-  generator = np.random.default_rng(seed)
-  draws: dict[tuple[str, tuple[str, ...]], np.ndarray] = {}
-  columns = []
-  for outcome in outcomes:
-    names, owner = np.unique(np.asarray(outcome.patients, str), return_inverse=True)
-    if len(names) < 2:
-      return None
-    test_set = outcome.organ, tuple(names.tolist())
-    if test_set not in draws:
-      chances = np.full(len(names), 1 / len(names))
-      draws[test_set] = generator.multinomial(len(names), chances, DRAWS)
-    counts = np.zeros((len(names), 4))
-    np.add.at(counts, owner, outcome.counts)
-    score = outcome.score(metric)
-    drawn = metric_of(draws[test_set] @ counts, metric)
-    enlarged = (len(names) / (len(names) - 1)) ** 0.5
-    columns.append(score + enlarged * (drawn - score))
-  return np.stack(columns, axis=-1)
+  try:
+    with path.open(newline="", encoding="utf-8") as file:
+      lines = list(csv.DictReader(file))
+    setting = json.loads(lines[0]["setting"])
+    return lines[0]["study"], setting, [_row_of(line) for line in lines]
+  except OSError as error:
+    raise InputError(f"{path} cannot be read ({error.strerror})") from error
+  except (KeyError, IndexError, ValueError) as error:
+    raise InputError(
+      f"{path} lacks counts by patient and its setting, which results.csv of this "
+      "version has; run the study again"
+    ) from error
 
 
-def interval(outcome: Outcome, metric: str = "f1") -> tuple[float, float] | None:
-  """The 95 % interval of one score over the patients."""
-  found = estimate([[outcome]], lambda scores: scores[..., 0], metric=metric)
-  if found.low is None or found.high is None:
-    return None
-  low, high = max(found.low, 0.0), found.high
-  return low, high if metric == "ed" else min(high, 1.0)
+def _row_of(line: Mapping[str, str]) -> Row:
+  found = lost_outcome(line["organ"], line["diverged"])
+  if not line["diverged"]:
+    counts = json.loads(line["by_patient"])
+    found = dataclasses.replace(
+      found,
+      patients=tuple(counts),
+      counts=np.array(list(counts.values()), float).reshape(-1, 4),
+      chance=float(line["f1_chance"]),
+      f1_12=float(line["f1_12px"]),
+      xi=float(line["xi"]),
+      min_distance=int(line["min_distance"]),
+      step=int(line["step"]),
+      diverged=None,
+    )
+  return Row(
+    *(line["panel"], line["series"], float(line["x"]), int(line["seed"])),
+    *(line["organ"], line["run"], line["run_title"], line["checkpoint"]),
+    *(line["trained_on"], line["base"], found),
+  )

@@ -1,38 +1,30 @@
 """What a training run is, what it is known by, and what has become of it.
 
 Two runs that would give the same network have the same key, whichever figure asks for
-them; the key is the name of the run's folder.
+them; the key is the name of the run's folder. Made by the figures' modules.
 """
 
-import contextlib
 import dataclasses
 import functools
-import hashlib
-import json
 import pathlib
-import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from micronet_jax.config import FREE_FIELDS, as_dict
-from micronet_jax.errors import InputError, Stopped
-from micronet_jax.files import write_json
+from micronet_jax.config import Config, as_dict, changed, determining
+from micronet_jax.errors import InputError
+from micronet_jax.files import digest, read_json
 from micronet_jax.studies.organs import Organ
+from micronet_jax.studies.schema import MICRONET, NAMES
+from micronet_jax.studies.setting import Setting
 
-NOT_DETERMINING = frozenset(
-  {
-    *FREE_FIELDS,
-    *("job", "compare", "evaluate_part"),
-    # Said better by the organs and by the run to start from.
-    *("target", "auxiliary", "init_from", "init_partial"),
-  }
+NOT_DETERMINING = (
+  *("job", "compare", "evaluate_part"),
+  # Said better by the organs and by the run to start from.
+  *("target", "auxiliary", "init_from", "init_partial"),
 )
-"""Fields of a config that do not determine a run."""
+"""Fields of a config that do not determine a run, besides the schema's free ones."""
 
 BEST = "best"
-
-LOOK_EVERY = 1.0
-"""Seconds between looks at what may have changed while waiting."""
 
 
 class Start(NamedTuple):
@@ -44,11 +36,11 @@ class Start(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Run:
-  """One training run.
+  """One training run of a study.
 
   Attributes:
     title: for people.
-    config: the fields of configs/common.py; data and start are below.
+    config: of the run; data and start are below.
     target: to learn and be tested on.
     auxiliary: organs whose training images are added.
     start: what is fine-tuned, or None for random weights.
@@ -56,7 +48,7 @@ class Run:
   """
 
   title: str
-  config: Any
+  config: Config
   target: Organ
   auxiliary: tuple[Organ, ...] = ()
   start: Start | None = None
@@ -74,25 +66,23 @@ class Run:
 
   def identity(self) -> dict[str, Any]:
     """What determines the run, ready for JSON."""
-    config = _determining(as_dict(self.config))
+    config = determining(self.config)
+    dropped = list(NOT_DETERMINING)
     if not self.auxiliary:
-      for field in ("auxiliary_percentage", "gamma", "naive_pooling"):
-        config.pop(field, None)
+      dropped += ["auxiliary_percentage", "gamma", "naive_pooling"]
     elif config["naive_pooling"]:
-      config.pop("gamma")
-    start = self.start and [self.start.run.key, self.start.checkpoint]
+      dropped.append("gamma")
     return {
-      "config": config,
+      "config": {name: config[name] for name in config if name not in dropped},
       "target": self.target.identity(),
       "auxiliary": [organ.identity() for organ in sorted(self.auxiliary)],
-      "start": start,
+      "start": self.start and [self.start.run.key, self.start.checkpoint],
     }
 
   def program(self) -> str:
     """What the time of a step depends on, on one device."""
     config = as_dict(self.config)
-    fields = [config["model"], config["warp"]["patch"], config["batch_size"]]
-    return digest(fields)
+    return digest([config["model"], config["warp"]["patch"], config["batch_size"]])
 
   def folder(self, place: pathlib.Path) -> pathlib.Path:
     """The folder of the run below that of all studies."""
@@ -105,32 +95,8 @@ class Run:
     return self.folder(place) / "checkpoints" / "snapshots" / name
 
 
-def digest(values: Any) -> str:
-  """12 hexadecimal digits of canonical JSON: keys sorted, 1 the same as 1.0."""
-  text = json.dumps(_canonical(values), sort_keys=True, separators=(",", ":"))
-  return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def _canonical(value: Any) -> Any:
-  if isinstance(value, Mapping):
-    return {str(key): _canonical(entry) for key, entry in value.items()}
-  if isinstance(value, list | tuple):
-    return [_canonical(entry) for entry in value]
-  return (
-    float(value) if isinstance(value, int) and not isinstance(value, bool) else value
-  )
-
-
-def _determining(config: dict[str, Any]) -> dict[str, Any]:
-  return {
-    key: _determining(value) if isinstance(value, dict) else value
-    for key, value in config.items()
-    if key not in NOT_DETERMINING
-  }
-
-
 class Evaluation(NamedTuple):
-  """One checkpoint on one part of one organ.
+  """One checkpoint on the test part of one organ.
 
   Attributes:
     run: whose checkpoint.
@@ -142,15 +108,11 @@ class Evaluation(NamedTuple):
   organ: Organ
   checkpoint: str = BEST
 
-  @property
-  def name(self) -> str:
-    """Of its file: the same evaluation has the same, and no other has it."""
-    data = digest(self.organ.identity())
-    return f"{self.checkpoint}-{self.organ.name}-{data}-test.json"
-
   def path(self, place: pathlib.Path) -> pathlib.Path:
-    """The file, in the folder of the run."""
-    return self.run.folder(place) / "evaluations" / self.name
+    """Its file: the same evaluation has the same, and no other has it."""
+    data = digest(self.organ.identity())
+    name = f"{self.checkpoint}-{self.organ.name}-{data}-test.json"
+    return self.run.folder(place) / "evaluations" / name
 
 
 class State(NamedTuple):
@@ -159,48 +121,35 @@ class State(NamedTuple):
   Attributes:
     done: whether it has ended.
     step: that it ended at, or can go on from.
-    seconds: that a step took, all included; None if it is not done.
     diverged: what was said when the loss was not finite any more, or None.
   """
 
   done: bool
   step: int
-  seconds: float | None = None
   diverged: str | None = None
 
 
 def state_of(run: Run, place: pathlib.Path) -> State:
-  """Reads the state of a run from its folder."""
-  folder = run.folder(place)
-  record = read_json(folder / "done.json")
-  if record:
-    return State(True, record["step"], record["seconds_per_step"], record["diverged"])
-  found = (folder / "checkpoints" / "latest").glob("*")
-  steps = [int(path.name) for path in found if path.name.isdigit()]
-  return State(False, max(steps, default=0))
-
-
-def read_json(path: pathlib.Path) -> dict[str, Any] | None:
-  """What a file holds, None if there is none.
+  """Reads the state of a run from its folder.
 
   Raises:
-    InputError: it is not JSON.
+    InputError: its `done.json` is of another version.
   """
-  try:
-    return json.loads(path.read_text(encoding="utf-8"))
-  except FileNotFoundError:
-    return None
-  except (OSError, ValueError) as error:
-    raise InputError(f"{path} cannot be read ({error}); remove it") from error
+  folder = run.folder(place)
+  record = read_json(folder / "done.json")
+  if record is None:
+    found = (folder / "checkpoints" / "latest").glob("*")
+    steps = [int(path.name) for path in found if path.name.isdigit()]
+    return State(False, max(steps, default=0))
+  if not {"step", "diverged"} <= set(record):
+    raise InputError(
+      f"{folder / 'done.json'} is of another version; remove {folder}, and the run is "
+      "trained again"
+    )
+  return State(True, record["step"], record["diverged"])
 
 
-def describe(run: Run, place: pathlib.Path) -> None:
-  """Writes `run.json`: what the run is, for people who open its folder."""
-  values = {"title": run.title, "key": run.key, **run.identity()}
-  write_json(run.folder(place) / "run.json", values)
-
-
-def in_order(runs: Iterable[Run]) -> list[Run]:
+def order_runs(runs: Iterable[Run]) -> list[Run]:
   """The runs and those that they start from, each once, a start before its runs."""
   ordered: dict[str, Run] = {}
 
@@ -215,31 +164,112 @@ def in_order(runs: Iterable[Run]) -> list[Run]:
   return list(ordered.values())
 
 
-@contextlib.contextmanager
-def claimed(folder: pathlib.Path, stop: threading.Event) -> Iterator[None]:
-  """Keeps two processes from training the same run: the second waits for the first.
+def single_run(
+  setting: Setting,
+  organ: Organ,
+  seed: int,
+  *,
+  model: str = MICRONET,
+  percent: float = 100,
+  lam: float | None = None,
+) -> Run:
+  """A network trained from scratch on one organ.
 
   Args:
-    folder: of the run.
-    stop: ends the waiting.
-
-  Raises:
-    Stopped: `stop` was set before it was this process's turn.
+    setting: budget and data.
+    organ: to train on.
+    seed: of the run.
+    model: one of `NAMES`.
+    percent: of the training images.
+    lam: λ of the loss; None for the recipe's.
   """
-  import fcntl  # not on Windows, where detection works without
+  config = setting.recipe(model, seed)
+  values: dict[str, Any] = {"target_fraction": percent / 100}
+  title = f"{NAMES[model]} {organ.label}"
+  if percent != 100:
+    title += f" {percent:g} %"
+  # That another model cannot take the rate is a result, not a failure; so is a large λ.
+  may_diverge = model != MICRONET
+  if lam is not None and lam != config.loss_lambda:
+    values["loss_lambda"] = lam
+    title += f" λ {lam:g}"
+    may_diverge |= lam > config.loss_lambda
+  elif model == MICRONET and percent == 100:
+    # Figure 5 draws their course, and starts from its stages.
+    values["snapshot_every"] = setting.numbers.snapshot_every
+  return Run(title, changed(config, values), organ, may_diverge=may_diverge)
 
-  folder.mkdir(parents=True, exist_ok=True)
-  with (folder / "lock").open("a") as file:
-    told = False
-    while True:
-      if stop.is_set():
-        raise Stopped("stopped; run the same command again to go on")
-      try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        break
-      except BlockingIOError:
-        if not told:
-          print(f"waiting for another process that works in {folder}", flush=True)
-        told = True
-        stop.wait(LOOK_EVERY)
-    yield
+
+def tuned_run(
+  setting: Setting,
+  organ: Organ,
+  start: Start,
+  seed: int,
+  *,
+  percent: float = 100,
+  frozen: int = 0,
+) -> Run:
+  """A MicroNet of another organ, fine-tuned.
+
+  Args:
+    setting: budget and data.
+    organ: to fine-tune on.
+    start: the base.
+    seed: of the run.
+    percent: of the training images.
+    frozen: how many of the first blocks stay as they are.
+  """
+  values = {"target_fraction": percent / 100, "freeze_blocks": frozen}
+  title = f"{start.run.title} @{start.checkpoint} -> {organ.label}"
+  if percent != 100:
+    title += f" {percent:g} %"
+  if frozen:
+    title += f", {frozen} blocks frozen"
+  if percent == 100 and not frozen and start.checkpoint == BEST:
+    values["snapshot_every"] = setting.numbers.snapshot_every
+  config = changed(setting.recipe(seed=seed), values)
+  return Run(title, config, organ, start=start)
+
+
+def mixed_run(
+  setting: Setting,
+  organ: Organ,
+  auxiliary: Sequence[Organ],
+  seed: int,
+  *,
+  percent: float,
+  target_percent: float = 100,
+  gamma: float | None = None,
+  model: str = MICRONET,
+) -> Run:
+  """A network trained on one organ and on images of others.
+
+  Args:
+    setting: budget and data.
+    organ: the target.
+    auxiliary: the others.
+    seed: of the run.
+    percent: of the auxiliary training images; 0 for none.
+    target_percent: of the target's.
+    gamma: balances the two losses; None for naive pooling.
+    model: one of `NAMES`.
+  """
+  if not percent:
+    return single_run(setting, organ, seed, model=model, percent=target_percent)
+  values: dict[str, Any] = {"target_fraction": target_percent / 100}
+  values |= {"auxiliary_percentage": percent, "naive_pooling": gamma is None}
+  source = auxiliary[0].label if len(auxiliary) == 1 else f"{len(auxiliary)} organs"
+  title = f"{NAMES[model]} {organ.label}"
+  if target_percent != 100:
+    title += f" {target_percent:g} %"
+  title += f" + {percent:g} % of {source}"
+  if gamma is not None:
+    values["gamma"] = gamma
+    title += f" γ {gamma:g}"
+  return Run(
+    title,
+    changed(setting.recipe(model, seed), values),
+    organ,
+    auxiliary=tuple(auxiliary),
+    may_diverge=gamma is not None or model != MICRONET,  # γ multiplies the gradient
+  )

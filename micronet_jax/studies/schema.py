@@ -1,0 +1,234 @@
+"""Every field of a study, once: which figure, which budget, which data, which seeds.
+
+Read by `configs.paper.common`, which makes the files of configs/paper from it, and by
+`studies.setting`. Light, so that those can be read without JAX. Sections in brackets
+are the paper's.
+"""
+
+import dataclasses
+
+from micronet_jax.config import Config, check_ranges, setting
+from micronet_jax.errors import InputError
+
+MICRONET = "micronet"
+NAMES = {
+  "fcn": "FCN",
+  "unet": "U-Net",
+  "fcrna": "FCRNA",
+  "fcrnb": "FCRNB",
+  "frcn": "FRCN",
+  "micronet": "MicroNet",
+}
+"""The models, in the order of Table 1, as the paper writes them."""
+
+STUDIES = (
+  *("table1", "fig3", "fig4", "fig5", "fig6", "fig7_8", "fig9", "fig10", "fig11"),
+  "fig12",
+)
+
+SET_BY_STUDY = (
+  *("job", "seed", "target", "target_fraction", "data_dir", "auxiliary"),
+  *("auxiliary_percentage", "gamma", "naive_pooling", "model.name", "model.width"),
+  *("init_from", "init_partial", "freeze_blocks", "compare", "evaluate_part"),
+  *("warp.patch", "optimizer.learning_rate", "optimizer.schedule", "batch_size"),
+  *("num_steps", "eval_every", "snapshot_every", "log_every", "min_distances"),
+)
+"""Fields of the recipe that a study sets for each run, or its budget for all."""
+
+
+@dataclasses.dataclass(frozen=True)
+class OwnRates:
+  """Other learning rates, of models that cannot take the budget's; 0 for none."""
+
+  fcn: float = setting(0.0, low=0)
+  unet: float = setting(0.0, low=0)
+  fcrna: float = setting(0.0, low=0)
+  fcrnb: float = setting(0.0, low=0)
+  frcn: float = setting(0.0, low=0)
+  micronet: float = setting(0.0, low=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Budget:
+  """What a study costs; the defaults are the paper's recipe [Implementation details]."""
+
+  # Channels of MicroNet's first block; other networks keep their proportion to it.
+  width: int = setting(32, low=1)
+  patch: int = setting(200, low=16, unit="px")
+  batch_size: int = setting(4, low=1)
+  num_steps: int = setting(100_000, low=1)
+  eval_every: int = setting(1_000, low=1)
+  # Steps between snapshots of MicroNets [Fig. 5, rows 1 and 3]. A snapshot of width 32
+  # with its optimiser takes about 100 MB.
+  snapshot_every: int = setting(2_000, low=1)
+  # Snapshots that are evaluated, by their steps [Fig. 5, row 1]; () for all.
+  course: tuple[int, ...] = setting((), low=1)
+  learning_rate: float = setting(0.01, above=0)
+  own_rates: OwnRates = OwnRates()
+  schedule: str = setting("plateau", choices=("plateau", "cosine"))
+  # Radii among which validation chooses the search window.
+  min_distances: tuple[int, ...] = setting((3, 5, 7, 9, 11), low=1, unit="px")
+  # Organs used, the first so many; 0 for all.
+  organs: int = setting(0, low=0)
+  # Images an organ at most, patients taking turns; 0 for all (synthetic: 50).
+  images: int = setting(0, low=0)
+  # Side that larger images are cut to, around their middle, and the side of synthetic
+  # images; 0 for all of it (synthetic: 500).
+  side: int = setting(0, low=0, unit="px")
+  # Target organs of figures 5 to 9 and 11, and random bases for each [Table 2].
+  targets: int = setting(3, low=1)
+  random_bases: int = setting(2, low=0)
+  # Percentages of the target's training images [Fig. 5, row 2; Fig. 6, row 2].
+  fractions: tuple[float, ...] = setting((10, 20, 40, 60, 80, 100), low=1, high=100)
+  # Steps after which a base is taken over [Fig. 5, row 3]; snapshots there must be.
+  stages: tuple[int, ...] = setting(tuple(range(2_000, 100_001, 2_000)), low=1)
+  # How many of the first blocks are frozen [Fig. 5, row 4].
+  frozen: tuple[int, ...] = setting(tuple(range(10)), low=0, high=9)
+  # Percentages of the auxiliary training images [Fig. 6; Fig. 11].
+  percentages: tuple[float, ...] = setting((0, 1, 2, 5, 10, 20, 50), low=0, high=100)
+  # Those that are mixed with fractions of the target, and balanced by γ.
+  mixed: tuple[float, ...] = setting((5, 50), low=1, high=100)
+  # γ [Figs. 7 and 8]; the text names the ends and 1 and 5.
+  gammas: tuple[float, ...] = setting(
+    (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 50.0, 100.0), above=0
+  )
+  # λ [Fig. 9]; the last two diverged in the paper.
+  lambdas: tuple[float, ...] = setting(
+    (0.0, 0.005, 0.05, 0.5, 5.0, 50.0, 500.0, 5000.0), low=0
+  )
+
+
+# Two cores: a quarter of the width, a 300th of the steps at ten times the rate.
+CPU = Budget(
+  width=8,  # MicroNet with 0.8 million parameters, 0.1 s a step
+  patch=96,  # several nuclei fit (one is 25 to 50 px); a quarter of the paper's area
+  # Short runs need the higher rate and an end of the schedule (configs/base.py).
+  num_steps=300,
+  learning_rate=0.1,
+  schedule="cosine",
+  # FCN diverged on kidney or breast with it, and U-Net is of its kind; FCRNB diverged on
+  # brain and kidney with 0.03 too.
+  own_rates=OwnRates(fcn=0.03, unet=0.03, fcrnb=0.01),
+  eval_every=100,
+  snapshot_every=30,
+  # An evaluation takes a tenth of a run's time: more where the course is steep.
+  course=(30, 60, 90, 150, 300),
+  images=24,  # the smallest organs of MoNuSeg have 24; 12 of them test
+  side=500,  # the paper's images are 500 pixels wide
+  # Each costs a run for each of twelve bases; the paper's early, middle and late.
+  stages=(30, 60, 120, 180, 240, 300),
+  frozen=(0, 2, 4, 6, 7, 8, 9),
+  # One per cent of the auxiliary images would be a single one, as two per cent is.
+  percentages=(0, 2, 5, 10, 20, 50),
+  gammas=(0.01, 0.1, 1.0, 5.0, 10.0, 100.0),
+)
+
+# Proves the machinery in seconds; the numbers mean nothing.
+SMOKE = Budget(
+  **{"width": 2, "patch": 32, "batch_size": 2, "num_steps": 2, "learning_rate": 0.1},
+  **{"schedule": "cosine", "eval_every": 2, "snapshot_every": 1, "images": 4},
+  **{"organs": 3, "side": 64, "targets": 1, "random_bases": 1},
+  min_distances=(5,),
+  fractions=(50, 100),
+  stages=(1, 2),
+  frozen=(0, 9),
+  percentages=(0, 50),
+  mixed=(50,),
+  gammas=(0.1, 10.0),
+  lambdas=(0.0, 5.0, 5000.0),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Budgets:
+  """All that a study can be run at."""
+
+  paper: Budget = Budget()
+  cpu: Budget = CPU
+  smoke: Budget = SMOKE
+
+
+@dataclasses.dataclass(frozen=True)
+class StudyConfig:
+  """One study; all that share a --workdir share their runs: none is trained twice."""
+
+  job: str = setting("study", choices=("study",))
+  # Which table or figure of the paper.
+  study: str = setting("table1", choices=STUDIES)
+  # Which of `budgets` below.
+  budget: str = setting("cpu", choices=("paper", "cpu", "smoke"))
+  # "synthetic" (23 organs), "real" (the seven public ones of studies/organs.py), or the
+  # root of a `folder` data set whose index.csv names organs (the paper's own).
+  data: str = setting("synthetic")
+  # For "real": where monuseg, gbm40, mbm and crchisto lie; "" for what the environment
+  # variable MICRONET_DATA says.
+  data_root: str = setting("")
+  # Only these organs, separated by commas; "" for all (smoke: the first few).
+  organs: str = setting("")
+  # The organs that figures 5 to 9 and 11 are about, separated by commas; "" for the
+  # paper's where there are such, else drawn by chance.
+  targets: str = setting("")
+  # For table1: only these models, separated by commas ("micronet,fcrna"); "" for all.
+  models: str = setting("")
+  # Where prepared data sets are kept; "" for TFDS's own place.
+  data_dir: str = setting("")
+  # Each run is repeated with each of these; from three on, intervals cover seeds too.
+  seeds: tuple[int, ...] = setting((0,), low=0)
+  # Print the runs, which are done, and the time that the others will take; no more.
+  plan_only: bool = setting(False)
+  # Then also take a few steps of networks that have not been timed here yet.
+  measure: bool = setting(True)
+  # "local": one run after the other; "ray": on the cluster that RAY_ADDRESS names, or on
+  # this machine. One GPU a run where there are any, else so many CPUs.
+  executor: str = setting("local", choices=("local", "ray"))
+  cpus_per_run: int = setting(2, low=1)
+  # What all runs begin with; `SET_BY_STUDY` is not there to be changed.
+  recipe: Config = Config()
+  budgets: Budgets = Budgets()
+
+
+def check_study(config: StudyConfig) -> Budget:
+  """Finds what would only fail after hours of training.
+
+  Returns:
+    The numbers of the budget.
+
+  Raises:
+    InputError: naming the field, its value and what would be right.
+  """
+  check_ranges(config)
+  if not config.seeds or len(set(config.seeds)) < len(config.seeds):
+    raise InputError(
+      f"config.seeds is {config.seeds}; give at least one whole number, each once"
+    )
+  if not config.recipe.split.test_fraction > 0:
+    raise InputError(
+      "config.recipe.split.test_fraction is 0; a study needs a test part"
+    )
+  numbers: Budget = getattr(config.budgets, config.budget)
+  field = f"config.budgets.{config.budget}"
+  every = numbers.snapshot_every
+  if every > numbers.num_steps:
+    raise InputError(
+      f"{field}.snapshot_every is {every}; it must be from 1 to num_steps, "
+      f"{numbers.num_steps}"
+    )
+  for name in ("course", "stages"):
+    for step in getattr(numbers, name):
+      if step % every or step > numbers.num_steps:
+        raise InputError(
+          f"{field}.{name} names step {step}, at which there is no snapshot: it must "
+          f"be a multiple of {field}.snapshot_every, {every}, up to {numbers.num_steps}"
+        )
+  for name in ("fractions", "percentages", "mixed", "frozen", "gammas", "lambdas"):
+    values = getattr(numbers, name)
+    if len(set(values)) < len(values):
+      raise InputError(f"{field}.{name} is {values}; give each once")
+    if not values and name not in ("frozen", "mixed"):
+      raise InputError(f"{field}.{name} is empty; give at least one number")
+  if 0 not in numbers.percentages or not max(numbers.percentages):
+    raise InputError(
+      f"{field}.percentages is {numbers.percentages}; give 0, which the others "
+      "are compared with, and at least one other"
+    )
+  return numbers
