@@ -43,9 +43,11 @@ def setting(
     free: it cannot change a result beyond rounding, so a run may be resumed with
       another value, and its folder is the same.
   """
-  kept = dict(low=low, above=above, high=high, choices=tuple(choices))
-  said = dict(unit=unit, source=source, free=free)
-  return dataclasses.field(default=default, metadata={**kept, **said})
+  kept = {
+    **{"low": low, "above": above, "high": high, "choices": tuple(choices)},
+    **{"unit": unit, "source": source, "free": free},
+  }
+  return dataclasses.field(default=default, metadata=kept)
 
 
 @dataclasses.dataclass(frozen=True)
