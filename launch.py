@@ -102,9 +102,10 @@ def run_job(job: str, fields: Mapping[str, Any], workdir: str | None) -> None:
 
     raise SystemExit(cli.run_config(config, folder))
   else:
+    from micronet_jax.studies.schema import StudyConfig
     from micronet_jax.studies.study import run_study
 
-    run_study(config, folder)
+    run_study(from_dict(StudyConfig, fields), folder)
 
 
 def main(argv: Sequence[str]) -> None:

@@ -133,9 +133,7 @@ def estimate_statistic(
   return Estimate(value, float(low), float(high), source)
 
 
-def draw_scores(
-  every: Sequence[Tally], metric: str, *, seed: int
-) -> np.ndarray | None:
+def draw_scores(every: Sequence[Tally], metric: str, *, seed: int) -> np.ndarray | None:
   """Scores of drawn sets of patients, `[DRAWS, detectors]`.
 
   Whole patients are drawn with replacement, since the images of one resemble each

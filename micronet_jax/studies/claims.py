@@ -1,11 +1,14 @@
-"""The paper's claims as rows of data, and the one function that decides them.
+"""The paper's claims, which are rows of paper.toml, and the one function that decides.
 
-A figure's module lists its `Claim`s; `judge_claim` is called by `studies.findings`.
+Called by `studies.findings`; figures' modules work out the facts that claims mention.
 """
 
+import functools
 import itertools
+import pathlib
+import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import stats
@@ -14,23 +17,25 @@ from micronet_jax.evaluation.intervals import Estimate, estimate_statistic
 from micronet_jax.studies.results import Outcome, Row
 
 NOTHING = Estimate(float("nan"), None, None, "nothing to compare")
+LIKE = {"fig10": "fig4", "fig11": "fig6"}
+"""Figures that say of another model what these say of MicroNet."""
 
 
 class Where(NamedTuple):
   """Which rows are meant: those that meet every condition given.
 
   Attributes:
-    panel: what the panel ends in.
+    panel: what the panel ends in, one of these.
     series: the series is one of these; () for any.
-    other_than: and none of these.
+    but: and none of these.
     x: one of these; None for any.
     low, high: x lies between these, ends included.
-    at: or x is the one that stands here for the panel.
+    at: x is the one that stands here for the panel.
   """
 
-  panel: str | tuple[str, ...] = ""
+  panel: tuple[str, ...] = ("",)
   series: Sequence[str] = ()
-  other_than: Sequence[str] = ()
+  but: Sequence[str] = ()
   x: Sequence[float] | None = None
   low: float = -np.inf
   high: float = np.inf
@@ -41,7 +46,7 @@ class Where(NamedTuple):
     return (
       row.panel.endswith(self.panel)
       and (not self.series or row.series in self.series)
-      and row.series not in self.other_than
+      and row.series not in self.but
       and (self.x is None or row.x in self.x)
       and self.low <= row.x <= self.high
       and (self.at is None or row.x == self.at.get(row.panel))
@@ -59,13 +64,12 @@ class Choice(NamedTuple):
     among: fields of a row in which the candidates differ; a candidate is compared
       within its panel if "panel" is one of them.
     side: whose rows they are, "plus" or "minus".
-    within: one is chosen for each value of this field, and their mean taken; "" for
-      one over all.
+    within: one is chosen for each value of this field, and their mean taken.
     whole: only of panels that have every series.
   """
 
   extreme: str
-  among: tuple[str, ...]
+  among: Sequence[str]
   side: str = "plus"
   within: str = ""
   whole: bool = False
@@ -77,16 +81,15 @@ class Claim(NamedTuple):
   Attributes:
     text: in the paper's sense, one sentence.
     number: what decides it, in words.
-    plus: rows whose mean score is compared...
-    minus: ... with that of these; each panel weighs the same, and panels without
-      either kind are left out. None only with other measures.
+    plus, minus: rows whose mean scores are compared; what `per` says, usually each
+      panel, weighs the same, and is left out without either kind.
     least: the claim holds if the whole interval is above this.
     metric: of the scores.
     choose: the difference is one of several; None for all.
-    per: the field of a row that takes a panel's part.
     measure: "difference" of means; "share" of panels where the highest of `plus` is
       at least that of `minus`; "above chance", less F1 of random points; "diverged",
       the share of `plus` that did.
+    exact: the number itself, where nothing is estimated: 1 if the claim holds.
   """
 
   text: str
@@ -98,135 +101,173 @@ class Claim(NamedTuple):
   choose: Choice | None = None
   per: str = "panel"
   measure: str = "difference"
+  exact: float | None = None
 
 
 class Finding(NamedTuple):
-  """A claim and what was found.
-
-  Attributes:
-    claim: of the paper.
-    estimate: the number that decides, with its interval.
-    verdict: "holds", "does not hold" or "cannot tell".
-  """
+  """A claim, its number, and "holds", "does not hold" or "cannot tell"."""
 
   claim: Claim
   estimate: Estimate
   verdict: str
 
 
-def judge_claim(claim: Claim, rows: Sequence[Row]) -> Finding:
+@functools.cache
+def read_paper() -> dict[str, Any]:
+  """What paper.toml says, by study."""
+  text = pathlib.Path(__file__).with_name("paper.toml").read_text(encoding="utf-8")
+  paper = tomllib.loads(text)
+  return paper | {name: paper[like] for name, like in LIKE.items()}
+
+
+def list_claims(study: str, facts: Mapping[str, Any]) -> list[Claim]:
+  """The claims of a study, with its facts in the places that mention them."""
+  found = []
+  claims = read_paper()[study]["claims"]
+  for name, group in itertools.groupby(claims, lambda claim: claim.get("for")):
+    together = list(group)
+    for changed in facts[name] if name else ({},):
+      found += [_make_claim(given, {**facts, **changed}) for given in together]
+  return found
+
+
+def _make_claim(given: Mapping[str, Any], facts: Mapping[str, Any]) -> Claim:
+  made = {name: value for name, value in given.items() if name != "for"}
+  for field in ("text", "number"):
+    made[field] = fill(given[field], facts)
+  for field in {"plus", "minus"} & set(given):
+    where = {k: _condition(k, value, facts) for k, value in given[field].items()}
+    made[field] = Where(**where)
+  if "choose" in given:
+    made["choose"] = Choice(**given["choose"])
+  if "exact" in given:
+    made["exact"] = facts[given["exact"]]
+  return Claim(**made)
+
+
+def fill(text: str, facts: Mapping[str, Any]) -> str:
+  """Puts facts where {braces} name them; numbers of a list are separated by commas."""
+  listed = {
+    name: ", ".join(f"{each:g}" for each in value)
+    for name, value in facts.items()
+    if isinstance(value, list) and all(isinstance(each, int | float) for each in value)
+  }
+  return text.format_map({**facts, **listed})
+
+
+def _condition(field: str, value: Any, facts: Mapping[str, Any]) -> Any:
+  """What paper.toml says of a field of `Where`, in the type that it has there."""
+  if field in ("panel", "series", "but"):
+    names = facts[value] if isinstance(value, str) and value in facts else value
+    names = [names] if isinstance(names, str) else names
+    return tuple(fill(name, facts) for name in names)
+  value = facts[value] if isinstance(value, str) else value
+  return (value,) if field == "x" and isinstance(value, int | float) else value
+
+
+def judge_claim(claim: Claim, rows: Iterable[Row]) -> Finding:
   """Decides a claim from the rows of its study; what diverged is left out."""
+  if claim.exact is not None:
+    estimate = Estimate(claim.exact, None, None, "every pixel of the image")
+    return Finding(claim, estimate, "holds" if claim.exact == 1 else "does not hold")
   if claim.measure == "diverged":
-    return _judge_divergence(claim, rows)
-  kept, by_seed = align_seeds([row for row in rows if _kind(claim, row)])
-  kinds = np.array([_kind(claim, row) for row in kept])
-  found = NOTHING
-  if claim.measure == "above chance":
-    chance = np.array([row.outcome.chance for row in kept])
-    found = estimate_statistic(by_seed, lambda scores: (scores - chance).mean(-1))
-  elif claim.measure == "share":
-    found = _estimate_share(kept, kinds, by_seed)
-  else:
-    weights = _choose_weights(claim, kept, kinds, by_seed)
-    if weights is not None:
-      (used,) = np.nonzero(weights)  # whose patients count
-      by_seed = [[row[i] for i in used] for row in by_seed]
-      found = estimate_statistic(
-        by_seed, lambda scores: scores @ weights[used], metric=claim.metric
-      )
+    return _judge_divergence(claim, [row for row in rows if claim.plus.holds(row)])
+  kept, by_seed = align_seeds(row for row in rows if _side(claim, row))
+  sides = np.array([_side(claim, row) for row in kept])
+  per = np.array([getattr(row, claim.per) for row in kept])
+  weights: np.ndarray | None = np.ones(len(kept))
+  if claim.choose:
+    weights = _choose(claim.choose, kept, sides, _mean_scores(by_seed, claim.metric))
+  elif claim.minus:
+    weights = _weigh(sides, per)
+  if weights is None or not weights.any():
+    return Finding(claim, NOTHING, "cannot tell")
+  (used,) = np.nonzero(weights)  # whose patients count
+  weights, sides, per = weights[used], sides[used], per[used]
+  chance = np.array([kept[i].outcome.chance for i in used])
+  found = estimate_statistic(
+    [[row[i] for i in used.tolist()] for row in by_seed],
+    {
+      "difference": lambda scores: scores @ weights,
+      "share": lambda scores: _share_won(scores, sides, per),
+      "above chance": lambda scores: (scores - chance).mean(-1),
+    }[claim.measure],
+    metric=claim.metric,
+  )
   return Finding(claim, found, found.verdict(claim.least))
 
 
-def _kind(claim: Claim, row: Row) -> int:
+def _side(claim: Claim, row: Row) -> int:
   """1 for what is compared, -1 for what it is compared with, 0 for neither."""
-  return int(claim.plus.holds(row)) - int(bool(claim.minus) and claim.minus.holds(row))
+  return int(claim.plus.holds(row)) - int(
+    claim.minus is not None and claim.minus.holds(row)
+  )
 
 
-def _estimate_share(
-  rows: Sequence[Row], kinds: np.ndarray, by_seed: Sequence[Sequence[Outcome]]
-) -> Estimate:
-  """The share of panels where plus has the highest score, ties included."""
-  names = np.array([row.panel for row in rows])
-  both = {p for p in names if {1, -1} <= set(kinds[names == p].tolist())}
-  (used,) = np.nonzero([name in both for name in names])
-  if not both:
-    return NOTHING
-  names, kinds = names[used], kinds[used]
-
-  def share(scores: np.ndarray) -> np.ndarray:
-    highest = [
-      [scores[..., (names == panel) & (kinds == kind)].max(-1) for kind in (1, -1)]
-      for panel in dict.fromkeys(names)
-    ]
-    return np.mean([plus >= minus for plus, minus in highest], axis=0)
-
-  return estimate_statistic([[row[i] for i in used] for row in by_seed], share)
-
-
-def _choose_weights(
-  claim: Claim,
-  rows: Sequence[Row],
-  kinds: np.ndarray,
-  by_seed: Sequence[Sequence[Outcome]],
-) -> np.ndarray | None:
-  """Weights `[rows]` that make the number of their scores; None for nothing."""
-  per = [getattr(row, claim.per) for row in rows]
-  if claim.choose is None:
-    return _weigh(kinds, per)
-  extreme, among, side, within, whole = claim.choose
-  if whole:
-    series = {row.series for row in rows}
-    have = {p: {r.series for r in rows if r.panel == p} for p in list_panels(rows)}
-    kinds = kinds * [have[row.panel] == series for row in rows]
-  varies = kinds == (1 if side == "plus" else -1)
-  sign = 1 if extreme == "largest" else -1
-  means = np.mean([[o.score(claim.metric) for o in row] for row in by_seed], axis=0)
-  best: dict[object, tuple[float, np.ndarray]] = {}
-  keys = [tuple(getattr(row, field) for field in among) for row in rows]
-  for first, key in enumerate(keys):
-    if not varies[first] or key in keys[:first]:
-      continue
-    here = [not moves or each == key for each, moves in zip(keys, varies, strict=True)]
-    if "panel" in among:
-      panel = rows[first].panel
-      here = [h and row.panel == panel for h, row in zip(here, rows, strict=True)]
-    weights = _weigh(kinds * here, per)
-    if weights is None:
-      continue
-    place = getattr(rows[first], within) if within else ""
-    size = sign * float(means @ weights)
-    if place not in best or size > best[place][0]:
-      best[place] = size, weights
-  if not best:
-    return None
-  return np.mean([weights for _, weights in best.values()], axis=0)
-
-
-def _weigh(kinds: np.ndarray, panels: Sequence[str]) -> np.ndarray | None:
-  """Weights of the mean of plus less that of minus, each panel weighing the same."""
-  names = np.array(panels)
-  weights, count = np.zeros(len(kinds)), 0
-  for panel in dict.fromkeys(panels):
-    sides = [(names == panel) & (kinds == kind) for kind in (1, -1)]
-    if all(side.any() for side in sides):
+def _weigh(sides: np.ndarray, per: np.ndarray) -> np.ndarray | None:
+  """Weights of the mean of plus less that of minus, each of `per` weighing the same."""
+  weights, count = np.zeros(len(sides)), 0
+  for name in dict.fromkeys(per.tolist()):
+    pair = [(per == name) & (sides == side) for side in (1, -1)]
+    if all(mask.any() for mask in pair):
       count += 1
-      for side, sign in zip(sides, (1, -1), strict=True):
-        weights[side] = sign / side.sum()
+      for mask, sign in zip(pair, (1, -1), strict=True):
+        weights[mask] = sign / mask.sum()
   return weights / count if count else None
 
 
-def _judge_divergence(claim: Claim, rows: Iterable[Row]) -> Finding:
+def _choose(
+  choice: Choice, rows: Sequence[Row], sides: np.ndarray, means: np.ndarray
+) -> np.ndarray | None:
+  """The weights of the candidate whose number is the largest or the least."""
+  panels = np.array([row.panel for row in rows])
+  if choice.whole:
+    series = {row.series for row in rows}
+    have = {p: {r.series for r in rows if r.panel == p} for p in panels.tolist()}
+    sides = sides * np.array([have[panel] == series for panel in panels])
+  varies = sides == (1 if choice.side == "plus" else -1)
+  keys = [tuple(getattr(row, field) for field in choice.among) for row in rows]
+  best: dict[str, tuple[float, np.ndarray]] = {}
+  for first, key in enumerate(keys):
+    if not varies[first] or key in itertools.compress(keys[:first], varies[:first]):
+      continue
+    mine = ~varies | np.array([each == key for each in keys])
+    if "panel" in choice.among:
+      mine &= panels == panels[first]
+    weights = _weigh(sides * mine, panels)
+    if weights is not None:
+      size = float(means @ weights) * (1 if choice.extreme == "largest" else -1)
+      place = getattr(rows[first], choice.within) if choice.within else ""
+      if place not in best or size > best[place][0]:
+        best[place] = size, weights
+  return np.mean([weights for _, weights in best.values()], axis=0) if best else None
+
+
+def _mean_scores(by_seed: Sequence[Sequence[Outcome]], metric: str) -> np.ndarray:
+  return np.mean([[found.score(metric) for found in row] for row in by_seed], axis=0)
+
+
+def _share_won(scores: np.ndarray, sides: np.ndarray, per: np.ndarray) -> np.ndarray:
+  """The share of `per` where plus has the highest score, ties included."""
+  wins = []
+  for name in dict.fromkeys(per.tolist()):
+    plus, minus = (
+      scores[..., (per == name) & (sides == side)].max(-1) for side in (1, -1)
+    )
+    wins.append(plus >= minus)
+  return np.mean(wins, axis=0)
+
+
+def _judge_divergence(claim: Claim, rows: Sequence[Row]) -> Finding:
   """All, none or some of the rows; the interval is Clopper and Pearson's."""
-  meant = [row for row in rows if claim.plus.holds(row)]
-  lost = sum(row.diverged is not None for row in meant)
-  share, low, high = float("nan"), None, None
-  if meant:
-    counted = stats.binomtest(lost, len(meant))
-    share, (low, high) = counted.statistic, counted.proportion_ci()
-  verdict = "cannot tell"
-  if meant and lost in (0, len(meant)):
-    verdict = "holds" if lost else "does not hold"
-  return Finding(claim, Estimate(share, low, high, f"{len(meant)} runs"), verdict)
+  lost = sum(row.diverged is not None for row in rows)
+  if not rows:
+    return Finding(claim, Estimate(float("nan"), None, None, "0 runs"), "cannot tell")
+  counted = stats.binomtest(lost, len(rows))
+  low, high = counted.proportion_ci()
+  estimate = Estimate(counted.statistic, low, high, f"{len(rows)} runs")
+  verdict = {0: "does not hold", len(rows): "holds"}.get(lost, "cannot tell")
+  return Finding(claim, estimate, verdict)
 
 
 def list_panels(rows: Iterable[Row]) -> list[str]:
@@ -240,10 +281,10 @@ def rows_of_panel(rows: Iterable[Row], panel: str) -> list[Row]:
 
 
 def describe_by_panel(rows: Sequence[Row], plus: Where, minus: Where) -> str:
-  """A difference in each panel by itself, in words: the mean may rest on one of them."""
-  parts = []
+  """A difference in each panel by itself: the mean may rest on one of them."""
+  claim, parts = Claim("", "", plus, minus), []
   for panel in list_panels(rows):
-    found = judge_claim(Claim("", "", plus, minus), rows_of_panel(rows, panel)).estimate
+    found = judge_claim(claim, rows_of_panel(rows, panel)).estimate
     if found is not NOTHING:
       parts.append(f"{panel} {found.value:+.3f}")
   return ", ".join(parts)
@@ -257,21 +298,17 @@ def align_seeds(rows: Iterable[Row]) -> tuple[list[Row], list[list[Outcome]]]:
   by_seed: dict[int, dict[tuple, Row]] = {}
   for row in rows:
     place = by_seed.setdefault(row.seed, {})
+    key = row.panel, row.series, row.x, row.trained_on
     # A series may have several rows at one place.
-    key = next(
-      key
-      for count in itertools.count()
-      if (key := (row.panel, row.series, row.x, row.trained_on, count)) not in place
-    )
-    place[key] = row
-  lost = {
-    key for place in by_seed.values() for key, row in place.items() if row.diverged
-  }
+    count = next(n for n in itertools.count() if (*key, n) not in place)
+    place[*key, count] = row
   seeds = [by_seed[seed] for seed in sorted(by_seed)]
   keys = [
     key
     for key in (seeds[0] if seeds else ())
-    if key not in lost and all(key in place for place in seeds)
+    if all(key in place and not place[key].diverged for place in seeds)
   ]
-  rows = [seeds[0][key] for key in keys]
-  return rows, [[place[key].outcome for key in keys] for place in seeds]
+  return (
+    [seeds[0][key] for key in keys],
+    [[place[key].outcome for key in keys] for place in seeds],
+  )

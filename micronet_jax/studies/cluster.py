@@ -2,6 +2,7 @@
 
 All machines must see the folder of the studies and the data under the same paths. What
 is here only hands jobs to Ray and waits; when and where they run is Ray's business.
+Called by `studies.study` for `--config.executor=ray`.
 """
 
 import pathlib
@@ -9,9 +10,8 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from micronet_jax import errors
-from micronet_jax.errors import InputError
-from micronet_jax.studies.execution import Job, do, sentence
+from micronet_jax.errors import InputError, Stopped
+from micronet_jax.studies.execution import Job, describe_failure, do_job
 
 RETRIES = 3
 """How often a run is begun again after its worker died or was out of memory."""
@@ -20,20 +20,20 @@ LOOK_EVERY = 1.0
 """Seconds between looks at whether the user wants to stop."""
 
 
-def work_off(
+def work_off_on_ray(
   jobs: Sequence[Job],
   place: pathlib.Path,
   stop: threading.Event,
   *,
   cpus_per_run: int,
-  action: Callable[[Job, pathlib.Path, threading.Event], None] = do,
+  action: Callable[[Job, pathlib.Path, threading.Event], None] = do_job,
 ) -> dict[str, str]:
   """Does jobs on the cluster, each as soon as the run that it starts from is done.
 
   Args:
     jobs: a start before what starts from it.
     place: the folder of all studies.
-    stop: when set, workers are ended and `training.Stopped` is raised; the runs go on
+    stop: when set, workers are ended and `Stopped` is raised; the runs go on
       from their last checkpoint next time.
     cpus_per_run: of a run, where the cluster has no GPUs; else a run gets one.
     action: what a worker does with a job.
@@ -88,7 +88,7 @@ def _task(
   try:
     action(job, place, threading.Event())
   except InputError as error:  # would fail again
-    return sentence(job, error)
+    return describe_failure(job, error)
   return None
 
 
@@ -105,11 +105,11 @@ def _collect(
       try:
         failed = ray.get(reference)
       except ray.exceptions.RayTaskError as error:  # failed once too often
-        failed = sentence(job, error.cause)
+        failed = describe_failure(job, error.cause)
         if job.run.start and job.run.start.run.key in failures:
           failed = f"{job.run.label}: its base failed"
       except ray.exceptions.RayError as error:  # its worker died once too often
-        failed = sentence(job, error)
+        failed = describe_failure(job, error)
       if failed:
         failures[job.run.key] = failed
       text = f"failed: {failed}" if failed else job.run.label
@@ -117,7 +117,7 @@ def _collect(
     if stop.is_set() and pending:
       for reference in pending:
         ray.cancel(reference, force=True)
-      raise errors.Stopped(
+      raise Stopped(
         "stopped; runs go on from their last checkpoint with the same command"
       )
   return failures

@@ -1,32 +1,41 @@
-"""Trains runs and scores their checkpoints, each once, whoever asks."""
+"""Trains runs and scores their checkpoints, each once, whoever asks.
+
+`train_run` and `score_run` keep what they made in the run's folder; figures read it
+through an `Archive`, and `studies.study` and `studies.cluster` work off what it lacks.
+"""
 
 import functools
 import pathlib
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
-from micronet_jax import checkpoints, errors
-from micronet_jax.config import check_config, claim_workdir
-from micronet_jax.datasets.provenance import images_seen
+from micronet_jax import checkpoints, devices
+from micronet_jax.config import Config, changed, check_config
+from micronet_jax.datasets.provenance import Provenance, check_unseen, provenance_of
 from micronet_jax.datasets.sample import Sample
 from micronet_jax.datasets.splits import split_by_patient
 from micronet_jax.detection.detector import Detector
 from micronet_jax.detection.peaks import select_peaks
-from micronet_jax.errors import InputError
-from micronet_jax.evaluation import matching, scores, thresholds
-from micronet_jax.files import write_json
-from micronet_jax.studies import organs, results, runs
-from micronet_jax.studies.organs import Organ
-from micronet_jax.studies.results import Outcome
-from micronet_jax.studies.runs import BEST, Evaluation, Run
+from micronet_jax.errors import InputError, Stopped
+from micronet_jax.evaluation import matching, scores
+from micronet_jax.evaluation.thresholds import choose_threshold
+from micronet_jax.evaluation.workdir import claim_workdir
+from micronet_jax.files import locked, read_json, write_json
+from micronet_jax.studies.organs import Organ, load_data_set, load_organ
+from micronet_jax.studies.results import (
+  Outcome,
+  Row,
+  lost_outcome,
+  outcome_from_json,
+)
+from micronet_jax.studies.runs import BEST, Evaluation, Run, order_runs, state_of
 from micronet_jax.training.data import Data, arrange_data
 from micronet_jax.training.loop import Diverged, fit
-from micronet_jax.training.run import prepare_training
+from micronet_jax.training.run import follow_checkpoint, prepare_training
 from micronet_jax.version import __version__
 
 
@@ -37,47 +46,71 @@ class Job(NamedTuple):
   evaluations: tuple[Evaluation, ...]
 
 
-class Results:
-  """What the folder of the studies holds; each file is read once."""
+class Archive:
+  """What the folder of the studies holds, and what was asked of it in vain.
+
+  Attributes:
+    place: the folder.
+    wanted: every evaluation that was asked for, by its file.
+  """
 
   def __init__(self, place: pathlib.Path):
     self.place = place
+    self.wanted: dict[pathlib.Path, Evaluation] = {}
     self._outcomes: dict[pathlib.Path, Outcome] = {}
 
   def outcome(self, wanted: Evaluation) -> Outcome | None:
     """What an evaluation found; None if it has not been made."""
     path = wanted.path(self.place)
+    self.wanted[path] = wanted
     if path not in self._outcomes:
-      state = runs.state_of(wanted.run, self.place)
-      values = runs.read_json(path)
+      state, values = state_of(wanted.run, self.place), read_json(path)
       if state.diverged:
-        self._outcomes[path] = results.lost(wanted.organ.name, state.diverged)
+        self._outcomes[path] = lost_outcome(wanted.organ.name, state.diverged)
       elif values is None:
         return None
       else:
-        self._outcomes[path] = results.from_json(values)
+        self._outcomes[path] = outcome_from_json(values)
     return self._outcomes[path]
+
+  def rows(
+    self,
+    panel: str,
+    series: str,
+    x: float,
+    run: Run,
+    organ: Organ,
+    checkpoint: str = BEST,
+  ) -> list[Row]:
+    """The row of a figure, see `Row`; none while the evaluation is missing."""
+    found = self.outcome(Evaluation(run, organ, checkpoint))
+    if found is None:
+      return []
+    base = run.start.run.target.label if run.start else ""
+    names = run.key, run.title, checkpoint, run.target.label, base
+    return [Row(panel, series, x, run.config.seed, *names, found)]
 
   def last_step(self, run: Run) -> int | None:
     """The step that a run ended at; None if it has not ended."""
-    state = runs.state_of(run, self.place)
+    state = state_of(run, self.place)
     return state.step if state.done else None
 
+  def runs(self) -> list[Run]:
+    """All runs that were asked for, a start before what starts from it."""
+    return order_runs(wanted.run for wanted in self.wanted.values())
 
-def jobs_for(wanted: Sequence[Evaluation], known: Results) -> list[Job]:
-  """What is left to do for some evaluations, in an order that can be worked off."""
-  missing: dict[str, dict[str, Evaluation]] = {}
-  for each in wanted:
-    if known.outcome(each) is None:
-      missing.setdefault(each.run.key, {})[f"{each.name}"] = each
-  needed = runs.in_order(
-    each.run for group in missing.values() for each in group.values()
-  )
-  return [
-    Job(run, tuple(missing.get(run.key, {}).values()))
-    for run in needed
-    if run.key in missing or known.last_step(run) is None
-  ]
+  def jobs(self) -> list[Job]:
+    """What is left to do, in an order that can be worked off."""
+    missing: dict[str, list[Evaluation]] = {}
+    for wanted in self.wanted.values():
+      if self.outcome(wanted) is None:
+        missing.setdefault(wanted.run.key, []).append(wanted)
+    needed = order_runs(group[0].run for group in missing.values())
+    return [
+      Job(run, tuple(missing.get(run.key, ())))
+      for run in needed
+      if run.key in missing or self.last_step(run) is None
+    ]
 
 
 def work_off(
@@ -88,7 +121,7 @@ def work_off(
   Args:
     jobs: a start before what starts from it.
     place: the folder of all studies.
-    stop: when set, the current run saves, and `training.Stopped` is raised.
+    stop: when set, the current run saves, and `Stopped` is raised.
 
   Returns:
     By the run's key, one sentence on each job that failed.
@@ -100,25 +133,25 @@ def work_off(
       failures[job.run.key] = f"{job.run.label}: its base failed"
       continue
     print(f"[{number}/{len(jobs)}] {job.run.label} ({job.run.key})", flush=True)
-    failed = attempt(functools.partial(do, job, place, stop), job)
+    failed = attempt_job(functools.partial(do_job, job, place, stop), job)
     if failed:
       failures[job.run.key] = failed
       print(f"failed: {failed}", flush=True)
   return failures
 
 
-def attempt(action: Callable[[], None], job: Job) -> str | None:
+def attempt_job(action: Callable[[], None], job: Job) -> str | None:
   """One sentence if an action fails; a stop is passed on."""
   try:
     action()
-  except errors.Stopped:
+  except Stopped:
     raise
   except Exception as error:  # one run must not end the study
-    return sentence(job, error)
+    return describe_failure(job, error)
   return None
 
 
-def sentence(job: Job, error: Exception) -> str:
+def describe_failure(job: Job, error: Exception) -> str:
   """Which run failed and why, on one line."""
   text = " ".join(str(error).split()) or type(error).__name__
   if not isinstance(error, InputError):
@@ -129,7 +162,7 @@ def sentence(job: Job, error: Exception) -> str:
   return f"{job.run.label}: {text}"
 
 
-def do(job: Job, place: pathlib.Path, stop: threading.Event) -> None:
+def do_job(job: Job, place: pathlib.Path, stop: threading.Event) -> None:
   """Trains a run unless it is done, then makes the evaluations that are missing.
 
   Raises:
@@ -137,41 +170,48 @@ def do(job: Job, place: pathlib.Path, stop: threading.Event) -> None:
       where that is no result.
     Stopped: `stop` was set.
   """
-  with runs.claimed(job.run.folder(place), stop):
-    if runs.state_of(job.run, place).done:
+  devices.use_compilation_cache()
+  with locked(job.run.folder(place), wait=stop):
+    if state_of(job.run, place).done:
       print(f"   trained before; scores {len(job.evaluations)} test set(s)", flush=True)
     else:
-      train(job.run, place, stop)
-    if runs.state_of(job.run, place).diverged:
+      train_run(job.run, place, stop)
+    if state_of(job.run, place).diverged:
       return
     for checkpoint in dict.fromkeys(each.checkpoint for each in job.evaluations):
       detector = load_detector(job.run, checkpoint, place)
       for each in job.evaluations:
         if each.checkpoint == checkpoint and not each.path(place).exists():
           if stop.is_set():
-            raise errors.Stopped("stopped; run the same command again to go on")
-          outcome = score(detector, each)
-          write_json(each.path(place), outcome.to_json())
+            raise Stopped("stopped; run the same command again to go on")
+          write_json(each.path(place), score_run(detector, each).to_json())
 
 
-def train(run: Run, place: pathlib.Path, stop: threading.Event) -> None:
+def train_run(run: Run, place: pathlib.Path, stop: threading.Event) -> None:
   """Trains, or resumes; ends with `done.json`."""
-  began, first = time.monotonic(), runs.state_of(run, place).step
+  began, first = time.monotonic(), state_of(run, place).step
   folder = run.folder(place)
   start = None
   if run.start:
     source = run.start.run.checkpoint(place, run.start.checkpoint)
     start = checkpoints.load_weights(str(source))
-  data = assemble(run, trained_on=images_seen(start[1]) if start else ())
-  config = run.config.copy_and_resolve_references()
-  config.target.name, config.target.organs = run.target.kind, run.target.name
-  config.auxiliary.organs = ",".join(organ.name for organ in run.auxiliary)
-  config.auxiliary.name = run.auxiliary[0].kind if run.auxiliary else ""
-  if run.start:
-    config.init_from = f"../{run.start.run.key}"
+  data = assemble_data(run, seen=provenance_of(start[1]) if start else None)
+  config = changed(
+    run.config,
+    {
+      "target.name": run.target.kind,
+      "target.organs": run.target.name,
+      "auxiliary.name": run.auxiliary[0].kind if run.auxiliary else "",
+      "auxiliary.organs": ",".join(organ.name for organ in run.auxiliary),
+      "init_from": f"../{run.start.run.key}" if run.start else "",
+    },
+  )
   check_config(config)
+  config = follow_checkpoint(config, start[1] if start else None)
   claim_workdir(config, folder)
-  runs.describe(run, place)
+  # For people who open the folder.
+  names = {"title": run.title, "key": run.key}
+  write_json(folder / "run.json", {**names, **run.identity()})
   prepared = prepare_training(config, start=start)
   diverged, record = None, {}
   try:
@@ -181,11 +221,9 @@ def train(run: Run, place: pathlib.Path, stop: threading.Event) -> None:
     if not run.may_diverge:
       raise
     diverged = str(error)
-  (step,) = _steps(folder)[-1:] or (0,)
-  seconds = time.monotonic() - began
+  step, seconds = state_of(run, place).step, time.monotonic() - began
   values = {
-    "title": run.title,
-    "key": run.key,
+    **names,
     "program": run.program(),
     "device": jax.devices()[0].device_kind,
     "step": step,
@@ -200,63 +238,39 @@ def train(run: Run, place: pathlib.Path, stop: threading.Event) -> None:
   write_json(folder / "done.json", values)
 
 
-def _steps(folder: pathlib.Path) -> list[int]:
-  """Steps of the latest checkpoints, rising."""
-  found = (folder / "checkpoints" / "latest").glob("*")
-  return sorted(int(path.name) for path in found if path.name.isdigit())
-
-
-def assemble(run: Run, *, trained_on: Sequence[str] = ()) -> Data:
+def assemble_data(run: Run, *, seen: Provenance | None = None) -> Data:
   """The data of a run, from images that are read once a process.
 
   Raises:
     InputError: an auxiliary organ's training images are of patients, in the same data
       set, whom the target is validated or tested on.
   """
+  held_out = {
+    s.patient
+    for part in ("validation", "test")
+    for s in part_of_organ(run.config, run.target, part)
+  }
   for organ in run.auxiliary:
-    _check_patients(run, trained_on=organ, tested_on=run.target)
-  auxiliary = [s for organ in sorted(run.auxiliary) for s in organs.load(organ)]
+    shared = {s.patient for s in part_of_organ(run.config, organ, "train")} & held_out
+    if organ.root and organ.root == run.target.root and shared:
+      raise InputError(
+        f"{organ.label} and {run.target.label} share patient {min(shared)!r}, who would "
+        "be trained on in the one and tested on in the other; leave one of the two out "
+        "with config.organs"
+      )
   return arrange_data(
     run.config,
-    organs.load(run.target),
-    auxiliary,
+    load_organ(run.target),
+    [s for organ in sorted(run.auxiliary) for s in load_organ(organ)],
     name=run.target.name,
-    trained_on=trained_on,
+    seen=seen,
   )
 
 
-def _check_patients(run: Run, *, trained_on: Organ, tested_on: Organ) -> None:
-  """Two organs of a data set may have patients in common, and parts of their own.
-
-  Raises:
-    InputError: someone is in the one's training and in the other's held-out part.
-  """
-  same_set = trained_on.root and trained_on.root == tested_on.root
-  if not same_set or trained_on == tested_on:
-    return
-  seen = {s.patient for s in part_of(run, trained_on, "train")}
-  held_out = {
-    s.patient for part in ("validation", "test") for s in part_of(run, tested_on, part)
-  }
-  if seen & held_out:
-    raise InputError(
-      f"{trained_on.label} and {tested_on.label} share patient "
-      f"{min(seen & held_out)!r}, who would be trained on in the one and tested on in "
-      "the other; leave one of the two out with config.organs"
-    )
-
-
-def part_of(run: Run, organ: Organ, part: str = "test") -> list[Sample]:
-  """One part of an organ's images, split as the run splits its own."""
-  samples = organs.load(organ)
-  options = run.config.split
-  split = split_by_patient(
-    samples,
-    test_fraction=options.test_fraction,
-    validation_fraction=options.validation_fraction,
-    seed=options.seed,
-  )
-  return split.of(samples, part)
+def part_of_organ(config: Config, organ: Organ, part: str = "test") -> list[Sample]:
+  """One part of an organ's images, split as a run splits its own."""
+  samples = load_organ(organ)
+  return split_by_patient(samples, config.split).of(samples, part)
 
 
 def load_detector(run: Run, checkpoint: str, place: pathlib.Path) -> Detector:
@@ -268,23 +282,25 @@ def load_detector(run: Run, checkpoint: str, place: pathlib.Path) -> Detector:
   detector = Detector(weights, meta)
   if checkpoint == BEST:
     return detector
-  validation = part_of(run, run.target, "validation")
-  choice = thresholds.choose_threshold(run.config, detector, validation)
+  validation = part_of_organ(run.config, run.target, "validation")
+  choice = choose_threshold(run.config, detector, validation)
   return detector.with_threshold(xi=choice.xi, min_distance=choice.min_distance)
 
 
-def score(detector: Detector, wanted: Evaluation) -> Outcome:
+def score_run(detector: Detector, wanted: Evaluation) -> Outcome:
   """Detects in the test images of an organ and compares with its annotations.
 
   Raises:
-    InputError: the network was trained on one of its patients.
+    InputError: the network, or one that it was tuned from, has seen one of its patients.
   """
-  for organ in (wanted.run.target, *wanted.run.auxiliary):
-    _check_patients(wanted.run, trained_on=organ, tested_on=wanted.organ)
-  if wanted.run.start:
-    base = wanted.run.start.run
-    _check_patients(base, trained_on=base.target, tested_on=wanted.organ)
-  samples = part_of(wanted.run, wanted.organ)
+  samples = part_of_organ(wanted.run.config, wanted.organ)
+  try:
+    check_unseen(samples, load_data_set(wanted.organ), provenance_of(detector.meta))
+  except InputError as error:
+    raise InputError(
+      f"{wanted.organ.label} cannot test it: {error}; or leave one of the two organs out "
+      "with config.organs"
+    ) from error
   distance = detector.meta["min_distance"]
   # All radii, as in validation: one compiled program for both.
   peaks = detector.peaks(
@@ -292,7 +308,6 @@ def score(detector: Detector, wanted: Evaluation) -> Outcome:
   )[distance]
   found = [select_peaks(*each, xi=detector.meta["xi"])[0] for each in peaks]
   annotated = [s.centers for s in samples]
-  matches = matching.match_images(found, annotated)
   curve = scores.precision_recall_curve(peaks, annotated)
   chance = scores.chance_level(
     [len(points) for points in found],
@@ -303,10 +318,10 @@ def score(detector: Detector, wanted: Evaluation) -> Outcome:
   return Outcome(
     organ=wanted.organ.name,
     patients=tuple(s.patient for s in samples),
-    counts=np.array([(m.tp, m.fp, m.fn, m.distances.sum()) for m in matches]),
+    counts=scores.count_matches(matching.match_images(found, annotated)),
     detected=found if wanted.organ == wanted.run.target else (),
     curve={
-      name: np.round(getattr(curve, name), 6).tolist()
+      name: getattr(curve, name).round(6).tolist()
       for name in ("xi", "precision", "recall", "f1")
     },
     chance=chance["16"],
@@ -317,12 +332,13 @@ def score(detector: Detector, wanted: Evaluation) -> Outcome:
   )
 
 
-def timings(place: pathlib.Path) -> Mapping[str, list[dict[str, Any]]]:
-  """The records of all finished runs on this kind of device, by program."""
+def find_timings(place: pathlib.Path) -> dict[str, list[float]]:
+  """Seconds a step of all finished runs on this kind of device, by program."""
   device = jax.devices()[0].device_kind
-  found: dict[str, list[dict[str, Any]]] = {}
+  found: dict[str, list[float]] = {}
   for path in sorted((place / "runs").glob("*/done.json")):
-    record = runs.read_json(path)
-    if record and record["device"] == device and not record["diverged"]:
-      found.setdefault(record["program"], []).append(record)
+    record: dict[str, Any] = read_json(path) or {}
+    timed = {"program", "seconds_per_step"} <= set(record)  # else of another version
+    if timed and record.get("device") == device and not record.get("diverged"):
+      found.setdefault(record["program"], []).append(record["seconds_per_step"])
   return found

@@ -1,42 +1,66 @@
 """findings.md: each claim with what was found, and what it rests on.
 
-Called by `studies.study`.
+Called by `studies.study`; titles, claims and notes are in paper.toml.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from micronet_jax.config import as_dict
-from micronet_jax.studies.claims import Finding
+from micronet_jax.studies.claims import (
+  Finding,
+  fill,
+  judge_claim,
+  list_claims,
+  read_paper,
+)
+from micronet_jax.studies.results import Row
 from micronet_jax.studies.setting import Setting
 
-COLUMNS = (
+HEADS = (
   *("The paper's claim", "What decides it", "Found", "95 % interval", "Over"),
   "Verdict",
 )
+WORTH = {
+  "smoke": "**A smoke run: the machinery is proved, the numbers mean nothing.**",
+  "cpu": "A reduced budget: directions may be compared with the paper, not numbers.",
+  "paper": "The paper's recipe.",
+}
+
+
+def judge_study(
+  study: str, rows: Sequence[Row], facts: Mapping[str, Any]
+) -> list[Finding]:
+  """What was found of each claim of a study."""
+  return [judge_claim(claim, rows) for claim in list_claims(study, facts)]
 
 
 def format_findings(
-  title: str,
+  rows: Sequence[Row],
   setting: Setting,
-  seeds: Sequence[int],
   found: Sequence[Finding],
-  notes: Sequence[str],
+  facts: Mapping[str, Any],
 ) -> str:
   """The text of findings.md.
 
   Args:
-    title: of the study.
-    setting: budget and data.
-    seeds: of the runs; none if nothing was trained.
+    rows: of the study.
+    setting: its budget and data.
     found: what the table has, a line each.
-    notes: what follows it, in Markdown.
+    facts: that the notes mention.
   """
-  lines = [f"# {title}", "", *_describe_basis(setting, seeds), ""]
-  lines += [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
-  lines += [f"| {' | '.join(_cells(each))} |" for each in found]
-  lines += ["", *notes]
-  if seeds:
+  paper = read_paper()[setting.config.study]
+  lines = [f"# {paper['title']}", "", *_describe_basis(rows, setting), ""]
+  lines += [f"| {' | '.join(HEADS)} |", "|---" * len(HEADS) + "|"]
+  lines += [f"| {' | '.join(_cells(each))} |" for each in found] + [""]
+  for note in paper["notes"]:
+    needs, _, text = note.removeprefix("{?").partition("}")
+    if not note.startswith("{?"):
+      lines.append(fill(note, facts))
+    elif facts[needs]:
+      lines.append(fill(text, facts))
+  if rows:
     numbers = json.dumps(as_dict(setting.numbers), sort_keys=True)
     lines += ["", f"All numbers of the budget: `{numbers}`"]
   return "\n".join(lines).rstrip() + "\n"
@@ -44,34 +68,24 @@ def format_findings(
 
 def _cells(found: Finding) -> list[str]:
   """A line of the table."""
-  claim, estimate, verdict = found
-  ends = "none"
-  if estimate.low is not None and estimate.high is not None:
-    ends = f"{estimate.low:+.3f} to {estimate.high:+.3f}"
+  claim, (value, low, high, source), verdict = found
+  ends = "none" if low is None or high is None else f"{low:+.3f} to {high:+.3f}"
   number = claim.number + (f"; above {claim.least:g}" if claim.least else "")
-  value = f"{estimate.value:+.3f}"
-  return [claim.text, number, value, ends, estimate.source, f"**{verdict}**"]
+  return [claim.text, number, f"{value:+.3f}", ends, source, f"**{verdict}**"]
 
 
-def _describe_basis(setting: Setting, seeds: Sequence[int]) -> list[str]:
+def _describe_basis(rows: Sequence[Row], setting: Setting) -> list[str]:
   """Budget, data and how to read the table."""
+  seeds, numbers = sorted({row.seed for row in rows}), setting.numbers
   if not seeds:
     return ["Nothing is trained for it."]
-  numbers = setting.numbers
   organs = ", ".join(organ.label for organ in setting.organs)
   images = f"at most {numbers.images}" if numbers.images else "all"
-  worth = {
-    "smoke": "**A smoke run: the machinery is proved, the numbers mean nothing.**",
-    "paper": "The paper's recipe.",
-  }.get(
-    setting.budget,
-    "A reduced budget: directions may be compared with the paper, not numbers.",
-  )
   return [
-    f"{worth} Budget `{setting.budget}`: width {numbers.width}, patches of "
-    f"{numbers.patch}², batches of {numbers.batch_size}, {numbers.num_steps:,} "
-    f"iterations, rate {numbers.learning_rate:g} ({numbers.schedule}); seeds "
-    f"{', '.join(map(str, seeds))}.",
+    f"{WORTH[setting.budget]} Budget `{setting.budget}`: width {numbers.width}, "
+    f"patches of {numbers.patch}², batches of {numbers.batch_size}, "
+    f"{numbers.num_steps:,} iterations, rate {numbers.learning_rate:g} "
+    f"({numbers.schedule}); seeds {', '.join(map(str, seeds))}.",
     "",
     f"Data: {setting.data}, {images} images an organ, split by patient: {organs}.",
     "",

@@ -16,15 +16,11 @@ from micronet_jax.datasets import load_samples
 from micronet_jax.datasets.sample import Sample, to_working_resolution
 from micronet_jax.errors import InputError
 from micronet_jax.files import digest
+from micronet_jax.studies.schema import Budget, StudyConfig
 
 REAL = {
-  "bonemarrow": "mbm",
-  "brain": "gbm40",
-  "breast": "monuseg",
-  "colon": "crchisto",
-  "kidney": "monuseg",
-  "liver": "monuseg",
-  "prostate": "monuseg",
+  **{"bonemarrow": "mbm", "brain": "gbm40", "breast": "monuseg", "colon": "crchisto"},
+  **dict.fromkeys(("kidney", "liver", "prostate"), "monuseg"),
 }
 """The public organs with enough patients to split, and the folders they lie in."""
 
@@ -64,54 +60,37 @@ class Organ(NamedTuple):
     return {field: getattr(self, field) for field in fields}
 
 
-def find_organs(
-  data: str,
-  *,
-  root: str = "",
-  only: str = "",
-  count: int = 0,
-  images: int = 0,
-  side: int = 0,
-  data_dir: str = "",
-) -> list[Organ]:
-  """Finds the organs that a study is about.
-
-  Args:
-    data: "synthetic", "real", or the root of a `folder` data set.
-    root: for "real", where its data sets lie; "" for MICRONET_DATA.
-    only: these organs, separated by commas; "" for all.
-    count: the first so many by name; 0 for all.
-    images: see `Organ`, as the next two.
-    side: of larger images after cutting.
-    data_dir: where prepared data is kept.
+def find_organs(config: StudyConfig, numbers: Budget) -> list[Organ]:
+  """Finds the organs that a study is about, as its data, organs and budget say.
 
   Raises:
     InputError: there is no such data, no such organ, or one of too few patients.
   """
-  found = _places(data, root or os.environ.get("MICRONET_DATA", ""), data_dir)
-  names = split_names(only)
-  unknown = sorted(set(names) - set(found))
+  places, names = _find_places(config), split_names(config.organs)
+  unknown = sorted(set(names) - set(places))
   if unknown:
     raise InputError(
-      f"config.organs names {unknown[0]!r}; the data has {', '.join(found)}"
+      f"config.organs names {unknown[0]!r}; the data has {', '.join(places)}"
     )
-  wanted = [name for name in found if not names or name in names][: count or None]
-  if data == "synthetic":
+  wanted = [name for name in places if not names or name in names]
+  wanted, images, side = wanted[: numbers.organs or None], numbers.images, numbers.side
+  if config.data == "synthetic":
     from micronet_jax.datasets.synthetic_he.presets import GENERATOR_VERSION
 
-    version = str(GENERATOR_VERSION)
-    numbers = images or SYNTHETIC_IMAGES, side or SYNTHETIC_SIDE
-    return [
-      Organ(name, "synthetic_he", version, *numbers, data_dir=data_dir)
-      for name in wanted
-    ]
-  samples = {name: _samples_of(name, found[name], data_dir) for name in wanted}
-  missing = [name for name in wanted if not samples[name]]
-  if missing:
-    raise InputError(
-      f"{found[missing[0]]} has no organ {missing[0]!r} in its index.csv"
-    )
-  few = [n for n in wanted if len({s.patient for s in samples[n]}) < LEAST_PATIENTS]
+    known = "synthetic_he", str(GENERATOR_VERSION)
+    size = images or SYNTHETIC_IMAGES, side or SYNTHETIC_SIDE
+    return [Organ(name, *known, *size, data_dir=config.data_dir) for name in wanted]
+  found, few = [], []
+  for name in wanted:
+    samples = _samples_of(name, places[name], config.data_dir)
+    if not samples:
+      raise InputError(f"{places[name]} has no organ {name!r} in its index.csv")
+    if len({sample.patient for sample in samples}) < LEAST_PATIENTS:
+      few.append(name)
+    fields = ("name", "patient", "pixels_digest", "points_digest")
+    contents = [[getattr(sample, field) for field in fields] for sample in samples]
+    known = "folder", digest(sorted(contents), digits=16)
+    found.append(Organ(name, *known, images, side, places[name], config.data_dir))
   if few:
     enough = ",".join(name for name in wanted if name not in few)
     raise InputError(
@@ -119,11 +98,7 @@ def find_organs(
       "patients, to train, to validate and to test; leave these out with "
       f"--config.organs={enough}"
     )
-  return [
-    Organ(name, "folder", _digest_of(samples[name]), images, side, place, data_dir)
-    for name, place in found.items()
-    if name in samples
-  ]
+  return found
 
 
 def split_names(text: str) -> list[str]:
@@ -131,61 +106,59 @@ def split_names(text: str) -> list[str]:
   return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def _places(data: str, root: str, data_dir: str) -> dict[str, str]:
+def _find_places(config: StudyConfig) -> dict[str, str]:
   """The folder of each organ, "" of synthetic ones; sorted by organ."""
-  if data == "synthetic":
+  root = config.data_root or os.environ.get("MICRONET_DATA", "")
+  if config.data == "synthetic":
     from micronet_jax.datasets.synthetic_he.presets import ORGANS
 
     return dict.fromkeys(ORGANS, "")
-  if data == "real" and not root:
+  if config.data == "real" and not root:
     raise InputError(
       "config.data is 'real', but nothing says where it lies: set config.data_root or "
       "the environment variable MICRONET_DATA to the folder of monuseg, gbm40, mbm "
       "and crchisto"
     )
-  if data == "real":
+  if config.data == "real":
     places = {organ: str(pathlib.Path(root) / name) for organ, name in REAL.items()}
   else:
-    places = {"": data}
+    places = {"": str(pathlib.Path(config.data).expanduser())}
   for place in places.values():
-    if not pathlib.Path(place).expanduser().is_dir():
+    if not pathlib.Path(place).is_dir():
       raise InputError(f"there is no folder {place}; config.data names the data")
-  if data != "real":
-    organs = {sample.organ for sample in _all_samples(data, data_dir)}
-    return dict.fromkeys(sorted(organs), data)
-  return places
+  if config.data == "real":
+    return places
+  samples = _all_samples(places[""], config.data_dir)
+  return dict.fromkeys(sorted({sample.organ for sample in samples}), places[""])
+
+
+@functools.lru_cache(maxsize=4)
+def _all_samples(root: str, data_dir: str) -> tuple[Sample, ...]:
+  """Every image of a folder, as it is; kept in memory."""
+  return tuple(load_samples("folder", root=root, data_dir=data_dir or None))
 
 
 def _samples_of(organ: str, root: str, data_dir: str) -> list[Sample]:
   return [sample for sample in _all_samples(root, data_dir) if sample.organ == organ]
 
 
-@functools.lru_cache(maxsize=4)
-def _all_samples(root: str, data_dir: str) -> tuple[Sample, ...]:
-  """Every image of a folder, as it is; kept in memory."""
-  place = str(pathlib.Path(root).expanduser())
-  return tuple(load_samples("folder", root=place, data_dir=data_dir or None))
-
-
-def _digest_of(samples: Sequence[Sample]) -> str:
-  """Of the contents and of what splits them, not of where the files are."""
-  fields = ("name", "patient", "pixels_digest", "points_digest")
-  ordered = sorted(samples, key=lambda sample: sample.name)
-  return digest([[getattr(s, field) for field in fields] for s in ordered], digits=16)
+def load_data_set(organ: Organ) -> tuple[Sample, ...]:
+  """All images of the data set that an organ is of; patients may have several organs."""
+  if organ.kind == "synthetic_he":
+    return load_organ(organ)
+  return _all_samples(organ.root, organ.data_dir)
 
 
 @functools.lru_cache(maxsize=64)
 def load_organ(organ: Organ) -> tuple[Sample, ...]:
   """The samples of an organ at working resolution, sorted by name; kept in memory."""
   if organ.kind == "synthetic_he":
+    wanted: dict[str, Any] = {
+      "organs": [organ.name],
+      "data_dir": organ.data_dir or None,
+    }
     return tuple(
-      load_samples(
-        organ.kind,
-        organs=[organ.name],
-        data_dir=organ.data_dir or None,
-        images=organ.images,
-        size=organ.side,
-      )
+      load_samples(organ.kind, images=organ.images, size=organ.side, **wanted)
     )
   samples = _samples_of(organ.name, organ.root, organ.data_dir)
   chosen = take_turns(samples, organ.images or len(samples))
@@ -209,6 +182,6 @@ def cut_middle(sample: Sample, side: int) -> Sample:
     return sample
   y, x = max(height - side, 0) // 2, max(width - side, 0) // 2
   image = np.ascontiguousarray(sample.image[y : y + side, x : x + side])
-  centers = sample.centers - np.array([y, x]).astype(sample.centers.dtype)
+  centers = sample.centers - np.array([y, x], sample.centers.dtype)
   inside = ((centers >= -0.5) & (centers < np.array(image.shape[:2]) - 0.5)).all(1)
   return sample.changed(image, centers[inside], mpp=sample.mpp)

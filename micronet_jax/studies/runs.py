@@ -164,112 +164,62 @@ def order_runs(runs: Iterable[Run]) -> list[Run]:
   return list(ordered.values())
 
 
-def single_run(
+def make_run(
   setting: Setting,
-  organ: Organ,
+  target: Organ,
   seed: int,
   *,
   model: str = MICRONET,
   percent: float = 100,
+  start: Start | None = None,
+  frozen: int = 0,
+  others: Sequence[Organ] = (),
+  share: float = 0,
+  gamma: float | None = None,
   lam: float | None = None,
 ) -> Run:
-  """A network trained from scratch on one organ.
+  """One run of a study, at its budget.
 
   Args:
     setting: budget and data.
-    organ: to train on.
+    target: organ to train on.
     seed: of the run.
     model: one of `NAMES`.
-    percent: of the training images.
+    percent: of the target's training images.
+    start: what is fine-tuned, a MicroNet; None to learn from scratch.
+    frozen: how many of the first blocks stay as they are.
+    others: auxiliary organs.
+    share: percentage of their training images; 0 for none.
+    gamma: balances the two losses; None for naive pooling.
     lam: λ of the loss; None for the recipe's.
   """
-  config = setting.recipe(model, seed)
-  values: dict[str, Any] = {"target_fraction": percent / 100}
-  title = f"{NAMES[model]} {organ.label}"
-  if percent != 100:
-    title += f" {percent:g} %"
-  # That another model cannot take the rate is a result, not a failure; so is a large λ.
-  may_diverge = model != MICRONET
-  if lam is not None and lam != config.loss_lambda:
-    values["loss_lambda"] = lam
-    title += f" λ {lam:g}"
-    may_diverge |= lam > config.loss_lambda
-  elif model == MICRONET and percent == 100:
-    # Figure 5 draws their course, and starts from its stages.
-    values["snapshot_every"] = setting.numbers.snapshot_every
-  return Run(title, changed(config, values), organ, may_diverge=may_diverge)
-
-
-def tuned_run(
-  setting: Setting,
-  organ: Organ,
-  start: Start,
-  seed: int,
-  *,
-  percent: float = 100,
-  frozen: int = 0,
-) -> Run:
-  """A MicroNet of another organ, fine-tuned.
-
-  Args:
-    setting: budget and data.
-    organ: to fine-tune on.
-    start: the base.
-    seed: of the run.
-    percent: of the training images.
-    frozen: how many of the first blocks stay as they are.
-  """
+  config, mixed = setting.recipe(model, seed), bool(share)
+  heavier = lam is not None and lam != config.loss_lambda
   values = {"target_fraction": percent / 100, "freeze_blocks": frozen}
-  title = f"{start.run.title} @{start.checkpoint} -> {organ.label}"
+  title = f"{NAMES[model]} {target.label}"
+  if start:
+    title = f"{start.run.title} @{start.checkpoint} -> {target.label}"
   if percent != 100:
     title += f" {percent:g} %"
+  if mixed:
+    source = others[0].label if len(others) == 1 else f"{len(others)} organs"
+    title += f" + {share:g} % of {source}"
+    values |= {"auxiliary_percentage": share, "naive_pooling": gamma is None}
+  if mixed and gamma is not None:
+    title += f" γ {gamma:g}"
+    values["gamma"] = gamma
+  if lam is not None and heavier:
+    title += f" λ {lam:g}"
+    values["loss_lambda"] = lam
   if frozen:
     title += f", {frozen} blocks frozen"
-  if percent == 100 and not frozen and start.checkpoint == BEST:
+  plain = percent == 100 and not (mixed or heavier or frozen) and model == MICRONET
+  if plain and (start is None or start.checkpoint == BEST):
+    # Figure 5 draws their course, and starts from their stages.
     values["snapshot_every"] = setting.numbers.snapshot_every
-  config = changed(setting.recipe(seed=seed), values)
-  return Run(title, config, organ, start=start)
-
-
-def mixed_run(
-  setting: Setting,
-  organ: Organ,
-  auxiliary: Sequence[Organ],
-  seed: int,
-  *,
-  percent: float,
-  target_percent: float = 100,
-  gamma: float | None = None,
-  model: str = MICRONET,
-) -> Run:
-  """A network trained on one organ and on images of others.
-
-  Args:
-    setting: budget and data.
-    organ: the target.
-    auxiliary: the others.
-    seed: of the run.
-    percent: of the auxiliary training images; 0 for none.
-    target_percent: of the target's.
-    gamma: balances the two losses; None for naive pooling.
-    model: one of `NAMES`.
-  """
-  if not percent:
-    return single_run(setting, organ, seed, model=model, percent=target_percent)
-  values: dict[str, Any] = {"target_fraction": target_percent / 100}
-  values |= {"auxiliary_percentage": percent, "naive_pooling": gamma is None}
-  source = auxiliary[0].label if len(auxiliary) == 1 else f"{len(auxiliary)} organs"
-  title = f"{NAMES[model]} {organ.label}"
-  if target_percent != 100:
-    title += f" {target_percent:g} %"
-  title += f" + {percent:g} % of {source}"
-  if gamma is not None:
-    values["gamma"] = gamma
-    title += f" γ {gamma:g}"
-  return Run(
-    title,
-    changed(setting.recipe(model, seed), values),
-    organ,
-    auxiliary=tuple(auxiliary),
-    may_diverge=gamma is not None or model != MICRONET,  # γ multiplies the gradient
-  )
+  # That another model cannot take the rate, or a network a gradient that γ or λ
+  # multiplies, is a result, not a failure.
+  may_diverge = model != MICRONET or (mixed and gamma is not None)
+  may_diverge |= lam is not None and lam > config.loss_lambda
+  auxiliary = tuple(others) if mixed else ()
+  return Run(title, changed(config, values), target, auxiliary, start, may_diverge)

@@ -50,7 +50,7 @@ class OwnRates:
 
 @dataclasses.dataclass(frozen=True)
 class Budget:
-  """What a study costs; the defaults are the paper's recipe [Implementation details]."""
+  """What a study costs; the defaults are the paper's [Implementation details]."""
 
   # Channels of MicroNet's first block; other networks keep their proportion to it.
   width: int = setting(32, low=1)
@@ -79,15 +79,15 @@ class Budget:
   targets: int = setting(3, low=1)
   random_bases: int = setting(2, low=0)
   # Percentages of the target's training images [Fig. 5, row 2; Fig. 6, row 2].
-  fractions: tuple[float, ...] = setting((10, 20, 40, 60, 80, 100), low=1, high=100)
+  fractions: tuple[float, ...] = setting((10.0, 20.0, 40.0, 60.0, 80.0, 100.0), low=1, high=100)
   # Steps after which a base is taken over [Fig. 5, row 3]; snapshots there must be.
   stages: tuple[int, ...] = setting(tuple(range(2_000, 100_001, 2_000)), low=1)
   # How many of the first blocks are frozen [Fig. 5, row 4].
   frozen: tuple[int, ...] = setting(tuple(range(10)), low=0, high=9)
   # Percentages of the auxiliary training images [Fig. 6; Fig. 11].
-  percentages: tuple[float, ...] = setting((0, 1, 2, 5, 10, 20, 50), low=0, high=100)
+  percentages: tuple[float, ...] = setting((0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0), low=0, high=100)
   # Those that are mixed with fractions of the target, and balanced by γ.
-  mixed: tuple[float, ...] = setting((5, 50), low=1, high=100)
+  mixed: tuple[float, ...] = setting((5.0, 50.0), low=1, high=100)
   # γ [Figs. 7 and 8]; the text names the ends and 1 and 5.
   gammas: tuple[float, ...] = setting(
     (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 50.0, 100.0), above=0
@@ -106,8 +106,8 @@ CPU = Budget(
   num_steps=300,
   learning_rate=0.1,
   schedule="cosine",
-  # FCN diverged on kidney or breast with it, and U-Net is of its kind; FCRNB diverged on
-  # brain and kidney with 0.03 too.
+  # FCN diverged on kidney or breast with it, and U-Net is of its kind; FCRNB diverged
+  # on brain and kidney with 0.03 too.
   own_rates=OwnRates(fcn=0.03, unet=0.03, fcrnb=0.01),
   eval_every=100,
   snapshot_every=30,
@@ -119,21 +119,31 @@ CPU = Budget(
   stages=(30, 60, 120, 180, 240, 300),
   frozen=(0, 2, 4, 6, 7, 8, 9),
   # One per cent of the auxiliary images would be a single one, as two per cent is.
-  percentages=(0, 2, 5, 10, 20, 50),
+  percentages=(0.0, 2.0, 5.0, 10.0, 20.0, 50.0),
   gammas=(0.01, 0.1, 1.0, 5.0, 10.0, 100.0),
 )
 
 # Proves the machinery in seconds; the numbers mean nothing.
 SMOKE = Budget(
-  **{"width": 2, "patch": 32, "batch_size": 2, "num_steps": 2, "learning_rate": 0.1},
-  **{"schedule": "cosine", "eval_every": 2, "snapshot_every": 1, "images": 4},
-  **{"organs": 3, "side": 64, "targets": 1, "random_bases": 1},
+  width=2,
+  patch=32,
+  batch_size=2,
+  num_steps=2,
+  learning_rate=0.1,
+  schedule="cosine",
+  eval_every=2,
+  snapshot_every=1,
   min_distances=(5,),
-  fractions=(50, 100),
+  organs=3,
+  images=4,
+  side=64,
+  targets=1,
+  random_bases=1,
+  fractions=(50.0, 100.0),
   stages=(1, 2),
   frozen=(0, 9),
-  percentages=(0, 50),
-  mixed=(50,),
+  percentages=(0.0, 50.0),
+  mixed=(50.0,),
   gammas=(0.1, 10.0),
   lambdas=(0.0, 5.0, 5000.0),
 )
@@ -178,12 +188,12 @@ class StudyConfig:
   plan_only: bool = setting(False)
   # Then also take a few steps of networks that have not been timed here yet.
   measure: bool = setting(True)
-  # "local": one run after the other; "ray": on the cluster that RAY_ADDRESS names, or on
-  # this machine. One GPU a run where there are any, else so many CPUs.
+  # "local": one run after the other; "ray": on the cluster that RAY_ADDRESS names, or
+  # on this machine. One GPU a run where there are any, else so many CPUs.
   executor: str = setting("local", choices=("local", "ray"))
   cpus_per_run: int = setting(2, low=1)
   # What all runs begin with; `SET_BY_STUDY` is not there to be changed.
-  recipe: Config = Config()
+  recipe: Config = setting(Config())
   budgets: Budgets = Budgets()
 
 
@@ -197,6 +207,7 @@ def check_study(config: StudyConfig) -> Budget:
     InputError: naming the field, its value and what would be right.
   """
   check_ranges(config)
+  _check_models(config)
   if not config.seeds or len(set(config.seeds)) < len(config.seeds):
     raise InputError(
       f"config.seeds is {config.seeds}; give at least one whole number, each once"
@@ -206,8 +217,7 @@ def check_study(config: StudyConfig) -> Budget:
       "config.recipe.split.test_fraction is 0; a study needs a test part"
     )
   numbers: Budget = getattr(config.budgets, config.budget)
-  field = f"config.budgets.{config.budget}"
-  every = numbers.snapshot_every
+  field, every = f"config.budgets.{config.budget}", numbers.snapshot_every
   if every > numbers.num_steps:
     raise InputError(
       f"{field}.snapshot_every is {every}; it must be from 1 to num_steps, "
@@ -232,3 +242,20 @@ def check_study(config: StudyConfig) -> Budget:
       "are compared with, and at least one other"
     )
   return numbers
+
+
+def _check_models(config: StudyConfig) -> None:
+  names = [name.strip() for name in config.models.split(",") if name.strip()]
+  unknown = [name for name in names if name not in NAMES]
+  if unknown:
+    raise InputError(
+      f"config.models names {unknown[0]!r}; the models are {', '.join(NAMES)}"
+    )
+  if names and config.study != "table1":
+    raise InputError(
+      f"config.models is for table1; {config.study} has models of its own"
+    )
+  if names and (MICRONET not in names or len(set(names)) < 2):
+    raise InputError(
+      f"config.models is {config.models!r}; name {MICRONET} and at least one other"
+    )

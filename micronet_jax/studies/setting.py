@@ -15,18 +15,18 @@ from micronet_jax.config import Config, as_dict, changed, check_config, from_dic
 from micronet_jax.errors import InputError
 from micronet_jax.models import complete_options
 from micronet_jax.studies.organs import Organ, find_organs, split_names
-from micronet_jax.studies.schema import MICRONET, NAMES, Budget, StudyConfig, check_study
+from micronet_jax.studies.schema import (
+  MICRONET,
+  NAMES,
+  Budget,
+  StudyConfig,
+  check_study,
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-  """One study with its budget and data.
-
-  Attributes:
-    config: of the study.
-    organs: all that there are.
-    targets: those that single figures are about.
-  """
+  """One study: its config, all organs there are, and those that figures are about."""
 
   config: StudyConfig
   organs: tuple[Organ, ...]
@@ -54,14 +54,10 @@ class Setting:
     return self.config.data if known else pathlib.Path(self.config.data).name
 
   @property
-  def models(self) -> tuple[str, ...]:
+  def models(self) -> list[str]:
     """The models of Table 1 that are asked for, in its order."""
     wanted = split_names(self.config.models)
-    return tuple(name for name in NAMES if not wanted or name in wanted)
-
-  def others(self, target: Organ) -> list[Organ]:
-    """All organs but one."""
-    return [organ for organ in self.organs if organ != target]
+    return [name for name in NAMES if not wanted or name in wanted]
 
   def organ(self, name: str) -> Organ:
     """The organ of a name."""
@@ -69,34 +65,32 @@ class Setting:
 
   def recipe(self, model: str = MICRONET, seed: int = 0) -> Config:
     """The config of a run of one of `NAMES`, to be changed further."""
-    numbers = self.numbers
-    own = complete_options({"name": model})
-    values = {
-      "seed": seed,
-      "model.name": model,
-      "model.width": max(1, own["width"] * numbers.width // 32),
-      # Others have no such argument; it changes no result.
-      "model.remat": self.config.recipe.model.remat and model == MICRONET,
-      "warp.patch": numbers.patch,
-      "optimizer.learning_rate": getattr(numbers.own_rates, model)
-      or numbers.learning_rate,
-      "optimizer.schedule": numbers.schedule,
-      "log_every": max(1, numbers.num_steps // 4),
-    }
-    for field in ("batch_size", "num_steps", "eval_every", "min_distances"):
-      values[field] = getattr(numbers, field)
-    return changed(self.config.recipe, values)
+    numbers, recipe = self.numbers, self.config.recipe
+    own_rate = getattr(numbers.own_rates, model)
+    same = ("batch_size", "num_steps", "eval_every", "min_distances")
+    own_width = complete_options({"name": model})["width"]
+    return changed(
+      recipe,
+      {
+        **{field: getattr(numbers, field) for field in same},
+        "seed": seed,
+        "model.name": model,
+        "model.width": max(1, own_width * numbers.width // 32),
+        # Others have no such argument; it changes no result.
+        "model.remat": recipe.model.remat and model == MICRONET,
+        "warp.patch": numbers.patch,
+        "optimizer.learning_rate": own_rate or numbers.learning_rate,
+        "optimizer.schedule": numbers.schedule,
+        "log_every": max(1, numbers.num_steps // 4),
+      },
+    )
 
   def to_json(self) -> dict[str, Any]:
     """What findings rest on, without the places of this machine."""
-    config = changed(
-      self.config, {"data": self.data, "data_root": "", "data_dir": "", "organs": ""}
-    )
-    return {
-      "config": as_dict(config),
-      "organs": [organ.name for organ in self.organs],
-      "targets": [organ.name for organ in self.targets],
-    }
+    places = {"data": self.data, "data_root": "", "data_dir": ""}
+    organs = {"organs": self.organs, "targets": self.targets}
+    names = {kind: [organ.name for organ in each] for kind, each in organs.items()}
+    return {"config": as_dict(changed(self.config, places)), **names}
 
 
 def setting_from_json(values: Mapping[str, Any]) -> Setting:
@@ -118,16 +112,7 @@ def find_setting(config: StudyConfig, paper: Sequence[str] = ()) -> Setting:
     InputError: a budget, organ, model or seed that cannot be used.
   """
   numbers = check_study(config)
-  _check_models(config)
-  organs = find_organs(
-    config.data,
-    root=config.data_root,
-    only=config.organs,
-    count=numbers.organs,
-    images=numbers.images,
-    side=numbers.side,
-    data_dir=config.data_dir,
-  )
+  organs = find_organs(config, numbers)
   if len(organs) < 2:
     raise InputError(
       f"the data has {len(organs)} organ(s); a study compares at least two"
@@ -142,23 +127,6 @@ def find_setting(config: StudyConfig, paper: Sequence[str] = ()) -> Setting:
         f"{error} (set by config.budgets.{config.budget} or config.recipe)"
       ) from error
   return found
-
-
-def _check_models(config: StudyConfig) -> None:
-  names = split_names(config.models)
-  unknown = [name for name in names if name not in NAMES]
-  if unknown:
-    raise InputError(
-      f"config.models names {unknown[0]!r}; the models are {', '.join(NAMES)}"
-    )
-  if names and config.study != "table1":
-    raise InputError(
-      f"config.models is for table1; {config.study} has models of its own"
-    )
-  if names and (MICRONET not in names or len(set(names)) < 2):
-    raise InputError(
-      f"config.models is {config.models!r}; name {MICRONET} and at least one other"
-    )
 
 
 def choose_targets(
@@ -178,8 +146,7 @@ def choose_targets(
     )
   if len(set(names)) < len(names):
     raise InputError(f"config.targets is {wanted!r}; give each organ once")
-  if not names:
-    names = list(paper)[:count]
+  names = names or list(paper)[:count]
   if not all(name in by_name for name in names):
     seed = zlib.crc32(",".join(paper).encode())
     names = draw_names(sorted(by_name), min(count, len(by_name)), seed)
