@@ -79,13 +79,17 @@ class Budget:
   targets: int = setting(3, low=1)
   random_bases: int = setting(2, low=0)
   # Percentages of the target's training images [Fig. 5, row 2; Fig. 6, row 2].
-  fractions: tuple[float, ...] = setting((10.0, 20.0, 40.0, 60.0, 80.0, 100.0), low=1, high=100)
+  fractions: tuple[float, ...] = setting(
+    (10.0, 20.0, 40.0, 60.0, 80.0, 100.0), low=1, high=100
+  )
   # Steps after which a base is taken over [Fig. 5, row 3]; snapshots there must be.
   stages: tuple[int, ...] = setting(tuple(range(2_000, 100_001, 2_000)), low=1)
   # How many of the first blocks are frozen [Fig. 5, row 4].
   frozen: tuple[int, ...] = setting(tuple(range(10)), low=0, high=9)
   # Percentages of the auxiliary training images [Fig. 6; Fig. 11].
-  percentages: tuple[float, ...] = setting((0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0), low=0, high=100)
+  percentages: tuple[float, ...] = setting(
+    (0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0), low=0, high=100
+  )
   # Those that are mixed with fractions of the target, and balanced by γ.
   mixed: tuple[float, ...] = setting((5.0, 50.0), low=1, high=100)
   # γ [Figs. 7 and 8]; the text names the ends and 1 and 5.
