@@ -6,13 +6,17 @@ two things are told apart by colour alone.
 """
 
 import dataclasses
+import itertools
 import os
 import pathlib
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
-from matplotlib import patheffects
+import numpy as np
+from matplotlib import colormaps, patheffects
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike
@@ -98,3 +102,35 @@ def new_figure(
   FigureCanvasAgg(figure)
   grid = figure.subplots(rows, columns, squeeze=False, sharex=sharex)
   return figure, list(grid.ravel())
+
+
+def choose_looks(names: Iterable[str], *, ordered: bool = False) -> dict[str, Any]:
+  """A colour, line and mark for each series; no two are told apart by colour alone.
+
+  Args:
+    names: of the series.
+    ordered: they are values of a parameter, whose order the colours show.
+  """
+  series = list(dict.fromkeys(names))
+  colors: Iterable[str] = itertools.cycle(COLORS)
+  if ordered:
+    shades = colormaps["viridis"](np.linspace(0.0, 0.9, len(series)))
+    colors = [to_hex(shade) for shade in shades]
+  cycles = colors, itertools.cycle(LINES), itertools.cycle(MARKS)
+  return {
+    name: {"color": color, "linestyle": line, "marker": mark}
+    for name, color, line, mark in zip(series, *cycles, strict=False)
+  }
+
+
+def add_legend(figure: Figure, axes: Iterable[Axes], *, columns: int) -> None:
+  """One legend below all panels, each entry once, in as many columns as have room."""
+  handles: dict[str, Any] = {}
+  for each in axes:
+    for handle, label in zip(*each.get_legend_handles_labels(), strict=True):
+      handles.setdefault(label, handle)
+  entry = 0.95 + 0.085 * max(map(len, handles), default=0)  # inches
+  columns = max(1, min(columns, int(figure.get_figwidth() / entry)))
+  place: dict[str, Any] = {"loc": "outside lower center", "ncols": columns}
+  entries = list(handles.values()), list(handles)
+  figure.legend(*entries, handlelength=3.0, frameon=False, **place)

@@ -84,3 +84,15 @@ def to_working_resolution(sample: Sample, *, mpp: float = WORKING_MPP) -> Sample
   image = rescale_image(sample.image, sample.mpp / mpp)
   centers = rescale_centers(sample.centers, sample.image.shape, image.shape)
   return sample.changed(image, centers, mpp=mpp)
+
+
+def cut_middle(sample: Sample, side: int) -> Sample:
+  """Cuts what is larger to the `side` pixels around its middle; 0 leaves it alone."""
+  height, width = sample.image.shape[:2]
+  if not side or max(height, width) <= side:
+    return sample
+  y, x = max(height - side, 0) // 2, max(width - side, 0) // 2
+  image = np.ascontiguousarray(sample.image[y : y + side, x : x + side])
+  centers = sample.centers - np.array([y, x], sample.centers.dtype)
+  inside = ((centers >= -0.5) & (centers < np.array(image.shape[:2]) - 0.5)).all(1)
+  return sample.changed(image, centers[inside], mpp=sample.mpp)

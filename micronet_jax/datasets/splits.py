@@ -4,6 +4,7 @@ Called by `training.data` and the studies.
 """
 
 import dataclasses
+import itertools
 import zlib
 from collections.abc import Sequence
 
@@ -132,3 +133,16 @@ def take_fraction(
   count = max(1, int(fraction * len(names) + 0.5))
   order = np.random.default_rng(seed).permutation(len(names))[:count]
   return tuple(names[i] for i in sorted(order))
+
+
+def take_turns(samples: Sequence[Sample], count: int) -> list[Sample]:
+  """So many samples, the first of each patient, then the second, and so on.
+
+  Sorted by name, whatever the order.
+  """
+  patients: dict[str, list[Sample]] = {}
+  for sample in sorted(samples, key=lambda sample: sample.name):
+    patients.setdefault(sample.patient, []).append(sample)
+  turns = itertools.zip_longest(*(patients[name] for name in sorted(patients)))
+  order = [sample for turn in turns for sample in turn if sample is not None]
+  return sorted(order[:count], key=lambda sample: sample.name)

@@ -137,7 +137,7 @@ def draw_scores(every: Sequence[Tally], metric: str, *, seed: int) -> np.ndarray
   """Scores of drawn sets of patients, `[DRAWS, detectors]`.
 
   Whole patients are drawn with replacement, since the images of one resemble each
-  other; detectors on the same patients get the same draws. Drawn from n patients, scores
+  other; detectors on the same patients get the same draws. Drawn from n patients, they
   vary too little by √(n/(n - 1)), which matters where n is 3; their distances from the
   score are enlarged by it. None if a test set is of one patient.
   """

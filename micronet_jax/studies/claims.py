@@ -1,6 +1,6 @@
 """The paper's claims, which are rows of paper.toml, and the one function that decides.
 
-Called by `studies.findings`; figures' modules work out the facts that claims mention.
+Called by `studies.study`; figures' modules work out the facts that claims mention.
 """
 
 import functools
@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import stats
 
-from micronet_jax.evaluation.intervals import Estimate, estimate_statistic
-from micronet_jax.studies.results import Outcome, Row
+from micronet_jax.evaluation.intervals import Estimate, Tally, estimate_statistic
+from micronet_jax.studies.results import Row
 
 NOTHING = Estimate(float("nan"), None, None, "nothing to compare")
 LIKE = {"fig10": "fig4", "fig11": "fig6"}
@@ -24,13 +24,8 @@ LIKE = {"fig10": "fig4", "fig11": "fig6"}
 class Where(NamedTuple):
   """Which rows are meant: those that meet every condition given.
 
-  Attributes:
-    panel: what the panel ends in, one of these.
-    series: the series is one of these; () for any.
-    but: and none of these.
-    x: one of these; None for any.
-    low, high: x lies between these, ends included.
-    at: x is the one that stands here for the panel.
+  The panel ends in one of `panel`; the series is one of `series` (() for any) and none
+  of `but`; x is one of `x`, lies within `low` and `high`, is what `at` has by panel.
   """
 
   panel: tuple[str, ...] = ("",)
@@ -54,18 +49,12 @@ class Where(NamedTuple):
 
 
 class Choice(NamedTuple):
-  """A difference that is chosen by its size, as one reads it off a figure.
+  """A difference chosen by its size ("largest", "least"), as one reads it off a figure.
 
-  It is chosen once, by the means over seeds; the interval is of what was chosen, and
-  does not know of the choice.
-
-  Attributes:
-    extreme: "largest" or "least".
-    among: fields of a row in which the candidates differ; a candidate is compared
-      within its panel if "panel" is one of them.
-    side: whose rows they are, "plus" or "minus".
-    within: one is chosen for each value of this field, and their mean taken.
-    whole: only of panels that have every series.
+  It is chosen once, by the means over seeds; the interval does not know of the choice.
+  Candidates are the rows of one `side` that differ in the fields `among`, compared
+  within their panel if that is one; one is chosen for each value of `within`, and their
+  mean taken. `whole`: only of panels that have every series.
   """
 
   extreme: str
@@ -76,16 +65,12 @@ class Choice(NamedTuple):
 
 
 class Claim(NamedTuple):
-  """A claim of the paper, and what decides it.
+  """A claim of the paper, and the number that decides it.
 
   Attributes:
-    text: in the paper's sense, one sentence.
-    number: what decides it, in words.
     plus, minus: rows whose mean scores are compared; what `per` says, usually each
       panel, weighs the same, and is left out without either kind.
     least: the claim holds if the whole interval is above this.
-    metric: of the scores.
-    choose: the difference is one of several; None for all.
     measure: "difference" of means; "share" of panels where the highest of `plus` is
       at least that of `minus`; "above chance", less F1 of random points; "diverged",
       the share of `plus` that did.
@@ -122,8 +107,8 @@ def read_paper() -> dict[str, Any]:
 
 def list_claims(study: str, facts: Mapping[str, Any]) -> list[Claim]:
   """The claims of a study, with its facts in the places that mention them."""
-  found = []
   claims = read_paper()[study]["claims"]
+  found = []
   for name, group in itertools.groupby(claims, lambda claim: claim.get("for")):
     together = list(group)
     for changed in facts[name] if name else ({},):
@@ -133,8 +118,7 @@ def list_claims(study: str, facts: Mapping[str, Any]) -> list[Claim]:
 
 def _make_claim(given: Mapping[str, Any], facts: Mapping[str, Any]) -> Claim:
   made = {name: value for name, value in given.items() if name != "for"}
-  for field in ("text", "number"):
-    made[field] = fill(given[field], facts)
+  made |= {field: fill(given[field], facts) for field in ("text", "number")}
   for field in {"plus", "minus"} & set(given):
     where = {k: _condition(k, value, facts) for k, value in given[field].items()}
     made[field] = Where(**where)
@@ -177,7 +161,8 @@ def judge_claim(claim: Claim, rows: Iterable[Row]) -> Finding:
   per = np.array([getattr(row, claim.per) for row in kept])
   weights: np.ndarray | None = np.ones(len(kept))
   if claim.choose:
-    weights = _choose(claim.choose, kept, sides, _mean_scores(by_seed, claim.metric))
+    scores = [[tally.score(claim.metric) for tally in row] for row in by_seed]
+    weights = _choose(claim.choose, kept, sides, np.mean(scores, axis=0))
   elif claim.minus:
     weights = _weigh(sides, per)
   if weights is None or not weights.any():
@@ -185,34 +170,30 @@ def judge_claim(claim: Claim, rows: Iterable[Row]) -> Finding:
   (used,) = np.nonzero(weights)  # whose patients count
   weights, sides, per = weights[used], sides[used], per[used]
   chance = np.array([kept[i].outcome.chance for i in used])
-  found = estimate_statistic(
-    [[row[i] for i in used.tolist()] for row in by_seed],
-    {
-      "difference": lambda scores: scores @ weights,
-      "share": lambda scores: _share_won(scores, sides, per),
-      "above chance": lambda scores: (scores - chance).mean(-1),
-    }[claim.measure],
-    metric=claim.metric,
-  )
+  statistic = {
+    "difference": lambda scores: scores @ weights,
+    "share": lambda scores: _share_won(scores, sides, per),
+    "above chance": lambda scores: (scores - chance).mean(-1),
+  }[claim.measure]
+  part = [[row[i] for i in used.tolist()] for row in by_seed]
+  found = estimate_statistic(part, statistic, metric=claim.metric)
   return Finding(claim, found, found.verdict(claim.least))
 
 
 def _side(claim: Claim, row: Row) -> int:
-  """1 for what is compared, -1 for what it is compared with, 0 for neither."""
-  return int(claim.plus.holds(row)) - int(
-    claim.minus is not None and claim.minus.holds(row)
-  )
+  """1 for what is compared, -1 for what it is compared with, 0 for neither or both."""
+  minus = claim.minus is not None and claim.minus.holds(row)
+  return int(claim.plus.holds(row)) - int(minus)
 
 
 def _weigh(sides: np.ndarray, per: np.ndarray) -> np.ndarray | None:
   """Weights of the mean of plus less that of minus, each of `per` weighing the same."""
   weights, count = np.zeros(len(sides)), 0
   for name in dict.fromkeys(per.tolist()):
-    pair = [(per == name) & (sides == side) for side in (1, -1)]
-    if all(mask.any() for mask in pair):
+    plus, minus = ((per == name) & (sides == side) for side in (1, -1))
+    if plus.any() and minus.any():
       count += 1
-      for mask, sign in zip(pair, (1, -1), strict=True):
-        weights[mask] = sign / mask.sum()
+      weights[plus], weights[minus] = 1 / plus.sum(), -1 / minus.sum()
   return weights / count if count else None
 
 
@@ -222,47 +203,40 @@ def _choose(
   """The weights of the candidate whose number is the largest or the least."""
   panels = np.array([row.panel for row in rows])
   if choice.whole:
-    series = {row.series for row in rows}
+    every = {row.series for row in rows}
     have = {p: {r.series for r in rows if r.panel == p} for p in panels.tolist()}
-    sides = sides * np.array([have[panel] == series for panel in panels])
+    sides = sides * np.array([have[panel] == every for panel in panels])
   varies = sides == (1 if choice.side == "plus" else -1)
   keys = [tuple(getattr(row, field) for field in choice.among) for row in rows]
   best: dict[str, tuple[float, np.ndarray]] = {}
-  for first, key in enumerate(keys):
-    if not varies[first] or key in itertools.compress(keys[:first], varies[:first]):
-      continue
+  first = {key: i for i, key in reversed(list(enumerate(keys))) if varies[i]}
+  for key, at in sorted(first.items(), key=lambda item: item[1]):
     mine = ~varies | np.array([each == key for each in keys])
     if "panel" in choice.among:
-      mine &= panels == panels[first]
+      mine &= panels == panels[at]
     weights = _weigh(sides * mine, panels)
     if weights is not None:
       size = float(means @ weights) * (1 if choice.extreme == "largest" else -1)
-      place = getattr(rows[first], choice.within) if choice.within else ""
+      place = getattr(rows[at], choice.within) if choice.within else ""
       if place not in best or size > best[place][0]:
         best[place] = size, weights
   return np.mean([weights for _, weights in best.values()], axis=0) if best else None
-
-
-def _mean_scores(by_seed: Sequence[Sequence[Outcome]], metric: str) -> np.ndarray:
-  return np.mean([[found.score(metric) for found in row] for row in by_seed], axis=0)
 
 
 def _share_won(scores: np.ndarray, sides: np.ndarray, per: np.ndarray) -> np.ndarray:
   """The share of `per` where plus has the highest score, ties included."""
   wins = []
   for name in dict.fromkeys(per.tolist()):
-    plus, minus = (
-      scores[..., (per == name) & (sides == side)].max(-1) for side in (1, -1)
-    )
-    wins.append(plus >= minus)
+    pair = [scores[..., (per == name) & (sides == side)].max(-1) for side in (1, -1)]
+    wins.append(pair[0] >= pair[1])
   return np.mean(wins, axis=0)
 
 
 def _judge_divergence(claim: Claim, rows: Sequence[Row]) -> Finding:
   """All, none or some of the rows; the interval is Clopper and Pearson's."""
-  lost = sum(row.diverged is not None for row in rows)
   if not rows:
-    return Finding(claim, Estimate(float("nan"), None, None, "0 runs"), "cannot tell")
+    return Finding(claim, NOTHING._replace(source="0 runs"), "cannot tell")
+  lost = sum(row.diverged is not None for row in rows)
   counted = stats.binomtest(lost, len(rows))
   low, high = counted.proportion_ci()
   estimate = Estimate(counted.statistic, low, high, f"{len(rows)} runs")
@@ -270,28 +244,23 @@ def _judge_divergence(claim: Claim, rows: Sequence[Row]) -> Finding:
   return Finding(claim, estimate, verdict)
 
 
-def list_panels(rows: Iterable[Row]) -> list[str]:
-  """The panels of rows, in order."""
-  return list(dict.fromkeys(row.panel for row in rows))
-
-
-def rows_of_panel(rows: Iterable[Row], panel: str) -> list[Row]:
-  """The rows of one panel."""
-  return [row for row in rows if row.panel == panel]
+def group_panels(rows: Iterable[Row]) -> dict[str, list[Row]]:
+  """The rows by panel, in order."""
+  panels: dict[str, list[Row]] = {}
+  for row in rows:
+    panels.setdefault(row.panel, []).append(row)
+  return panels
 
 
 def describe_by_panel(rows: Sequence[Row], plus: Where, minus: Where) -> str:
   """A difference in each panel by itself: the mean may rest on one of them."""
-  claim, parts = Claim("", "", plus, minus), []
-  for panel in list_panels(rows):
-    found = judge_claim(claim, rows_of_panel(rows, panel)).estimate
-    if found is not NOTHING:
-      parts.append(f"{panel} {found.value:+.3f}")
-  return ", ".join(parts)
+  claim, panels = Claim("", "", plus, minus), group_panels(rows).items()
+  found = [(name, judge_claim(claim, here).estimate) for name, here in panels]
+  return ", ".join(f"{p} {e.value:+.3f}" for p, e in found if e is not NOTHING)
 
 
-def align_seeds(rows: Iterable[Row]) -> tuple[list[Row], list[list[Outcome]]]:
-  """The rows that every seed has and none lost, and their outcomes by seed.
+def align_seeds(rows: Iterable[Row]) -> tuple[list[Row], list[list[Tally]]]:
+  """The rows that every seed has and none lost, and what was counted, by seed.
 
   Courses may end at different steps, or diverge, with different seeds.
   """
@@ -308,7 +277,5 @@ def align_seeds(rows: Iterable[Row]) -> tuple[list[Row], list[list[Outcome]]]:
     for key in (seeds[0] if seeds else ())
     if all(key in place and not place[key].diverged for place in seeds)
   ]
-  return (
-    [seeds[0][key] for key in keys],
-    [[place[key].outcome for key in keys] for place in seeds],
-  )
+  tallies = [[place[key].outcome.tally for key in keys] for place in seeds]
+  return [seeds[0][key] for key in keys], tallies

@@ -19,6 +19,8 @@ RETRIES = 3
 LOOK_EVERY = 1.0
 """Seconds between looks at whether the user wants to stop."""
 
+Action = Callable[[Job, pathlib.Path, threading.Event], None]
+
 
 def work_off_on_ray(
   jobs: Sequence[Job],
@@ -26,15 +28,15 @@ def work_off_on_ray(
   stop: threading.Event,
   *,
   cpus_per_run: int,
-  action: Callable[[Job, pathlib.Path, threading.Event], None] = do_job,
+  action: Action = do_job,
 ) -> dict[str, str]:
   """Does jobs on the cluster, each as soon as the run that it starts from is done.
 
   Args:
     jobs: a start before what starts from it.
     place: the folder of all studies.
-    stop: when set, workers are ended and `Stopped` is raised; the runs go on
-      from their last checkpoint next time.
+    stop: when set, workers are ended and `Stopped` is raised; the runs go on from their
+      last checkpoint next time.
     cpus_per_run: of a run, where the cluster has no GPUs; else a run gets one.
     action: what a worker does with a job.
 
@@ -63,13 +65,11 @@ def work_off_on_ray(
       )
     resources: dict[str, Any] = {"num_gpus": 1} if gpus else {"num_cpus": cpus_per_run}
     task = ray.remote(max_retries=RETRIES, retry_exceptions=True, **resources)(_task)
-    pending: dict[Any, Job] = {}
-    by_key: dict[str, Any] = {}
+    references: dict[str, Any] = {}
     for job in jobs:
-      start = job.run.start
-      base = by_key.get(start.run.key) if start else None
-      by_key[job.run.key] = task.remote(job, place, action, base)
-      pending[by_key[job.run.key]] = job
+      base = references.get(job.run.start.run.key) if job.run.start else None
+      references[job.run.key] = task.remote(job, place, action, base)
+    pending = {references[job.run.key]: job for job in jobs}
     return _collect(ray, pending, stop)
   finally:
     if own:
@@ -77,10 +77,7 @@ def work_off_on_ray(
 
 
 def _task(
-  job: Job,
-  place: pathlib.Path,
-  action: Callable[[Job, pathlib.Path, threading.Event], None],
-  base: str | None,
+  job: Job, place: pathlib.Path, action: Action, base: str | None
 ) -> str | None:
   """Runs in a worker; `base` is what its start returned: a sentence if it failed."""
   if base:
@@ -104,12 +101,10 @@ def _collect(
       job = pending.pop(reference)
       try:
         failed = ray.get(reference)
-      except ray.exceptions.RayTaskError as error:  # failed once too often
-        failed = describe_failure(job, error.cause)
+      except ray.exceptions.RayError as error:  # failed or died once too often
+        failed = describe_failure(job, getattr(error, "cause", None) or error)
         if job.run.start and job.run.start.run.key in failures:
           failed = f"{job.run.label}: its base failed"
-      except ray.exceptions.RayError as error:  # its worker died once too often
-        failed = describe_failure(job, error)
       if failed:
         failures[job.run.key] = failed
       text = f"failed: {failed}" if failed else job.run.label

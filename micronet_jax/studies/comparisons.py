@@ -1,5 +1,6 @@
 """Table 1, six models on every organ; Figures 4 and 10, every organ's on every organ.
 
+Also Figures 3 and 12, what MicroNet finds in images, and the maps that it learns.
 Called by `studies.study`.
 """
 
@@ -7,71 +8,75 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
 from micronet_jax.config import as_dict
+from micronet_jax.datasets.organs import Organ, load_organ
 from micronet_jax.errors import InputError
 from micronet_jax.evaluation.scores import METRICS
+from micronet_jax.figures import add_legend
 from micronet_jax.models import complete_options
-from micronet_jax.studies import drawing
-from micronet_jax.studies.claims import list_panels, rows_of_panel
-from micronet_jax.studies.execution import Archive
-from micronet_jax.studies.organs import Organ
+from micronet_jax.studies.claims import group_panels
+from micronet_jax.studies.drawing import new_grid
+from micronet_jax.studies.execution import Archive, part_of_organ
 from micronet_jax.studies.results import Row
 from micronet_jax.studies.runs import make_run
 from micronet_jax.studies.schema import MICRONET, NAMES
 from micronet_jax.studies.setting import Setting
+from micronet_jax.training.targets import proximity_map
 
-HEADS = ("Precision (%)", "Recall (%)", "F1 score (%)", "Euclidean distance (px)")
+HEADS = ["Precision (%)", "Recall (%)", "F1 score (%)", "Euclidean distance (px)"]
+MOST = 12
+"""Images in Fig. 3."""
+
+# Dark blue at zero, light blue at the centres, as in the paper.
+BLUES = LinearSegmentedColormap.from_list("blues", ["#04084a", "#1f6fd0", "#9fe4ff"])
 
 
 def table_rows(setting: Setting, archive: Archive) -> Iterable[Row]:
   """Every model asked for, trained and tested on every organ."""
   for model in setting.models:
-    for seed in setting.seeds:
+    for seed in setting.config.seeds:
       for organ in setting.organs:
         run = make_run(setting, organ, seed, model=model)
         yield from archive.rows(organ.label, NAMES[model], 0, run, organ)
 
 
-def summarise_table(rows: Sequence[Row]) -> dict[str, list[tuple[float, float]]]:
-  """(mean, standard deviation) over data sets of each metric, by model.
+def summarise_table(rows: Sequence[Row]) -> dict[str, list[str]]:
+  """By model, mean ± standard deviation over data sets of each metric.
 
   Scores are averaged over seeds first; what diverged is left out, and so are, of the
   distance, data sets without a single pair.
   """
-  summary: dict[str, list[tuple[float, float]]] = {}
+  summary: dict[str, list[str]] = {}
   for model in dict.fromkeys(row.series for row in rows):
-    mine = [row for row in rows if row.series == model]
+    panels = group_panels(row for row in rows if row.series == model)
     for metric in METRICS:
-      means = []
-      for panel in list_panels(mine):
-        scores = [row.score(metric) for row in rows_of_panel(mine, panel)]
-        finite = [score for score in scores if np.isfinite(score)]
-        means += [float(np.mean(finite))] if finite else []
-      sd = float(np.std(means, ddof=len(means) > 1)) if means else float("nan")
-      mean = float(np.mean(means)) if means else float("nan")
-      summary.setdefault(model, []).append((mean, sd))
+      scores = [[row.score(metric) for row in here] for here in panels.values()]
+      finite = [[score for score in here if np.isfinite(score)] for here in scores]
+      means = [float(np.mean(here)) for here in finite if here] or [np.nan]
+      mean, sd = np.mean(means), np.std(means, ddof=len(means) > 1)
+      text = f"{mean:.2f} ± {sd:.2f}"
+      if metric != "ed":
+        text = f"{100 * mean:.1f} ± {100 * sd:.1f}"
+      summary.setdefault(model, []).append(text)
   return summary
-
-
-def _entries(summary: Sequence[tuple[float, float]]) -> list[str]:
-  shares = [f"{100 * mean:.1f} ± {100 * sd:.1f}" for mean, sd in summary[:3]]
-  return [*shares, f"{summary[3][0]:.2f} ± {summary[3][1]:.2f}"]
 
 
 def draw_table(rows: Sequence[Row], setting: Setting) -> dict[str, Figure]:
   """The table, as the paper prints it."""
-  summary = summarise_table(rows)
-  figure, axes = drawing.new_grid(1, 1, width=9.0, height=0.36 * len(summary) + 0.8)
+  summary, seeds = summarise_table(rows), setting.config.seeds
+  figure, axes = new_grid(1, 1, width=9.0, height=0.36 * len(summary) + 0.8)
   axes[0, 0].set_axis_off()
-  seeds = f", mean of {len(setting.seeds)} seeds" if len(setting.seeds) > 1 else ""
   over = f"Mean ± standard deviation over {len(setting.organs)} data sets"
-  axes[0, 0].set_title(over + seeds, fontsize=11)
-  cells = [_entries(each) for each in summary.values()]
-  names = {"rowLabels": list(summary), "colLabels": HEADS}
-  box = (0.09, 0.0, 0.91, 1.0)
-  drawn = axes[0, 0].table(cellText=cells, cellLoc="center", bbox=box, **names)
+  over += f", mean of {len(seeds)} seeds" if len(seeds) > 1 else ""
+  axes[0, 0].set_title(over, fontsize=11)
+  names = {"rowLabels": list(summary), "colLabels": HEADS, "cellLoc": "center"}
+  cells, box = list(summary.values()), (0.09, 0.0, 0.91, 1.0)
+  drawn = axes[0, 0].table(cellText=cells, bbox=box, **names)
   drawn.auto_set_font_size(False)
   drawn.set_fontsize(10)
   return {"table1": figure}
@@ -80,69 +85,50 @@ def draw_table(rows: Sequence[Row], setting: Setting) -> dict[str, Figure]:
 def table_facts(rows: Sequence[Row], setting: Setting) -> dict[str, Any]:
   """The table in Markdown, what each model was trained with, and who is compared."""
   names = [NAMES[model] for model in setting.models]
-  summary, rates = summarise_table(rows), set()
-  heads = [*HEADS, "width", "dropout", "rate"]
-  lines = [f"| | {' | '.join(heads)} |", "|---|" + "---|" * len(heads)]
+  summary, rates, heads = summarise_table(rows), set(), [*HEADS, "width", "dropout"]
+  lines = [f"| | {' | '.join(heads)} | rate |", "|---|" + "---|" * (len(heads) + 1)]
   for model, name in zip(setting.models, names, strict=True):
     config = setting.recipe(model)
-    options = complete_options(as_dict(config.model))
+    options, rate = complete_options(as_dict(config.model)), config.optimizer
+    rates.add(rate.learning_rate)
     dropout = f"{options['dropout']:g}" if "dropout" in options else "none"
-    rate = config.optimizer.learning_rate
-    rates.add(rate)
-    if name in summary:
-      entries = [*_entries(summary[name]), f"{options['width']}", dropout, f"{rate:g}"]
-      lines.append(f"| {name} | {' | '.join(entries)} |")
-  poor = []
-  for panel in list_panels(rows):
-    here = rows_of_panel(rows, panel)
-    half = np.nanmedian([row.score() for row in here]) / 2
-    poor += [
-      f"{row.series} on {panel}, seed {row.seed} (F1 {row.score():.3f})"
-      for row in here
-      if row.score() < half
-    ]
-  others = [name for name in names if name != NAMES[MICRONET]]
-  regression = [name for name in names if name not in ("U-Net", "FCN")]
+    cells = [*summary[name], f"{options['width']}", dropout, f"{rate.learning_rate:g}"]
+    lines.append(f"| {name} | {' | '.join(cells)} |")
+  poor = [
+    f"{row.series} on {panel}, seed {row.seed} (F1 {row.score():.3f})"
+    for panel, here in group_panels(rows).items()
+    for row in here
+    if row.score() < np.nanmedian([each.score() for each in here]) / 2
+  ]
+  others = [{"other": name} for name in names if name != NAMES[MICRONET]]
+  regression = [{"name": name} for name in names if name not in ("U-Net", "FCN")]
+  complete = len(names) == len(NAMES)
   lost = [f"{r.series} on {r.panel}, seed {r.seed}" for r in rows if r.diverged]
   return {
-    **dict.fromkeys(("others", "nearer"), [{"other": name} for name in others]),
-    "several": [{}] if len(others) > 1 else [],
-    "of": "" if len(names) == len(NAMES) else f" of {', '.join(names)}",
-    "regression": [{"name": name} for name in regression]
-    if len(regression) == len(names) - 2
-    else [],
-    "all": [{}] if len(names) == len(NAMES) else [],
-    "table": "\n".join(lines),
-    "lost": "; ".join(lost),
-    "poor": "; ".join(poor),
-    "rates": len(rates) > 1,
-    "rate": setting.numbers.learning_rate,
+    **{"others": others, "nearer": others, "several": [{}] if len(others) > 1 else []},
+    "of": "" if complete else f" of {', '.join(names)}",
+    "regression": regression if len(regression) == len(names) - 2 else [],
+    "all": [{}] if complete else [],
+    **{"table": "\n".join(lines), "lost": "; ".join(lost), "poor": "; ".join(poor)},
+    **{"rates": len(rates) > 1, "rate": setting.numbers.learning_rate},
   }
 
 
 def column_rows(
-  setting: Setting,
-  target: Organ,
-  seeds: Sequence[int],
-  archive: Archive,
-  model: str = MICRONET,
+  setting: Setting, target: Organ, seeds: Sequence[int], archive: Archive
 ) -> Iterable[Row]:
   """Every organ's network on one organ: a column of Figs. 4 and 10."""
   for seed in seeds:
     for organ in setting.organs:
-      run = make_run(setting, organ, seed, model=model)
+      run = make_run(setting, organ, seed, model=setting.model)
       series = "same" if organ == target else "diff"
       yield from archive.rows(target.label, series, 0, run, target)
-
-
-def _model_of(setting: Setting) -> str:
-  return "frcn" if setting.config.study in ("fig10", "fig11") else MICRONET
 
 
 def matrix_rows(setting: Setting, archive: Archive) -> Iterable[Row]:
   """The whole matrix, target by target."""
   for organ in setting.organs:
-    yield from column_rows(setting, organ, setting.seeds, archive, _model_of(setting))
+    yield from column_rows(setting, organ, setting.config.seeds, archive)
 
 
 def summarise_matrix(rows: Sequence[Row]) -> tuple[list[str], np.ndarray, np.ndarray]:
@@ -152,62 +138,139 @@ def summarise_matrix(rows: Sequence[Row]) -> tuple[list[str], np.ndarray, np.nda
   if fewer than two are left.
   """
   lost = {row.trained_on for row in rows if row.diverged}
-  rows = [row for row in rows if not lost & {row.trained_on, row.panel}]
-  targets = list_panels(rows)
-  if len(targets) < 2:
+  panels = group_panels(r for r in rows if not lost & {r.trained_on, r.panel})
+  if len(panels) < 2:
     raise InputError("fewer than two organs have a network: the others diverged")
   same, different = [], []
-  for target in targets:
+  for target, here in panels.items():
     scores: dict[str, list[float]] = {}
-    for row in rows_of_panel(rows, target):
+    for row in here:
       scores.setdefault(row.trained_on, []).append(row.score())
     means = {name: float(np.mean(values)) for name, values in scores.items()}
     same.append(means.pop(target))
     different.append(list(means.values()))
-  return targets, np.array(same), np.array(different)
+  return list(panels), np.array(same), np.array(different)
 
 
 def draw_matrix(rows: Sequence[Row], setting: Setting) -> dict[str, Figure]:
   """Boxes of the different, a star for the same, a triangle for the average."""
-  name = NAMES[_model_of(setting)]
   targets, same, different = summarise_matrix(rows)
   width = max(0.5 * len(targets) + 2.4, 6.4)
-  figure, axes = drawing.new_grid(1, 1, width=width, height=4.6, legend=1)
+  figure, axes = new_grid(1, 1, width=width, height=4.6, legend=1)
   panel, at, gray = axes[0, 0], np.arange(len(targets)), {"color": "0.25"}
   marks = {"marker": "+", "markersize": 5, "markeredgecolor": "0.4"}
   boxes = {"medianprops": gray, "boxprops": gray, "flierprops": marks}
   panel.boxplot(list(different), positions=at, widths=0.55, **boxes)
-  box = {"markerfacecolor": "white", "markeredgecolor": "0.25", "markersize": 11}
-  panel.plot([], [], "s", **box, label=f"{name} diff")
-  star = {"color": "#0072B2", "markersize": 12, "markeredgecolor": "white", "zorder": 4}
-  panel.plot(at, same, "*", label=f"{name} same", **star)
-  mark = {"color": "#E69F00", "markersize": 8, "markeredgecolor": "black", "zorder": 3}
-  panel.plot(at, different.mean(1), "^", label=f"{name} diff, average", **mark)
+  for values, mark, color, size, label in (
+    (np.full(len(at), np.nan), "s", "white", 11, "diff"),  # for the legend
+    (different.mean(1), "^", "#E69F00", 8, "diff, average"),
+    (same, "*", "#0072B2", 12, "same"),
+  ):
+    look = {"color": color, "markersize": size, "markeredgecolor": "0.25", "zorder": 3}
+    panel.plot(at, values, mark, label=f"{NAMES[setting.model]} {label}", **look)
   low = min(0.95, float(np.floor(10 * min(same.min(), different.min())) / 10))
   panel.set(ylabel="F1 score", xlabel="tested on", ylim=(max(low - 0.02, -0.02), 1.0))
   panel.set_xticks(at, targets, rotation=45, ha="right", rotation_mode="anchor")
   panel.yaxis.grid(color="0.9")
-  drawing.add_legend(figure, [panel], columns=3)
+  add_legend(figure, [panel], columns=3)
   return {setting.config.study: figure}
 
 
 def matrix_facts(rows: Sequence[Row], setting: Setting) -> dict[str, Any]:
   """Which organs are best served by another one."""
   targets, same, different = summarise_matrix(rows)
+  best = different.max(1)
   beaten = [
-    f"{target} ({s:.3f}, best other {d.max():.3f})"
-    for target, s, d in zip(targets, same, different, strict=True)
-    if d.max() > s
+    f"{targets[i]} ({same[i]:.3f}, best other {best[i]:.3f})"
+    for i in np.flatnonzero(best > same)
   ]
   own = [row for row in rows if row.series == "same" and row.diverged]
-  model = _model_of(setting)
   more = "the paper says: better than many of the different ones; here: "
   return {
-    "model": NAMES[model],
-    "best": "" if model == MICRONET else more,
+    "model": NAMES[setting.model],
+    "best": "" if setting.model == MICRONET else more,
     "higher": int((same > different.mean(1)).sum()),
-    "count": len(targets),
-    "beaten": len(beaten),
+    **{"count": len(targets), "beaten": len(beaten)},
     "names": ", ".join(beaten) or "none",
     "lost": ", ".join(f"{row.run_title}, seed {row.seed}" for row in own),
   }
+
+
+def example_rows(setting: Setting, archive: Archive) -> Iterable[Row]:
+  """The MicroNet of each organ on its own test images."""
+  for organ in setting.organs[:MOST]:
+    run = make_run(setting, organ, setting.config.seeds[0])
+    yield from archive.rows(organ.label, "MicroNet", 0, run, organ)
+
+
+def draw_examples(rows: Sequence[Row], setting: Setting) -> dict[str, Figure]:
+  """The test image with the median F1 of each organ, with a dot on each detection."""
+  columns = min(4, len(rows))
+  shape = -(-len(rows) // columns), columns
+  figure, axes = new_grid(*shape, width=3.0, height=3.25)
+  for panel in axes.ravel():
+    panel.set_axis_off()
+  for panel, row in zip(axes.ravel(), rows, strict=False):
+    samples = part_of_organ(setting.config.recipe, setting.organ(row.outcome.organ))
+    index, f1, points = row.outcome.example
+    _show(panel, samples[index].image, points, f"{row.panel}: F1 {f1:.2f}")
+  return {"fig3": figure}
+
+
+def _show(panel: Axes, image: np.ndarray, points: ArrayLike, title: str) -> None:
+  """An image with a green dot on each of the points `[N, 2]` (y, x)."""
+  y, x = np.reshape(points, (-1, 2)).T
+  panel.imshow(image)
+  panel.plot(x, y, ".", color="#00E000", markersize=3.5)
+  panel.set_title(title, fontsize=10)
+  panel.set_axis_off()
+
+
+def example_facts(rows: Sequence[Row], setting: Setting) -> dict[str, Any]:
+  """Which organs, and the F1 of each."""
+  del setting
+  scores = ", ".join(f"{row.panel} {row.score():.3f}" for row in rows)
+  return {"count": len(rows), "most": MOST, "scores": scores}
+
+
+def map_rows(setting: Setting, archive: Archive) -> Iterable[Row]:
+  """Nothing is trained."""
+  del setting, archive
+  return ()
+
+
+def _first_map(setting: Setting) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """Image, centres and map of the first image of the first organ."""
+  sample, options = load_organ(setting.organs[0])[0], setting.config.recipe.proximity
+  settings = {"alpha": options.alpha, "radius": options.radius}
+  made = proximity_map(sample.centers, sample.image.shape[:2], **settings)
+  return sample.image, sample.centers, np.asarray(made)
+
+
+def draw_map(rows: Sequence[Row], setting: Setting) -> dict[str, Figure]:
+  """From left to right: image, green dots on it, map."""
+  del rows
+  image, centers, made = _first_map(setting)
+  figure, axes = new_grid(1, 3, width=3.6, height=3.6)
+  left, middle, right = axes.ravel()
+  _show(left, image, (), setting.organs[0].label)
+  _show(middle, image, centers, f"annotation: {len(centers)} nuclei")
+  shown = right.imshow(made, cmap=BLUES, vmin=0, vmax=1)
+  right.set_title("proximity map", fontsize=10)
+  right.set_axis_off()
+  figure.colorbar(shown, ax=right, shrink=0.75)
+  return {"fig12": figure}
+
+
+def map_facts(rows: Sequence[Row], setting: Setting) -> dict[str, Any]:
+  """The definition is checked pixel by pixel: nothing is estimated."""
+  del rows
+  _, centers, made = _first_map(setting)
+  y, x = np.indices(made.shape)
+  distance = np.full(made.shape, np.inf)
+  for cy, cx in centers:
+    distance = np.minimum(distance, np.hypot(y - cy, x - cx))
+  radius = setting.config.recipe.proximity.radius
+  # A distance of exactly d gives 0 on both sides of the definition.
+  kept = ((made > 0) == (distance < radius))[np.abs(distance - radius) > 1e-3]
+  return {"radius": radius, "share": float(kept.mean())}

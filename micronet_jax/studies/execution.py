@@ -1,41 +1,39 @@
 """Trains runs and scores their checkpoints, each once, whoever asks.
 
 `train_run` and `score_run` keep what they made in the run's folder; figures read it
-through an `Archive`, and `studies.study` and `studies.cluster` work off what it lacks.
+through an `Archive`, and `studies.study` or `studies.cluster` do the jobs it lacks.
 """
 
-import functools
+import dataclasses
 import pathlib
+import statistics
 import threading
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import jax
+import numpy as np
 
 from micronet_jax import checkpoints, devices
 from micronet_jax.config import Config, changed, check_config
+from micronet_jax.datasets.organs import Organ, load_data_set, load_organ
 from micronet_jax.datasets.provenance import Provenance, check_unseen, provenance_of
 from micronet_jax.datasets.sample import Sample
 from micronet_jax.datasets.splits import split_by_patient
 from micronet_jax.detection.detector import Detector
-from micronet_jax.detection.peaks import select_peaks
 from micronet_jax.errors import InputError, Stopped
-from micronet_jax.evaluation import matching, scores
+from micronet_jax.evaluation.scores import count_matches, form_metric
+from micronet_jax.evaluation.scoring import score_detector
 from micronet_jax.evaluation.thresholds import choose_threshold
 from micronet_jax.evaluation.workdir import claim_workdir
 from micronet_jax.files import locked, read_json, write_json
-from micronet_jax.studies.organs import Organ, load_data_set, load_organ
-from micronet_jax.studies.results import (
-  Outcome,
-  Row,
-  lost_outcome,
-  outcome_from_json,
-)
+from micronet_jax.studies.results import Outcome, Row, outcome_from_json
 from micronet_jax.studies.runs import BEST, Evaluation, Run, order_runs, state_of
 from micronet_jax.training.data import Data, arrange_data
 from micronet_jax.training.loop import Diverged, fit
 from micronet_jax.training.run import follow_checkpoint, prepare_training
+from micronet_jax.training.timing import measure_step
 from micronet_jax.version import __version__
 
 
@@ -47,7 +45,7 @@ class Job(NamedTuple):
 
 
 class Archive:
-  """What the folder of the studies holds, and what was asked of it in vain.
+  """What the folder of the studies holds, and what was asked of it.
 
   Attributes:
     place: the folder.
@@ -66,49 +64,34 @@ class Archive:
     if path not in self._outcomes:
       state, values = state_of(wanted.run, self.place), read_json(path)
       if state.diverged:
-        self._outcomes[path] = lost_outcome(wanted.organ.name, state.diverged)
-      elif values is None:
-        return None
-      else:
+        self._outcomes[path] = Outcome(wanted.organ.name, diverged=state.diverged)
+      elif values is not None:
         self._outcomes[path] = outcome_from_json(values)
-    return self._outcomes[path]
+    return self._outcomes.get(path)
 
   def rows(
-    self,
-    panel: str,
-    series: str,
-    x: float,
-    run: Run,
-    organ: Organ,
-    checkpoint: str = BEST,
+    self, panel: str, series: str, x: float, run: Run, organ: Organ, at: str = BEST
   ) -> list[Row]:
-    """The row of a figure, see `Row`; none while the evaluation is missing."""
-    found = self.outcome(Evaluation(run, organ, checkpoint))
-    if found is None:
-      return []
+    """The row of a figure, of a run's checkpoint; none while it is not evaluated."""
+    found = self.outcome(Evaluation(run, organ, at))
     base = run.start.run.target.label if run.start else ""
-    names = run.key, run.title, checkpoint, run.target.label, base
-    return [Row(panel, series, x, run.config.seed, *names, found)]
+    names = run.key, run.title, at, run.target.label, base
+    return [Row(panel, series, x, run.config.seed, *names, found)] if found else []
 
   def last_step(self, run: Run) -> int | None:
     """The step that a run ended at; None if it has not ended."""
     state = state_of(run, self.place)
     return state.step if state.done else None
 
-  def runs(self) -> list[Run]:
-    """All runs that were asked for, a start before what starts from it."""
-    return order_runs(wanted.run for wanted in self.wanted.values())
-
   def jobs(self) -> list[Job]:
-    """What is left to do, in an order that can be worked off."""
+    """What is left to do, a start before what starts from it."""
     missing: dict[str, list[Evaluation]] = {}
     for wanted in self.wanted.values():
       if self.outcome(wanted) is None:
         missing.setdefault(wanted.run.key, []).append(wanted)
-    needed = order_runs(group[0].run for group in missing.values())
     return [
       Job(run, tuple(missing.get(run.key, ())))
-      for run in needed
+      for run in order_runs(group[0].run for group in missing.values())
       if run.key in missing or self.last_step(run) is None
     ]
 
@@ -116,15 +99,10 @@ class Archive:
 def work_off(
   jobs: Sequence[Job], place: pathlib.Path, stop: threading.Event
 ) -> dict[str, str]:
-  """Does jobs one after the other, here.
+  """Does jobs one after the other, here; by run, one sentence on each that failed.
 
-  Args:
-    jobs: a start before what starts from it.
-    place: the folder of all studies.
-    stop: when set, the current run saves, and `Stopped` is raised.
-
-  Returns:
-    By the run's key, one sentence on each job that failed.
+  Raises:
+    Stopped: `stop` was set, and the current run has saved.
   """
   failures: dict[str, str] = {}
   for number, job in enumerate(jobs, 1):
@@ -133,22 +111,14 @@ def work_off(
       failures[job.run.key] = f"{job.run.label}: its base failed"
       continue
     print(f"[{number}/{len(jobs)}] {job.run.label} ({job.run.key})", flush=True)
-    failed = attempt_job(functools.partial(do_job, job, place, stop), job)
-    if failed:
-      failures[job.run.key] = failed
-      print(f"failed: {failed}", flush=True)
+    try:
+      do_job(job, place, stop)
+    except Stopped:
+      raise
+    except Exception as error:  # one run must not end the study
+      failures[job.run.key] = describe_failure(job, error)
+      print(f"failed: {failures[job.run.key]}", flush=True)
   return failures
-
-
-def attempt_job(action: Callable[[], None], job: Job) -> str | None:
-  """One sentence if an action fails; a stop is passed on."""
-  try:
-    action()
-  except Stopped:
-    raise
-  except Exception as error:  # one run must not end the study
-    return describe_failure(job, error)
-  return None
 
 
 def describe_failure(job: Job, error: Exception) -> str:
@@ -179,42 +149,38 @@ def do_job(job: Job, place: pathlib.Path, stop: threading.Event) -> None:
     if state_of(job.run, place).diverged:
       return
     for checkpoint in dict.fromkeys(each.checkpoint for each in job.evaluations):
-      detector = load_detector(job.run, checkpoint, place)
+      detector = _load_detector(job.run, checkpoint, place)
       for each in job.evaluations:
         if each.checkpoint == checkpoint and not each.path(place).exists():
           if stop.is_set():
             raise Stopped("stopped; run the same command again to go on")
-          write_json(each.path(place), score_run(detector, each).to_json())
+          write_json(each.path(place), dataclasses.asdict(score_run(detector, each)))
 
 
 def train_run(run: Run, place: pathlib.Path, stop: threading.Event) -> None:
   """Trains, or resumes; ends with `done.json`."""
   began, first = time.monotonic(), state_of(run, place).step
-  folder = run.folder(place)
-  start = None
+  folder, start, seen = run.folder(place), None, None
+  values = {"target.name": run.target.kind, "target.organs": run.target.name}
+  if run.auxiliary:
+    values["auxiliary.name"] = run.auxiliary[0].kind
+    values["auxiliary.organs"] = ",".join(organ.name for organ in run.auxiliary)
   if run.start:
     source = run.start.run.checkpoint(place, run.start.checkpoint)
-    start = checkpoints.load_weights(str(source))
-  data = assemble_data(run, seen=provenance_of(start[1]) if start else None)
-  config = changed(
-    run.config,
-    {
-      "target.name": run.target.kind,
-      "target.organs": run.target.name,
-      "auxiliary.name": run.auxiliary[0].kind if run.auxiliary else "",
-      "auxiliary.organs": ",".join(organ.name for organ in run.auxiliary),
-      "init_from": f"../{run.start.run.key}" if run.start else "",
-    },
-  )
+    start = checkpoints.load_weights(source)
+    seen = provenance_of(start[1])
+    values["init_from"] = f"../{run.start.run.key}"
+  data = assemble_data(run, seen=seen)
+  config = changed(run.config, values)
   check_config(config)
   config = follow_checkpoint(config, start[1] if start else None)
   claim_workdir(config, folder)
-  # For people who open the folder.
   names = {"title": run.title, "key": run.key}
+  # For people who open the folder.
   write_json(folder / "run.json", {**names, **run.identity()})
-  prepared = prepare_training(config, start=start)
   diverged, record = None, {}
   try:
+    prepared = prepare_training(config, start=start)
     detector = fit(config, data, folder, prepared, label=" ", stop=stop)
     record = detector.meta["record"]
   except Diverged as error:
@@ -222,7 +188,7 @@ def train_run(run: Run, place: pathlib.Path, stop: threading.Event) -> None:
       raise
     diverged = str(error)
   step, seconds = state_of(run, place).step, time.monotonic() - began
-  values = {
+  done = {
     **names,
     "program": run.program(),
     "device": jax.devices()[0].device_kind,
@@ -235,7 +201,7 @@ def train_run(run: Run, place: pathlib.Path, stop: threading.Event) -> None:
     "diverged": diverged,
     "version": __version__,
   }
-  write_json(folder / "done.json", values)
+  write_json(folder / "done.json", done)
 
 
 def assemble_data(run: Run, *, seen: Provenance | None = None) -> Data:
@@ -245,26 +211,20 @@ def assemble_data(run: Run, *, seen: Provenance | None = None) -> Data:
     InputError: an auxiliary organ's training images are of patients, in the same data
       set, whom the target is validated or tested on.
   """
-  held_out = {
-    s.patient
-    for part in ("validation", "test")
-    for s in part_of_organ(run.config, run.target, part)
-  }
+  parts = [part_of_organ(run.config, run.target, p) for p in ("validation", "test")]
+  held_out = {sample.patient for part in parts for sample in part}
   for organ in run.auxiliary:
-    shared = {s.patient for s in part_of_organ(run.config, organ, "train")} & held_out
+    training = part_of_organ(run.config, organ, "train")
+    shared = {sample.patient for sample in training} & held_out
     if organ.root and organ.root == run.target.root and shared:
       raise InputError(
-        f"{organ.label} and {run.target.label} share patient {min(shared)!r}, who would "
-        "be trained on in the one and tested on in the other; leave one of the two out "
-        "with config.organs"
+        f"{organ.label} and {run.target.label} share patient {min(shared)!r}, who "
+        "would be trained on in the one and tested on in the other; leave one of the "
+        "two out with config.organs"
       )
-  return arrange_data(
-    run.config,
-    load_organ(run.target),
-    [s for organ in sorted(run.auxiliary) for s in load_organ(organ)],
-    name=run.target.name,
-    seen=seen,
-  )
+  others = [sample for organ in sorted(run.auxiliary) for sample in load_organ(organ)]
+  target, name = load_organ(run.target), run.target.name
+  return arrange_data(run.config, target, others, name=name, seen=seen)
 
 
 def part_of_organ(config: Config, organ: Organ, part: str = "test") -> list[Sample]:
@@ -273,13 +233,12 @@ def part_of_organ(config: Config, organ: Organ, part: str = "test") -> list[Samp
   return split_by_patient(samples, config.split).of(samples, part)
 
 
-def load_detector(run: Run, checkpoint: str, place: pathlib.Path) -> Detector:
+def _load_detector(run: Run, checkpoint: str, place: pathlib.Path) -> Detector:
   """A checkpoint of a run with the threshold that its own validation part prefers.
 
   The best checkpoint holds it; that of a snapshot is chosen here.
   """
-  weights, meta = checkpoints.load_weights(str(run.checkpoint(place, checkpoint)))
-  detector = Detector(weights, meta)
+  detector = Detector(*checkpoints.load_weights(run.checkpoint(place, checkpoint)))
   if checkpoint == BEST:
     return detector
   validation = part_of_organ(run.config, run.target, "validation")
@@ -291,53 +250,99 @@ def score_run(detector: Detector, wanted: Evaluation) -> Outcome:
   """Detects in the test images of an organ and compares with its annotations.
 
   Raises:
-    InputError: the network, or one that it was tuned from, has seen one of its patients.
+    InputError: the network, or what it was tuned from, has seen one of its patients.
   """
-  samples = part_of_organ(wanted.run.config, wanted.organ)
+  run, organ = wanted.run, wanted.organ
+  samples = part_of_organ(run.config, organ)
   try:
-    check_unseen(samples, load_data_set(wanted.organ), provenance_of(detector.meta))
+    check_unseen(samples, load_data_set(organ), provenance_of(detector.meta))
   except InputError as error:
     raise InputError(
-      f"{wanted.organ.label} cannot test it: {error}; or leave one of the two organs out "
-      "with config.organs"
+      f"{organ.label} cannot test it: {error}; or leave one of the two organs out with "
+      "config.organs"
     ) from error
-  distance = detector.meta["min_distance"]
-  # All radii, as in validation: one compiled program for both.
-  peaks = detector.peaks(
-    (s.image for s in samples), tuple(wanted.run.config.min_distances)
-  )[distance]
-  found = [select_peaks(*each, xi=detector.meta["xi"])[0] for each in peaks]
-  annotated = [s.centers for s in samples]
-  curve = scores.precision_recall_curve(peaks, annotated)
-  chance = scores.chance_level(
-    [len(points) for points in found],
-    annotated,
-    [s.image.shape[:2] for s in samples],
-    radii=(16,),
-  )
+  found = score_detector(detector, samples)
+  names = ("xi", "precision", "recall", "f1")
+  counts = count_matches(found.matches["16"])
+  by_patient = {sample.patient: np.zeros(4) for sample in samples}
+  for sample, each in zip(samples, counts, strict=True):
+    by_patient[sample.patient] += each
+  f1 = form_metric(counts, "f1")
+  median = int(np.argsort(f1, kind="stable")[len(f1) // 2])
+  example = median, float(f1[median]), found.detected[median].round(1).tolist()
   return Outcome(
-    organ=wanted.organ.name,
-    patients=tuple(s.patient for s in samples),
-    counts=scores.count_matches(matching.match_images(found, annotated)),
-    detected=found if wanted.organ == wanted.run.target else (),
-    curve={
-      name: getattr(curve, name).round(6).tolist()
-      for name in ("xi", "precision", "recall", "f1")
-    },
-    chance=chance["16"],
-    f1_12=scores.evaluate_points(found, annotated, radii=(12,))["12"]["f1"],
+    organ=organ.name,
+    by_patient={name: sums.tolist() for name, sums in by_patient.items()},
+    images=len(samples),
+    example=example if organ == run.target else (),
+    curve={name: getattr(found.curve, name).round(6).tolist() for name in names},
+    chance=found.chance["16"],
+    f1_12=found.radius_px["12"]["f1"],
     xi=detector.meta["xi"],
-    min_distance=distance,
+    min_distance=detector.meta["min_distance"],
     step=detector.meta["step"],
   )
 
 
-def find_timings(place: pathlib.Path) -> dict[str, list[float]]:
-  """Seconds a step of all finished runs on this kind of device, by program."""
+def describe_plan(archive: Archive, *, measure: bool, chooses: bool = False) -> str:
+  """The table that `--config.plan_only=True` prints.
+
+  Args:
+    archive: what was asked for, and what is there.
+    measure: take a few steps of programs that no finished run timed.
+    chooses: whether results of these runs choose further ones.
+  """
+  wanted = order_runs(each.run for each in archive.wanted.values())
+  seconds = _time_programs(wanted, archive, measure=measure)
+  width = max((len(run.label) for run in wanted), default=3)
+  lines = [f"{'run':{width}}  hash          state               minutes left"]
+  total, done, unknown = 0.0, 0, 0
+  for run in wanted:
+    state, step = state_of(run, archive.place), seconds.get(run.program())
+    text, minutes = f"stopped at {state.step}" if state.step else "to do", "0.0"
+    if state.done:
+      text, done = "diverged" if state.diverged else "done", done + 1
+    elif step is None:
+      minutes, unknown = "not measured yet", unknown + 1
+    else:
+      left = (run.config.num_steps - state.step) * step / 60
+      minutes, total = f"{left:.1f}", total + left
+    lines.append(f"{run.label:{width}}  {run.key}  {text:18}  {minutes}")
+  lines.append(f"{len(wanted)} runs, {done} done")
+  if chooses:
+    lines.append("and more, from bases or sources that these results choose")
+  to_score = [each for each in archive.wanted.values() if archive.outcome(each) is None]
+  lines.append(f"{len(to_score)} test sets to detect in, not counted in the time")
+  text = f"{total / 60:.1f} hours left on this machine, one run after the other"
+  lines.append(text + (f", and {unknown} runs not measured yet" if unknown else ""))
+  return "\n".join(lines)
+
+
+def _time_programs(
+  wanted: Iterable[Run], archive: Archive, *, measure: bool
+) -> dict[str, float]:
+  """Seconds a step by program: of finished runs, all included; else measured."""
+  path = archive.place / "step_times.json"
+  stored = read_json(path) or {}
   device = jax.devices()[0].device_kind
+  measured = stored.setdefault(device, {})
+  known = measured | {
+    program: statistics.median(seconds)
+    for program, seconds in _find_timings(archive.place, device).items()
+  }
+  for run in wanted if measure else ():
+    if run.program() not in known:
+      print(f"timing steps for: {run.title}", flush=True)
+      known[run.program()] = measured[run.program()] = measure_step(run.config)
+      write_json(path, stored)
+  return known
+
+
+def _find_timings(place: pathlib.Path, device: str) -> dict[str, list[float]]:
+  """Seconds a step of all finished runs on a kind of device, by program."""
   found: dict[str, list[float]] = {}
   for path in sorted((place / "runs").glob("*/done.json")):
-    record: dict[str, Any] = read_json(path) or {}
+    record = read_json(path) or {}
     timed = {"program", "seconds_per_step"} <= set(record)  # else of another version
     if timed and record.get("device") == device and not record.get("diverged"):
       found.setdefault(record["program"], []).append(record["seconds_per_step"])

@@ -5,6 +5,7 @@ Made by `studies.execution`, read by figures, claims and findings.
 
 import csv
 import dataclasses
+import functools
 import json
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,60 +18,66 @@ from micronet_jax.evaluation.intervals import Tally, interval_over_patients
 from micronet_jax.evaluation.scores import METRICS
 from micronet_jax.files import replacing
 
+COLUMNS = (
+  *("study", "panel", "series", "x", "seed", "organ", "run", "run_title", "checkpoint"),
+  *("step", "images", "patients", "nuclei", *METRICS, "f1_low", "f1_high", "f1_12px"),
+  *("f1_chance", "xi", "min_distance", "diverged"),
+  # Enough to make findings.md again; the setting in the first line only.
+  *("trained_on", "base", "by_patient", "setting"),
+)
 NAN = float("nan")
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Outcome(Tally):
-  """One detector on the test images of one organ, matched within 16 px.
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+  """One detector on the test images of one organ, matched within 16 px; ready for JSON.
 
   Attributes:
+    organ: whose images.
+    by_patient: pairs, false detections, missed nuclei, and the pairs' summed distance
+      in pixels.
+    images: how many.
     curve: "xi", "precision", "recall" and "f1" over the thresholds, pooled.
     chance: F1 of as many random points.
     f1_12: F1 within 12 px, which forgives less in dense tissue.
     xi, min_distance: as chosen on the validation part.
     step: of the checkpoint.
-    detected: centres `[N, 2]` (y, x) of each image; of the run's own organ only.
+    example: of the run's own organ, which image has the median F1, that F1, and the
+      centres `[N, 2]` (y, x) detected in it.
     diverged: why there is no network to evaluate, or None; all else is empty then.
   """
 
+  organ: str
+  by_patient: Mapping[str, Sequence[float]] = dataclasses.field(default_factory=dict)
+  images: int = 0
   curve: Mapping[str, Sequence[float]] = dataclasses.field(default_factory=dict)
   chance: float = NAN
   f1_12: float = NAN
   xi: float = NAN
   min_distance: int = 0
   step: int = 0
-  detected: Sequence[np.ndarray] = ()
+  example: Sequence[Any] = ()
   diverged: str | None = None
+
+  @functools.cached_property
+  def tally(self) -> Tally:
+    """Its counts, a row a patient."""
+    counts = np.array(list(self.by_patient.values()), float).reshape(-1, 4)
+    return Tally(self.organ, tuple(self.by_patient), counts)
 
   def score(self, metric: str) -> float:
     """One of `METRICS`, pooled over the images; NaN if the run diverged."""
-    return NAN if self.diverged else super().score(metric)
-
-  def to_json(self) -> dict[str, Any]:
-    """For a file."""
-    names = [field.name for field in dataclasses.fields(self)]
-    arrays = {"detected": [np.round(points, 1).tolist() for points in self.detected]}
-    arrays["counts"] = self.counts.tolist()
-    return {name: getattr(self, name) for name in names} | arrays
+    return NAN if self.diverged else self.tally.score(metric)
 
 
 def outcome_from_json(values: Mapping[str, Any]) -> Outcome:
-  """The inverse of `Outcome.to_json`; InputError if it is of another version."""
+  """The inverse of `dataclasses.asdict`; InputError if it is of another version."""
   if set(values) != {field.name for field in dataclasses.fields(Outcome)}:
     raise InputError("an evaluation is of another version; remove its file")
-  counts = np.asarray(values["counts"], float).reshape(-1, 4)
-  detected = [np.asarray(points, float).reshape(-1, 2) for points in values["detected"]]
-  changed = {"counts": counts, "patients": tuple(values["patients"])}
-  return Outcome(**{**values, **changed, "detected": detected})
+  return Outcome(**values)
 
 
-def lost_outcome(organ: str, reason: str) -> Outcome:
-  """The outcome of a run that diverged."""
-  return Outcome(organ, (), np.zeros((0, 4)), diverged=reason)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True)
 class Row:
   """One number of a figure: where it stands, which detector it is of, what was found.
 
@@ -108,15 +115,6 @@ class Row:
     return self.outcome.score(metric)
 
 
-COLUMNS = (
-  *("study", "panel", "series", "x", "seed", "organ", "run", "run_title", "checkpoint"),
-  *("step", "images", "patients", "nuclei", *METRICS, "f1_low", "f1_high", "f1_12px"),
-  *("f1_chance", "xi", "min_distance", "diverged"),
-  # Enough to make findings.md again; the setting in the first line only.
-  *("trained_on", "base", "by_patient", "setting"),
-)
-
-
 def write_results(
   path: pathlib.Path, study: str, setting: Mapping[str, Any], rows: Iterable[Row]
 ) -> None:
@@ -129,41 +127,31 @@ def write_results(
     writer.writeheader()
     text = json.dumps(setting, ensure_ascii=False)
     for row in rows:
-      writer.writerow({"study": study, **_line(row), "setting": text})
+      writer.writerow({"study": study, **_line_of(row), "setting": text})
       text = ""
 
 
-def _line(row: Row) -> dict[str, object]:
+def _line_of(row: Row) -> dict[str, object]:
   found = row.outcome
-  line: dict[str, object] = {
-    field.name: getattr(row, field.name)
-    for field in dataclasses.fields(row)
-    if field.name != "outcome"
-  }
+  line: dict[str, object] = dict(vars(row))
+  del line["outcome"]
   line |= {"x": f"{row.x:g}", "organ": found.organ, "diverged": found.diverged}
   if found.diverged:
     return line
-  sums = {p: np.zeros(4) for p in found.patients}
-  for patient, counts in zip(found.patients, found.counts, strict=True):
-    sums[patient] += counts
-  tp, _, fn, _ = found.counts.sum(0)
-  low, high = interval_over_patients(found.counts, found.patients) or (None, None)
   numbers = {metric: found.score(metric) for metric in METRICS}
   numbers |= {"f1_12px": found.f1_12, "f1_chance": found.chance}
-  if low is not None and high is not None:
-    numbers |= {"f1_low": low, "f1_high": high}
-  return {
-    **line,
-    **{name: f"{value:.6f}" for name, value in numbers.items()},
-    **{"step": found.step, "images": len(found.counts), "patients": len(sums)},
-    **{"nuclei": int(tp + fn), "xi": f"{found.xi:g}"},
-    "min_distance": found.min_distance,
-    "by_patient": json.dumps({p: sums[p].tolist() for p in sums}, ensure_ascii=False),
-  }
+  ends = interval_over_patients(found.tally.counts, found.tally.patients)
+  numbers |= dict(zip(("f1_low", "f1_high"), ends or (), strict=False))
+  tp, _, fn, _ = found.tally.counts.sum(0)
+  line |= {name: f"{value:.6f}" for name, value in numbers.items()}
+  line |= {"step": found.step, "images": found.images, "nuclei": int(tp + fn)}
+  line |= {"xi": f"{found.xi:g}", "min_distance": found.min_distance}
+  by_patient = json.dumps(found.by_patient, ensure_ascii=False)
+  return line | {"patients": len(found.by_patient), "by_patient": by_patient}
 
 
 def read_results(path: pathlib.Path) -> tuple[dict[str, Any], list[Row]]:
-  """Setting and rows of `write_results`; of each patient the images are one, no curves.
+  """Setting and rows of `write_results`, without curves and examples.
 
   Raises:
     InputError: there is no such file, or it was not written by `write_results`.
@@ -181,20 +169,20 @@ def read_results(path: pathlib.Path) -> tuple[dict[str, Any], list[Row]]:
     ) from error
 
 
-def _row_of(line: Mapping[str, str]) -> Row:
-  found = lost_outcome(line["organ"], line["diverged"])
+def _row_of(line: Mapping[str, Any]) -> Row:
+  found = Outcome(line["organ"], diverged=line["diverged"])
   if not line["diverged"]:
-    sums = json.loads(line["by_patient"])
     found = Outcome(
-      organ=line["organ"],
-      patients=tuple(sums),
-      counts=np.array(list(sums.values()), float).reshape(-1, 4),
+      line["organ"],
+      json.loads(line["by_patient"]),
+      images=int(line["images"]),
       chance=float(line["f1_chance"]),
       f1_12=float(line["f1_12px"]),
       xi=float(line["xi"]),
       min_distance=int(line["min_distance"]),
       step=int(line["step"]),
     )
-  typed = {"x": float(line["x"]), "seed": int(line["seed"]), "outcome": found}
   names = [field.name for field in dataclasses.fields(Row)]
-  return Row(**{name: line.get(name) for name in names} | typed)  # type: ignore
+  typed: dict[str, Any] = {name: line.get(name) for name in names}
+  typed |= {"x": float(line["x"]), "seed": int(line["seed"]), "outcome": found}
+  return Row(**typed)

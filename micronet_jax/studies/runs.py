@@ -11,9 +11,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from micronet_jax.config import Config, as_dict, changed, determining
+from micronet_jax.datasets.organs import Organ
 from micronet_jax.errors import InputError
 from micronet_jax.files import digest, read_json
-from micronet_jax.studies.organs import Organ
 from micronet_jax.studies.schema import MICRONET, NAMES
 from micronet_jax.studies.setting import Setting
 
@@ -66,8 +66,7 @@ class Run:
 
   def identity(self) -> dict[str, Any]:
     """What determines the run, ready for JSON."""
-    config = determining(self.config)
-    dropped = list(NOT_DETERMINING)
+    config, dropped = determining(self.config), list(NOT_DETERMINING)
     if not self.auxiliary:
       dropped += ["auxiliary_percentage", "gamma", "naive_pooling"]
     elif config["naive_pooling"]:
@@ -88,21 +87,14 @@ class Run:
     """The folder of the run below that of all studies."""
     return place / "runs" / self.key
 
-  def checkpoint(self, place: pathlib.Path, name: str) -> pathlib.Path:
+  def checkpoint(self, place: pathlib.Path, name: str) -> str:
     """Where `checkpoints.load_weights` finds the best, or the snapshot of a step."""
-    if name == BEST:
-      return self.folder(place)
-    return self.folder(place) / "checkpoints" / "snapshots" / name
+    below = () if name == BEST else ("checkpoints", "snapshots", name)
+    return str(self.folder(place).joinpath(*below))
 
 
 class Evaluation(NamedTuple):
-  """One checkpoint on the test part of one organ.
-
-  Attributes:
-    run: whose checkpoint.
-    organ: whose images.
-    checkpoint: `BEST`, or the step of a snapshot.
-  """
+  """One checkpoint, `BEST` or a step, of a run on the test part of one organ."""
 
   run: Run
   organ: Organ
@@ -116,13 +108,7 @@ class Evaluation(NamedTuple):
 
 
 class State(NamedTuple):
-  """What has become of a run.
-
-  Attributes:
-    done: whether it has ended.
-    step: that it ended at, or can go on from.
-    diverged: what was said when the loss was not finite any more, or None.
-  """
+  """Whether a run has ended, the step it is at, and why it diverged, if it did."""
 
   done: bool
   step: int
@@ -130,11 +116,7 @@ class State(NamedTuple):
 
 
 def state_of(run: Run, place: pathlib.Path) -> State:
-  """Reads the state of a run from its folder.
-
-  Raises:
-    InputError: its `done.json` is of another version.
-  """
+  """Reads the state of a run; InputError if its `done.json` is of another version."""
   folder = run.folder(place)
   record = read_json(folder / "done.json")
   if record is None:
@@ -152,15 +134,12 @@ def state_of(run: Run, place: pathlib.Path) -> State:
 def order_runs(runs: Iterable[Run]) -> list[Run]:
   """The runs and those that they start from, each once, a start before its runs."""
   ordered: dict[str, Run] = {}
-
-  def visit(run: Run) -> None:
-    if run.key not in ordered:
-      if run.start:
-        visit(run.start.run)
-      ordered[run.key] = run
-
   for run in runs:
-    visit(run)
+    chain = [run]
+    while chain[-1].start:
+      chain.append(chain[-1].start.run)
+    for each in chain[::-1]:
+      ordered.setdefault(each.key, each)
   return list(ordered.values())
 
 
@@ -193,33 +172,33 @@ def make_run(
     gamma: balances the two losses; None for naive pooling.
     lam: λ of the loss; None for the recipe's.
   """
-  config, mixed = setting.recipe(model, seed), bool(share)
-  heavier = lam is not None and lam != config.loss_lambda
+  config = setting.recipe(model, seed)
+  usual = config.loss_lambda
+  lam = usual if lam is None else lam
   values = {"target_fraction": percent / 100, "freeze_blocks": frozen}
+  values["loss_lambda"] = lam
   title = f"{NAMES[model]} {target.label}"
   if start:
     title = f"{start.run.title} @{start.checkpoint} -> {target.label}"
   if percent != 100:
     title += f" {percent:g} %"
-  if mixed:
+  if share:
     source = others[0].label if len(others) == 1 else f"{len(others)} organs"
     title += f" + {share:g} % of {source}"
     values |= {"auxiliary_percentage": share, "naive_pooling": gamma is None}
-  if mixed and gamma is not None:
+  if share and gamma is not None:
     title += f" γ {gamma:g}"
     values["gamma"] = gamma
-  if lam is not None and heavier:
+  if lam != usual:
     title += f" λ {lam:g}"
-    values["loss_lambda"] = lam
   if frozen:
     title += f", {frozen} blocks frozen"
-  plain = percent == 100 and not (mixed or heavier or frozen) and model == MICRONET
+  plain = model == MICRONET and percent == 100 and not (share or frozen or lam != usual)
   if plain and (start is None or start.checkpoint == BEST):
     # Figure 5 draws their course, and starts from their stages.
     values["snapshot_every"] = setting.numbers.snapshot_every
   # That another model cannot take the rate, or a network a gradient that γ or λ
   # multiplies, is a result, not a failure.
-  may_diverge = model != MICRONET or (mixed and gamma is not None)
-  may_diverge |= lam is not None and lam > config.loss_lambda
-  auxiliary = tuple(others) if mixed else ()
+  may_diverge = model != MICRONET or "gamma" in values or lam > usual
+  auxiliary = tuple(others) if share else ()
   return Run(title, changed(config, values), target, auxiliary, start, may_diverge)

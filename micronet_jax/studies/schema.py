@@ -1,13 +1,14 @@
 """Every field of a study, once: which figure, which budget, which data, which seeds.
 
-Read by `configs.paper.common`, which makes the files of configs/paper from it, and by
-`studies.setting`. Light, so that those can be read without JAX. Sections in brackets
-are the paper's.
+Read by configs/paper/common.py and `studies.setting`. Light, so that configs can be
+read without JAX. Sections in brackets are the paper's.
 """
 
 import dataclasses
+import pathlib
+import tomllib
 
-from micronet_jax.config import Config, check_ranges, setting
+from micronet_jax.config import Config, check_ranges, from_dict, setting
 from micronet_jax.errors import InputError
 
 MICRONET = "micronet"
@@ -102,64 +103,18 @@ class Budget:
   )
 
 
-# Two cores: a quarter of the width, a 300th of the steps at ten times the rate.
-CPU = Budget(
-  width=8,  # MicroNet with 0.8 million parameters, 0.1 s a step
-  patch=96,  # several nuclei fit (one is 25 to 50 px); a quarter of the paper's area
-  # Short runs need the higher rate and an end of the schedule (configs/base.py).
-  num_steps=300,
-  learning_rate=0.1,
-  schedule="cosine",
-  # FCN diverged on kidney or breast with it, and U-Net is of its kind; FCRNB diverged
-  # on brain and kidney with 0.03 too.
-  own_rates=OwnRates(fcn=0.03, unet=0.03, fcrnb=0.01),
-  eval_every=100,
-  snapshot_every=30,
-  # An evaluation takes a tenth of a run's time: more where the course is steep.
-  course=(30, 60, 90, 150, 300),
-  images=24,  # the smallest organs of MoNuSeg have 24; 12 of them test
-  side=500,  # the paper's images are 500 pixels wide
-  # Each costs a run for each of twelve bases; the paper's early, middle and late.
-  stages=(30, 60, 120, 180, 240, 300),
-  frozen=(0, 2, 4, 6, 7, 8, 9),
-  # One per cent of the auxiliary images would be a single one, as two per cent is.
-  percentages=(0.0, 2.0, 5.0, 10.0, 20.0, 50.0),
-  gammas=(0.01, 0.1, 1.0, 5.0, 10.0, 100.0),
-)
-
-# Proves the machinery in seconds; the numbers mean nothing.
-SMOKE = Budget(
-  width=2,
-  patch=32,
-  batch_size=2,
-  num_steps=2,
-  learning_rate=0.1,
-  schedule="cosine",
-  eval_every=2,
-  snapshot_every=1,
-  min_distances=(5,),
-  organs=3,
-  images=4,
-  side=64,
-  targets=1,
-  random_bases=1,
-  fractions=(50.0, 100.0),
-  stages=(1, 2),
-  frozen=(0, 9),
-  percentages=(0.0, 50.0),
-  mixed=(50.0,),
-  gammas=(0.1, 10.0),
-  lambdas=(0.0, 5.0, 5000.0),
-)
+def _read_budget(name: str) -> Budget:
+  text = pathlib.Path(__file__).with_name("budgets.toml").read_text(encoding="utf-8")
+  return from_dict(Budget, tomllib.loads(text)[name])
 
 
 @dataclasses.dataclass(frozen=True)
 class Budgets:
-  """All that a study can be run at."""
+  """All that a study can be run at; budgets.toml has what differs from the paper's."""
 
   paper: Budget = Budget()
-  cpu: Budget = CPU
-  smoke: Budget = SMOKE
+  cpu: Budget = dataclasses.field(default=_read_budget("cpu"))
+  smoke: Budget = dataclasses.field(default=_read_budget("smoke"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,29 +152,17 @@ class StudyConfig:
   executor: str = setting("local", choices=("local", "ray"))
   cpus_per_run: int = setting(2, low=1)
   # What all runs begin with; `SET_BY_STUDY` is not there to be changed.
-  recipe: Config = setting(Config())
+  recipe: Config = dataclasses.field(default=Config())
   budgets: Budgets = Budgets()
 
 
 def check_study(config: StudyConfig) -> Budget:
-  """Finds what would only fail after hours of training.
-
-  Returns:
-    The numbers of the budget.
+  """Finds what would only fail after hours of training; gives the budget's numbers.
 
   Raises:
     InputError: naming the field, its value and what would be right.
   """
   check_ranges(config)
-  _check_models(config)
-  if not config.seeds or len(set(config.seeds)) < len(config.seeds):
-    raise InputError(
-      f"config.seeds is {config.seeds}; give at least one whole number, each once"
-    )
-  if not config.recipe.split.test_fraction > 0:
-    raise InputError(
-      "config.recipe.split.test_fraction is 0; a study needs a test part"
-    )
   numbers: Budget = getattr(config.budgets, config.budget)
   field, every = f"config.budgets.{config.budget}", numbers.snapshot_every
   if every > numbers.num_steps:
@@ -234,32 +177,37 @@ def check_study(config: StudyConfig) -> Budget:
           f"{field}.{name} names step {step}, at which there is no snapshot: it must "
           f"be a multiple of {field}.snapshot_every, {every}, up to {numbers.num_steps}"
         )
-  for name in ("fractions", "percentages", "mixed", "frozen", "gammas", "lambdas"):
-    values = getattr(numbers, name)
+  lists = ("fractions", "percentages", "mixed", "frozen", "gammas", "lambdas")
+  named = [(f"{field}.{name}", getattr(numbers, name)) for name in lists]
+  for name, values in [("config.seeds", config.seeds), *named]:
     if len(set(values)) < len(values):
-      raise InputError(f"{field}.{name} is {values}; give each once")
-    if not values and name not in ("frozen", "mixed"):
-      raise InputError(f"{field}.{name} is empty; give at least one number")
+      raise InputError(f"{name} is {values}; give each once")
+    if not values and not name.endswith((".frozen", ".mixed")):
+      raise InputError(f"{name} is empty; give at least one number")
   if 0 not in numbers.percentages or not max(numbers.percentages):
     raise InputError(
       f"{field}.percentages is {numbers.percentages}; give 0, which the others "
       "are compared with, and at least one other"
     )
+  if not config.recipe.split.test_fraction > 0:
+    raise InputError(
+      "config.recipe.split.test_fraction is 0; a study needs a test part"
+    )
+  _check_models(config.study, split_names(config.models))
   return numbers
 
 
-def _check_models(config: StudyConfig) -> None:
-  names = [name.strip() for name in config.models.split(",") if name.strip()]
+def _check_models(study: str, names: list[str]) -> None:
   unknown = [name for name in names if name not in NAMES]
-  if unknown:
-    raise InputError(
-      f"config.models names {unknown[0]!r}; the models are {', '.join(NAMES)}"
-    )
-  if names and config.study != "table1":
-    raise InputError(
-      f"config.models is for table1; {config.study} has models of its own"
-    )
-  if names and (MICRONET not in names or len(set(names)) < 2):
-    raise InputError(
-      f"config.models is {config.models!r}; name {MICRONET} and at least one other"
-    )
+  wrong = f"names {unknown[0]!r}; the models are {', '.join(NAMES)}" if unknown else ""
+  if names and study != "table1":
+    wrong = f"is for table1; {study} has models of its own"
+  elif names and not unknown and (MICRONET not in names or len(set(names)) < 2):
+    wrong = f"is {','.join(names)!r}; name {MICRONET} and at least one other"
+  if wrong:
+    raise InputError(f"config.models {wrong}")
+
+
+def split_names(text: str) -> list[str]:
+  """The names in an option that takes several, separated by commas."""
+  return [name.strip() for name in text.split(",") if name.strip()]

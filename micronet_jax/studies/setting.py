@@ -12,15 +12,16 @@ from typing import Any
 import numpy as np
 
 from micronet_jax.config import Config, as_dict, changed, check_config, from_dict
+from micronet_jax.datasets.organs import Organ, find_organs
 from micronet_jax.errors import InputError
 from micronet_jax.models import complete_options
-from micronet_jax.studies.organs import Organ, find_organs, split_names
 from micronet_jax.studies.schema import (
   MICRONET,
   NAMES,
   Budget,
   StudyConfig,
   check_study,
+  split_names,
 )
 
 
@@ -33,25 +34,14 @@ class Setting:
   targets: tuple[Organ, ...] = ()
 
   @property
-  def budget(self) -> str:
-    """The name of the budget."""
-    return self.config.budget
-
-  @property
   def numbers(self) -> Budget:
     """The budget's fields."""
     return getattr(self.config.budgets, self.config.budget)
 
   @property
-  def seeds(self) -> tuple[int, ...]:
-    """Each run is repeated with each."""
-    return self.config.seeds
-
-  @property
   def data(self) -> str:
     """What the data is called."""
-    known = self.config.data in ("synthetic", "real")
-    return self.config.data if known else pathlib.Path(self.config.data).name
+    return pathlib.Path(self.config.data).name
 
   @property
   def models(self) -> list[str]:
@@ -59,66 +49,70 @@ class Setting:
     wanted = split_names(self.config.models)
     return [name for name in NAMES if not wanted or name in wanted]
 
+  @property
+  def model(self) -> str:
+    """The network that the other figures are about."""
+    return "frcn" if self.config.study in ("fig10", "fig11") else MICRONET
+
   def organ(self, name: str) -> Organ:
     """The organ of a name."""
     return next(organ for organ in self.organs if organ.name == name)
 
   def recipe(self, model: str = MICRONET, seed: int = 0) -> Config:
     """The config of a run of one of `NAMES`, to be changed further."""
-    numbers, recipe = self.numbers, self.config.recipe
+    numbers, remat = self.numbers, self.config.recipe.model.remat
     own_rate = getattr(numbers.own_rates, model)
-    same = ("batch_size", "num_steps", "eval_every", "min_distances")
     own_width = complete_options({"name": model})["width"]
-    return changed(
-      recipe,
-      {
-        **{field: getattr(numbers, field) for field in same},
-        "seed": seed,
-        "model.name": model,
-        "model.width": max(1, own_width * numbers.width // 32),
-        # Others have no such argument; it changes no result.
-        "model.remat": recipe.model.remat and model == MICRONET,
-        "warp.patch": numbers.patch,
-        "optimizer.learning_rate": own_rate or numbers.learning_rate,
-        "optimizer.schedule": numbers.schedule,
-        "log_every": max(1, numbers.num_steps // 4),
-      },
-    )
+    same = ("batch_size", "num_steps", "eval_every", "min_distances")
+    values = {field: getattr(numbers, field) for field in same} | {
+      "seed": seed,
+      "model.name": model,
+      "model.width": max(1, own_width * numbers.width // 32),
+      # Others have no such argument; it changes no result.
+      "model.remat": remat and model == MICRONET,
+      "warp.patch": numbers.patch,
+      "optimizer.learning_rate": own_rate or numbers.learning_rate,
+      "optimizer.schedule": numbers.schedule,
+      "log_every": max(1, numbers.num_steps // 4),
+    }
+    return changed(self.config.recipe, values)
 
   def to_json(self) -> dict[str, Any]:
     """What findings rest on, without the places of this machine."""
     places = {"data": self.data, "data_root": "", "data_dir": ""}
-    organs = {"organs": self.organs, "targets": self.targets}
-    names = {kind: [organ.name for organ in each] for kind, each in organs.items()}
+    names = {"organs": [o.name for o in self.organs]}
+    names["targets"] = [o.name for o in self.targets]
     return {"config": as_dict(changed(self.config, places)), **names}
 
 
 def setting_from_json(values: Mapping[str, Any]) -> Setting:
   """The inverse of `Setting.to_json`; its organs have names, but no images."""
-  organs = {name: Organ(name, "", "", 0, 0) for name in values["organs"]}
-  targets = tuple(organs[name] for name in values["targets"])
-  config = from_dict(StudyConfig, values["config"])
-  return Setting(config, tuple(organs.values()), targets)
+  parts = [tuple(map(Organ, values[kind])) for kind in ("organs", "targets")]
+  return Setting(from_dict(StudyConfig, values["config"]), *parts)
 
 
 def find_setting(config: StudyConfig, paper: Sequence[str] = ()) -> Setting:
-  """Checks a config and finds its organs.
-
-  Args:
-    config: of the study.
-    paper: the paper's target organs for this study.
+  """Checks a config and finds its organs; `paper` has the paper's targets.
 
   Raises:
     InputError: a budget, organ, model or seed that cannot be used.
   """
   numbers = check_study(config)
-  organs = find_organs(config, numbers)
+  organs = find_organs(
+    config.data,
+    root=config.data_root,
+    only=split_names(config.organs),
+    count=numbers.organs,
+    images=numbers.images,
+    side=numbers.side,
+    data_dir=config.data_dir,
+  )
   if len(organs) < 2:
     raise InputError(
       f"the data has {len(organs)} organ(s); a study compares at least two"
     )
-  targets = choose_targets(organs, paper, numbers.targets, config.targets)
-  found = Setting(config, tuple(organs), targets)
+  wanted = split_names(config.targets)
+  found = Setting(config, tuple(organs), choose_targets(organs, paper, numbers, wanted))
   for model in NAMES:
     try:
       check_config(found.recipe(model))
@@ -130,26 +124,24 @@ def find_setting(config: StudyConfig, paper: Sequence[str] = ()) -> Setting:
 
 
 def choose_targets(
-  organs: Sequence[Organ], paper: Sequence[str], count: int, wanted: str = ""
+  organs: Sequence[Organ], paper: Sequence[str], numbers: Budget, names: Sequence[str]
 ) -> tuple[Organ, ...]:
-  """The organs that a figure is about: those asked for, the paper's, or by chance.
+  """The organs that a figure is about: those named, the paper's, or by chance.
 
   Raises:
-    InputError: an organ is asked for that there is not.
+    InputError: one is named that there is not, or twice.
   """
   by_name = {organ.name: organ for organ in organs}
-  names = split_names(wanted)
   unknown = [name for name in names if name not in by_name]
-  if unknown:
+  if unknown or len(set(names)) < len(names):
     raise InputError(
-      f"config.targets names {unknown[0]!r}; the data has {', '.join(by_name)}"
+      f"config.targets names {', '.join(map(repr, unknown or names))}; the data has "
+      f"{', '.join(by_name)}, and each is given once"
     )
-  if len(set(names)) < len(names):
-    raise InputError(f"config.targets is {wanted!r}; give each organ once")
-  names = names or list(paper)[:count]
-  if not all(name in by_name for name in names):
+  names = names or paper[: numbers.targets]
+  if not set(names) <= set(by_name):
     seed = zlib.crc32(",".join(paper).encode())
-    names = draw_names(sorted(by_name), min(count, len(by_name)), seed)
+    names = draw_names(sorted(by_name), min(numbers.targets, len(by_name)), seed)
   return tuple(by_name[name] for name in names)
 
 

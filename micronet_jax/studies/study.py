@@ -4,23 +4,28 @@ Called by `launch.py`. `python -m micronet_jax.studies.study RESULTS.csv` prints
 findings.md of a results.csv anew.
 """
 
+import json
 import pathlib
 import sys
-import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
+from micronet_jax.config import as_dict
 from micronet_jax.errors import InputError
 from micronet_jax.figures import save_figure
 from micronet_jax.files import replacing
 from micronet_jax.signals import caught_signals
-from micronet_jax.studies import cluster, comparisons, examples, transfer, weights
-from micronet_jax.studies.claims import read_paper
-from micronet_jax.studies.execution import Archive, Job, work_off
-from micronet_jax.studies.findings import format_findings, judge_study
-from micronet_jax.studies.plan import describe_plan
+from micronet_jax.studies import cluster, comparisons, transfer
+from micronet_jax.studies.claims import (
+  Finding,
+  fill,
+  judge_claim,
+  list_claims,
+  read_paper,
+)
+from micronet_jax.studies.execution import Archive, describe_plan, work_off
 from micronet_jax.studies.results import Row, read_results, write_results
 from micronet_jax.studies.schema import StudyConfig
 from micronet_jax.studies.setting import Setting, find_setting, setting_from_json
@@ -45,21 +50,29 @@ _MATRIX = Study(
   comparisons.matrix_rows, comparisons.draw_matrix, comparisons.matrix_facts
 )
 _AUXILIARY = Study(
-  weights.auxiliary_rows, weights.draw_auxiliary, weights.auxiliary_facts
+  transfer.auxiliary_rows, transfer.draw_by_target, transfer.auxiliary_facts
 )
 STUDIES = {
   "table1": Study(
     comparisons.table_rows, comparisons.draw_table, comparisons.table_facts
   ),
-  "fig3": Study(examples.example_rows, examples.draw_examples, examples.example_facts),
+  "fig3": Study(
+    comparisons.example_rows, comparisons.draw_examples, comparisons.example_facts
+  ),
   "fig4": _MATRIX,
-  "fig5": Study(transfer.tuning_rows, transfer.draw_tuning, transfer.tuning_facts),
+  "fig5": Study(transfer.tuning_rows, transfer.draw_by_target, transfer.tuning_facts),
   "fig6": _AUXILIARY,
-  "fig7_8": Study(weights.balance_rows, weights.draw_balance, weights.balance_facts),
-  "fig9": Study(weights.lambda_rows, weights.draw_lambdas, weights.lambda_facts),
+  "fig7_8": Study(transfer.balance_rows, transfer.draw_balance, transfer.balance_facts),
+  "fig9": Study(transfer.lambda_rows, transfer.draw_lambdas, transfer.lambda_facts),
   "fig10": _MATRIX,
   "fig11": _AUXILIARY,
-  "fig12": Study(examples.map_rows, examples.draw_map, examples.map_facts),
+  "fig12": Study(comparisons.map_rows, comparisons.draw_map, comparisons.map_facts),
+}
+HEADS = "The paper's claim | What decides it | Found | 95 % interval | Over | Verdict"
+WORTH = {
+  "smoke": "**A smoke run: the machinery is proved, the numbers mean nothing.**",
+  "cpu": "A reduced budget: directions may be compared with the paper, not numbers.",
+  "paper": "The paper's recipe.",
 }
 
 
@@ -76,34 +89,29 @@ def run_study(config: StudyConfig, workdir: str | pathlib.Path) -> None:
     Stopped: on SIGINT or SIGTERM, after saving.
   """
   place = pathlib.Path(workdir).absolute()
-  setting = find_setting(config, read_paper().get(config.study, {}).get("targets", ()))
+  paper = read_paper().get(config.study, {})
+  setting = find_setting(config, paper.get("targets", []))
   archive, rows_of = Archive(place), STUDIES[config.study].rows
   rows = list(rows_of(setting, archive))
   if config.plan_only:
-    chooses = "chooses" in read_paper()[config.study]
+    chooses = "chooses" in paper
     print(describe_plan(archive, measure=config.measure, chooses=chooses))
     return
   with caught_signals() as stop:
     while jobs := archive.jobs():
-      failures = _execute(jobs, config, place, stop)
+      if config.executor == "ray":
+        cpus = config.cpus_per_run
+        failures = cluster.work_off_on_ray(jobs, place, stop, cpus_per_run=cpus)
+      else:
+        failures = work_off(jobs, place, stop)
       if failures:
-        lines = "".join(f"\n  {sentence}" for sentence in failures.values())
         raise InputError(
           f"{config.study} is not complete, so nothing is drawn; {len(failures)} "
           "run(s) failed and the others are kept; run the same command again to go "
-          f"on:{lines}"
+          "on:" + "".join(f"\n  {sentence}" for sentence in failures.values())
         )
       rows = list(rows_of(setting, archive))
-  write_study(rows, setting, place / f"{config.study}-{setting.budget}-{setting.data}")
-
-
-def _execute(
-  jobs: Sequence[Job], config: StudyConfig, place: pathlib.Path, stop: threading.Event
-) -> dict[str, str]:
-  """Does jobs, here or on a Ray cluster; says of each run that failed why."""
-  if config.executor == "local":
-    return work_off(jobs, place, stop)
-  return cluster.work_off_on_ray(jobs, place, stop, cpus_per_run=config.cpus_per_run)
+  write_study(rows, setting, place / f"{config.study}-{config.budget}-{setting.data}")
 
 
 def write_study(rows: Sequence[Row], setting: Setting, folder: pathlib.Path) -> None:
@@ -113,14 +121,11 @@ def write_study(rows: Sequence[Row], setting: Setting, folder: pathlib.Path) -> 
   for title, figure in STUDIES[name].draw(rows, setting).items():
     for ending in ("pdf", "png"):
       save_figure(figure, folder / f"{title}.{ending}")
-  facts = STUDIES[name].facts(rows, setting)
-  found = judge_study(name, rows, facts)
+  text, found = judge_study(rows, setting)
   with replacing(folder / "findings.md") as beside:
-    text = format_findings(rows, setting, found, facts)
     beside.write_text(text, encoding="utf-8")
-  for each in found:
-    value = f"{each.estimate.value:+.3f}"
-    print(f"{each.verdict}: {each.claim.text} ({each.claim.number}: {value})")
+  for claim, estimate, verdict in found:
+    print(f"{verdict}: {claim.text} ({claim.number}: {estimate.value:+.3f})")
   print(f"results, figures and findings: {folder}", flush=True)
 
 
@@ -132,10 +137,60 @@ def findings_from_results(path: str | pathlib.Path) -> str:
       rows, as of figure 12, for which nothing is trained.
   """
   values, rows = read_results(pathlib.Path(path))
-  setting = setting_from_json(values)
-  facts = STUDIES[setting.config.study].facts(rows, setting)
-  found = judge_study(setting.config.study, rows, facts)
-  return format_findings(rows, setting, found, facts)
+  return judge_study(rows, setting_from_json(values))[0]
+
+
+def judge_study(rows: Sequence[Row], setting: Setting) -> tuple[str, list[Finding]]:
+  """The text of findings.md, and what was found of each claim."""
+  name = setting.config.study
+  facts, paper = STUDIES[name].facts(rows, setting), read_paper()[name]
+  found = [judge_claim(claim, rows) for claim in list_claims(name, facts)]
+  lines = [f"# {paper['title']}", "", *_describe_basis(rows, setting), ""]
+  lines += [f"| {HEADS} |", "|---" * len(HEADS.split("|")) + "|"]
+  for claim, (value, low, high, source), verdict in found:
+    ends = "none" if low is None or high is None else f"{low:+.3f} to {high:+.3f}"
+    number = claim.number + (f"; above {claim.least:g}" if claim.least else "")
+    cells = [claim.text, number, f"{value:+.3f}", ends, source, f"**{verdict}**"]
+    lines.append(f"| {' | '.join(cells)} |")
+  lines.append("")
+  for note in paper["notes"]:
+    needs, _, text = note.removeprefix("{?").partition("}")
+    if not note.startswith("{?") or facts[needs]:
+      lines.append(fill(text if note.startswith("{?") else note, facts))
+  if rows:
+    numbers = json.dumps(as_dict(setting.numbers), sort_keys=True)
+    lines += ["", f"All numbers of the budget: `{numbers}`"]
+  return "\n".join(lines).rstrip() + "\n", found
+
+
+def _describe_basis(rows: Sequence[Row], setting: Setting) -> list[str]:
+  """Budget, data and how to read the table."""
+  seeds, numbers = sorted({row.seed for row in rows}), setting.numbers
+  if not seeds:
+    return ["Nothing is trained for it."]
+  organs = ", ".join(organ.label for organ in setting.organs)
+  images = f"at most {numbers.images}" if numbers.images else "all"
+  budget = setting.config.budget
+  over = (
+    "Intervals are over test patients, for these trained networks; training again with "
+    "another seed would move the numbers too (`--config.seeds=0,1,2`)."
+  )
+  if len(seeds) >= 3:
+    over = (
+      "Intervals are over seeds and test patients. Lines of F1 are means over seeds, "
+      "bars and bands the standard deviation; curves of precision and recall are the "
+      "first seed's."
+    )
+  return [
+    f"{WORTH[budget]} Budget `{budget}`: width {numbers.width}, patches of "
+    f"{numbers.patch}², batches of {numbers.batch_size}, {numbers.num_steps:,} "
+    f"iterations, rate {numbers.learning_rate:g} ({numbers.schedule}); seeds "
+    f"{', '.join(map(str, seeds))}.\n",
+    f"Data: {setting.data}, {images} images an organ, split by patient: {organs}.\n",
+    "F1 is pooled over the test images, matched within 16 px. A claim holds if the "
+    "whole interval is above zero (or above the margin that is given), does not hold "
+    f"if all of it is below, and else cannot be told. {over}",
+  ]
 
 
 if __name__ == "__main__":

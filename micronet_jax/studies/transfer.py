@@ -1,32 +1,42 @@
-"""Figure 5: MicroNets of other organs, fine-tuned, against training from scratch.
+"""Figures 5 to 9 and 11: other organs as a start, or as auxiliary data; γ and λ.
 
-Table 2 says from which organs: those whose networks do best and worst on the target in
-Fig. 4, and some by chance. Called by `studies.study`.
+Called by `studies.study`. MicroNets are fine-tuned from the organs whose networks do
+best and worst on the target in Fig. 4, and from some by chance [Table 2].
 """
 
+import dataclasses
+import itertools
+import math
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
-from micronet_jax.studies import drawing
+from micronet_jax.datasets.organs import Organ
+from micronet_jax.figures import choose_looks
+from micronet_jax.studies.claims import Where, describe_by_panel, group_panels
 from micronet_jax.studies.comparisons import column_rows
+from micronet_jax.studies.drawing import draw_panels
 from micronet_jax.studies.execution import Archive
-from micronet_jax.studies.organs import Organ
 from micronet_jax.studies.results import Row
 from micronet_jax.studies.runs import BEST, Evaluation, Run, Start, make_run
+from micronet_jax.studies.schema import MICRONET, NAMES
 from micronet_jax.studies.setting import Setting, draw_names
 
+COURSE, DATA, STAGE = "iterations", "target data", "stage of the base"
+FROZEN = "frozen blocks"
+ADDED, SHARED = "percentage of auxiliary data", "percentage of target data"
 AXES = {
-  "iterations": "iterations",
-  "target data": "target training data (%)",
-  "stage of the base": "iterations of the base",
-  "frozen blocks": "frozen blocks",
+  **{COURSE: "iterations", DATA: "target training data (%)"},
+  **{STAGE: "iterations of the base", FROZEN: "frozen blocks"},
+  **{ADDED: "auxiliary training data (%)", SHARED: "target training data (%)"},
 }
-"""What the panels of each row end in, and their x axis."""
+"""What the panels of each row of Figs. 5, 6 and 11 end in, and their x axis."""
 
-SCRATCH = "from scratch"
+SCRATCH, ALONE, MIXTURE = "from scratch", "target only", "target + {:g} % auxiliary"
+EXTREME = 500
+"""The paper's networks with λ from here on had exploding gradients."""
 
 
 class Bases(NamedTuple):
@@ -38,12 +48,9 @@ class Bases(NamedTuple):
 
 
 def choose_bases(scores: Mapping[str, float], *, random: int, seed: int) -> Bases:
-  """Chooses base data sets by what their networks score on the target.
+  """Chooses bases by the F1 of each on the target, and some of the rest by chance.
 
-  Args:
-    scores: F1 on the target, by base, the target left out; ties go to the first name.
-    random: how many of the rest to draw; fewer if there are not so many.
-    seed: of the draw.
+  Ties go to the first name.
   """
   names = sorted(scores)
   best = max(names, key=scores.__getitem__)
@@ -54,18 +61,12 @@ def choose_bases(scores: Mapping[str, float], *, random: int, seed: int) -> Base
 
 
 def bases_of(setting: Setting, target: Organ, archive: Archive) -> Bases | None:
-  """Bases of a target from Fig. 4's column; None while it is incomplete.
-
-  With several seeds the first one's networks are compared.
-  """
-  column = list(column_rows(setting, target, setting.seeds[:1], archive))
+  """Bases from Fig. 4's column of the first seed; None while it is incomplete."""
+  column = list(column_rows(setting, target, setting.config.seeds[:1], archive))
   if len(column) < len(setting.organs):
     return None
-  scores = {
-    organ.name: row.score()
-    for organ, row in zip(setting.organs, column, strict=True)
-    if organ != target and not row.diverged
-  }
+  pairs = zip(setting.organs, column, strict=True)
+  scores = {o.name: row.score() for o, row in pairs if o != target and not row.diverged}
   seed = zlib.crc32(target.name.encode())
   return choose_bases(scores, random=setting.numbers.random_bases, seed=seed)
 
@@ -75,17 +76,19 @@ def tuning_rows(setting: Setting, archive: Archive) -> Iterable[Row]:
   for target in setting.targets:
     bases = bases_of(setting, target, archive)
     if bases:
-      for seed in setting.seeds:
-        yield from _rows_of_target(setting, target, seed, bases, archive)
+      names = {"best": bases.best, "worst": bases.worst}
+      names |= {f"random {i}": name for i, name in enumerate(bases.random, 1)}
+      for seed in setting.config.seeds:
+        starts = {
+          k: make_run(setting, setting.organ(n), seed) for k, n in names.items()
+        }
+        yield from _rows_of_target(setting, target, seed, starts, archive)
 
 
 def _rows_of_target(
-  setting: Setting, target: Organ, seed: int, bases: Bases, archive: Archive
+  setting: Setting, target: Organ, seed: int, starts: dict[str, Run], archive: Archive
 ) -> Iterable[Row]:
   numbers, every = setting.numbers, setting.numbers.snapshot_every
-  names = {"best": bases.best, "worst": bases.worst}
-  names |= {f"random {i}": name for i, name in enumerate(bases.random, 1)}
-  starts = {k: make_run(setting, setting.organ(n), seed) for k, n in names.items()}
   scratch = make_run(setting, target, seed)
 
   def tuned(base: Run, at: str = BEST, **changes) -> Run:
@@ -94,94 +97,206 @@ def _rows_of_target(
   def row(kind: str, series: str, x: float, run: Run, at: str = BEST) -> list[Row]:
     return archive.rows(f"{target.label}: {kind}", series, x, run, target, at)
 
-  def last_step(run: Run) -> int:
-    """0, and the run is asked for, while nobody knows."""
+  def snapshots(run: Run) -> Sequence[int]:
+    """Its steps; none, and the run is asked for, while it has not ended."""
     last = archive.last_step(run)
     if last is None:
       archive.outcome(Evaluation(run, target))
-    return last or 0
+    return range(every, (last or 0) + 1, every)
 
   # Row 1: snapshots of fine-tuning, as far as the runs went.
-  courses = {SCRATCH: scratch, **{kind: tuned(base) for kind, base in starts.items()}}
+  courses = {
+    SCRATCH: scratch,
+    **{series: tuned(base) for series, base in starts.items()},
+  }
   for series, run in courses.items():
-    last = last_step(run)
-    for step in range(every, last + 1, every):
-      if not numbers.course or step in numbers.course or step == last:
-        yield from row("iterations", series, step, run, str(step))
+    steps = snapshots(run)
+    for step in steps:
+      if not numbers.course or step in (*numbers.course, steps[-1]):
+        yield from row(COURSE, series, step, run, str(step))
   # Row 2: shares of the target's training images.
   for percent in numbers.fractions:
     alone = make_run(setting, target, seed, percent=percent)
-    yield from row("target data", SCRATCH, percent, alone)
+    yield from row(DATA, SCRATCH, percent, alone)
     for series, base in starts.items():
-      yield from row("target data", series, percent, tuned(base, percent=percent))
+      yield from row(DATA, series, percent, tuned(base, percent=percent))
   # Row 3: snapshots of the bases, as far as they went.
   if numbers.stages:
-    yield from row("stage of the base", SCRATCH, 0, scratch)
+    yield from row(STAGE, SCRATCH, 0, scratch)
     for series, base in starts.items():
-      for stage in range(every, last_step(base) + 1, every):
-        if stage in numbers.stages:
-          run = tuned(base, str(stage))
-          yield from row("stage of the base", series, stage, run)
+      for stage in sorted(set(numbers.stages) & set(snapshots(base))):
+        yield from row(STAGE, series, stage, tuned(base, str(stage)))
   # Row 4: the first so many blocks stay as they are.
   if numbers.frozen:
-    yield from row("frozen blocks", SCRATCH, 0, scratch)
+    yield from row(FROZEN, SCRATCH, 0, scratch)
     for frozen in numbers.frozen:
       for series, base in starts.items():
-        yield from row("frozen blocks", series, frozen, tuned(base, frozen=frozen))
+        yield from row(FROZEN, series, frozen, tuned(base, frozen=frozen))
 
 
-def _is_of(row: Row, kind: str) -> bool:
-  return row.panel.endswith(f": {kind}")
-
-
-def draw_tuning(rows: Sequence[Row], setting: Setting) -> dict[str, Figure]:
-  """Four rows (less where the budget has no stages), a column for each target."""
-  kinds = [kind for kind in AXES if any(_is_of(row, kind) for row in rows)]
-  names = [[f"{target.label}: {kind}" for target in setting.targets] for kind in kinds]
-  looks = drawing.choose_looks([SCRATCH, *(row.series for row in rows)])
-  labels: dict[str, Any] = {
-    "xlabels": [AXES[kind] for kind in kinds],
-    "level": [SCRATCH],
-  }
-  return {"fig5": drawing.draw_panels(rows, names, looks, height=2.7, **labels)}
+def draw_by_target(rows: Sequence[Row], setting: Setting) -> dict[str, Figure]:
+  """Figs. 5, 6, 11: a column for each target, a row for each of `AXES` there is."""
+  panels, targets = group_panels(rows), setting.targets
+  kinds = [kind for kind in AXES if f"{targets[0].label}: {kind}" in panels]
+  names = [[f"{target.label}: {kind}" for target in targets] for kind in kinds]
+  series = list(dict.fromkeys(row.series for row in rows))
+  level = [name for name in series if name == SCRATCH or name.endswith(" target")]
+  looks, labels = choose_looks([*level, *series]), [AXES[kind] for kind in kinds]
+  figure = draw_panels(rows, names, looks, xlabels=labels, level=level, height=2.8)
+  return {setting.config.study: figure}
 
 
 def tuning_facts(rows: Sequence[Row], setting: Setting) -> dict[str, Any]:
   """Table 2, and the steps, shares and blocks that are compared."""
   numbers = setting.numbers
-  courses: dict[tuple, set[int]] = {}
-  ends: dict[str, dict[int, float]] = {}
-  for row in rows:
-    if _is_of(row, "iterations"):
-      course = courses.setdefault((row.panel, row.series, row.seed), set())
-      course.add(int(row.x))
-    elif _is_of(row, "stage of the base") and row.series == "best":
-      by_seed = ends.setdefault(row.panel, {})
-      by_seed[row.seed] = max(row.x, by_seed.get(row.seed, 0))
-  steps = sorted(set.intersection(*courses.values()))  # that all courses reached
-  tuned = [row for row in rows if row.series != SCRATCH]
-  stages = sorted({int(r.x) for r in tuned if _is_of(r, "stage of the base")})
-  early = [stage for stage in stages if stage <= 0.06 * numbers.num_steps]
-  many = [count for count in numbers.frozen if count in (7, 8)]
-  first = [count for count in numbers.frozen if count in (1, 2)]
-  if numbers.frozen:
-    many, first = many or [max(numbers.frozen)], first or [min(numbers.frozen)]
-  shares = [row for row in tuned if _is_of(row, "target data")]
-  bases = [f"| {r.panel.split(': ')[0]} | {r.series} | {r.base} |" for r in shares]
+  steps: list[set[int]] = []
+  last: dict[str, float] = {}
+  stages: set[int] = set()
+  for panel, here in group_panels(rows).items():
+    courses: dict[tuple, set[int]] = {}
+    for row in here:
+      courses.setdefault((row.series, row.seed), set()).add(int(row.x))
+    if panel.endswith(COURSE):
+      steps += courses.values()
+    elif panel.endswith(STAGE):
+      stages |= {int(row.x) for row in here if row.series != SCRATCH}
+      best = [max(c) for (series, _), c in courses.items() if series == "best"]
+      last |= {panel: min(best)} if best else {}
+  ends = sorted(set.intersection(*steps))  # that all courses reached
+  tuned = [r for r in rows if r.panel.endswith(f": {DATA}") and r.series != SCRATCH]
+  bases = [f"| {r.panel.split(': ')[0]} | {r.series} | {r.base} |" for r in tuned]
+  many = [n for n in numbers.frozen if n in (7, 8)] or [max(numbers.frozen, default=0)]
+  first = [n for n in numbers.frozen if n in (1, 2)] or [min(numbers.frozen, default=0)]
+  early = [stage for stage in sorted(stages) if stage <= 0.06 * numbers.num_steps]
   return {
-    "end": steps[-1],
-    "third": [*steps[:1], *(step for step in steps if 3 * step <= steps[-1])][-1],
+    "end": ends[-1],
+    "third": [*ends[:1], *(step for step in ends if 3 * step <= ends[-1])][-1],
     "few": [p for p in numbers.fractions if p <= 40] or [numbers.fractions[0]],
-    "fewest": min(numbers.fractions),
-    "most": max(numbers.fractions),
-    "early": early or stages[:1],
-    # The last stage that the best base reached with every seed.
-    "last": {panel: min(by_seed.values()) for panel, by_seed in ends.items()},
-    "staged": [{}] if any(_is_of(row, "stage of the base") for row in rows) else [],
-    "freezing": [{}] if any(_is_of(row, "frozen blocks") for row in rows) else [],
+    **{"fewest": min(numbers.fractions), "most": max(numbers.fractions)},
+    "early": early or sorted(stages)[:1],
+    "last": last,  # stage that the best base reached with every seed
+    **{"staged": [{}] * bool(stages), "freezing": [{}] * bool(numbers.frozen)},
     **{"many": many, "many_blocks": " or ".join(map(str, many))},
     **{"first": first, "few_blocks": " or ".join(map(str, first))},
     "bases": "\n".join(dict.fromkeys(bases)),
-    "untouched": sum(row.outcome.step == 0 for row in shares),
-    "courses": len(shares),
+    **{"untouched": sum(r.outcome.step == 0 for r in tuned), "courses": len(tuned)},
   }
+
+
+def auxiliary_rows(setting: Setting, archive: Archive) -> Iterable[Row]:
+  """Row 1: all of the target, shares of the others; row 2 (Fig. 6): shares of it."""
+  numbers, model = setting.numbers, setting.model
+  for target in setting.targets:
+    others = [organ for organ in setting.organs if organ != target]
+    for seed in setting.config.seeds:
+      for share in numbers.percentages:
+        run = make_run(setting, target, seed, model=model, others=others, share=share)
+        series = f"{NAMES[model]} {'mix' if share else 'target'}"
+        yield from archive.rows(f"{target.label}: {ADDED}", series, share, run, target)
+      for percent in numbers.fractions if model == MICRONET else ():
+        for share in (0, *numbers.mixed):
+          mix: dict[str, Any] = {"others": others, "share": share}
+          run = make_run(setting, target, seed, percent=percent, **mix)
+          series, panel = MIXTURE.format(share), f"{target.label}: {SHARED}"
+          series = series if share else ALONE
+          yield from archive.rows(panel, series, percent, run, target)
+
+
+def auxiliary_facts(rows: Sequence[Row], setting: Setting) -> dict[str, Any]:
+  """Which shares are compared; row 2 only where there is one."""
+  numbers = setting.numbers
+  mixed = numbers.mixed if any(row.series == ALONE for row in rows) else ()
+  extremes = {"little": min(mixed, default=0), "much": max(mixed, default=0)}
+  return {
+    "most": max(numbers.percentages),
+    "few": [p for p in numbers.fractions if p <= 40] or [numbers.fractions[0]],
+    "mixtures": [{"percent": percent} for percent in mixed],
+    "extremes": [extremes] if len(mixed) > 1 else [],
+    "others": len(setting.organs) - 1,
+  }
+
+
+def balance_rows(setting: Setting, archive: Archive) -> Iterable[Row]:
+  """Every γ on every source; single ones once Fig. 4's columns have chosen them."""
+  for target in setting.targets:
+    others = [organ for organ in setting.organs if organ != target]
+    sources = {f"{p:g} % of all others": (others, p) for p in setting.numbers.mixed}
+    bases = bases_of(setting, target, archive)
+    for kind in ("worst", "best") if bases else ():
+      organ = setting.organ(getattr(bases, kind))
+      sources[f"{organ.label} ({kind})"] = [organ], 100
+    for seed in setting.config.seeds:
+      for source, (organs, share) in sources.items():
+        panel, alone = f"{target.label} + {source}", make_run(setting, target, seed)
+        yield from archive.rows(panel, ALONE, 1, alone, target)
+        for gamma in setting.numbers.gammas:
+          mix: dict[str, Any] = {"others": organs, "share": share, "gamma": gamma}
+          run = make_run(setting, target, seed, **mix)
+          yield from archive.rows(panel, f"γ = {gamma:g}", gamma, run, target)
+
+
+def draw_balance(rows: Sequence[Row], setting: Setting) -> dict[str, Figure]:
+  """Fig. 7: precision and recall; Fig. 8: best F1 over log γ."""
+  panels, targets = group_panels(rows), [target.label for target in setting.targets]
+  found = [[name for name in panels if name.startswith(f"{t} + ")] for t in targets]
+  names = [[*row] for row in itertools.zip_longest(*found, fillvalue="")]
+  gammas = [f"γ = {gamma:g}" for gamma in setting.numbers.gammas]
+  alone = {"color": "black", "linestyle": "-", "marker": ""}
+  looks = choose_looks(gammas, ordered=True) | {ALONE: alone}
+  fig7 = draw_panels(rows, names, looks, columns=5)
+  turned = []
+  for row in rows:
+    # The target alone is the same network in every panel of Fig. 7.
+    if row.series != ALONE or row.panel in names[0]:
+      target, _, source = row.panel.partition(" + ")
+      series, x = ALONE if row.series == ALONE else source, math.log10(row.x)
+      turned.append(dataclasses.replace(row, panel=target, series=series, x=x))
+  looks = choose_looks([ALONE, *(row.series for row in turned)])
+  labels: dict[str, Any] = {"xlabels": ["log₁₀ γ"], "level": [ALONE]}
+  return {"fig7": fig7, "fig8": draw_panels(turned, [targets], looks, **labels)}
+
+
+def balance_facts(rows: Sequence[Row], setting: Setting) -> dict[str, Any]:
+  """The sources and γ that are compared, and what a large γ gains in each panel."""
+  del setting
+  mixed, single = [row for row in rows if row.series != ALONE], ("(worst)", "(best)")
+  gammas = sorted({row.x for row in mixed if row.panel.endswith(single)})
+  most = max((row.x for row in mixed), default=1.0)
+  large, alone = Where(but=(ALONE,), x=(most,)), Where(series=(ALONE,))
+  return {
+    "sources": [
+      {"name": "several sources", "ends": ["of all others"]},
+      {"name": "a single source", "ends": single},
+    ],
+    **{"gammas": gammas, "small_gammas": [gamma for gamma in gammas if gamma <= 0.999]},
+    **{"most": most, "gains": describe_by_panel(rows, large, alone)},
+  }
+
+
+def lambda_rows(setting: Setting, archive: Archive) -> Iterable[Row]:
+  """Every λ on every target."""
+  for target in setting.targets:
+    for lam in setting.numbers.lambdas:
+      for seed in setting.config.seeds:
+        run = make_run(setting, target, seed, lam=lam)
+        yield from archive.rows(target.label, f"λ = {lam:g}", lam, run, target)
+
+
+def draw_lambdas(rows: Sequence[Row], setting: Setting) -> dict[str, Figure]:
+  """Precision against recall, a panel for each target."""
+  looks = choose_looks((r.series for r in rows if not r.diverged), ordered=True)
+  names = [[target.label for target in setting.targets]]
+  return {"fig9": draw_panels(rows, names, looks, height=3.7)}
+
+
+def lambda_facts(rows: Sequence[Row], setting: Setting) -> dict[str, Any]:
+  """What else λ changes, which runs diverged, and what the others with it scored."""
+  lines = []
+  for row in rows:
+    if row.diverged or row.x >= EXTREME:
+      what = (row.diverged or f"stayed finite, F1 {row.score():.3f}").partition(" (")[0]
+      lines.append(f"- {row.run_title}, seed {row.seed}: {what}")
+  gains = describe_by_panel(rows, Where(low=5, high=50), Where(high=0.5))
+  runs = "\n".join(lines or ["- none"])
+  rate = setting.numbers.learning_rate
+  return {"rate": rate, "extreme": EXTREME, "gains": gains, "runs": runs}
