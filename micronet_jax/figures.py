@@ -9,7 +9,7 @@ import dataclasses
 import itertools
 import os
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -134,3 +134,73 @@ def add_legend(figure: Figure, axes: Iterable[Axes], *, columns: int) -> None:
   place: dict[str, Any] = {"loc": "outside lower center", "ncols": columns}
   entries = list(handles.values()), list(handles)
   figure.legend(*entries, handlelength=3.0, frameon=False, **place)
+
+
+def new_grid(
+  rows: int, columns: int, *, width: float = 4.0, height: float = 3.3, legend: int = 0
+) -> tuple[Figure, Any]:
+  """Makes a figure of panels of one size, and its axes, an array `[rows, columns]`.
+
+  Args:
+    rows: of panels.
+    columns: of panels.
+    width: of a panel, inches.
+    height: of a panel, inches.
+    legend: lines of a legend below, which make the figure so much higher.
+  """
+  size = max(width * columns, 5.0), height * rows + 0.25 * legend
+  figure, axes = new_figure(size, rows, columns)
+  return figure, np.array(axes, object).reshape(rows, columns)
+
+
+def draw_lines(
+  axes: Axes,
+  series: Mapping[str, Sequence[tuple[float, float, float]]],
+  looks: Mapping[str, Mapping[str, Any]],
+  *,
+  level: Sequence[str] = (),
+) -> None:
+  """Draws means over x, with their deviations as a bar or a band.
+
+  Args:
+    axes: to draw on.
+    series: (x, mean, deviation) by rising x; a deviation of 0 is not drawn.
+    looks: of the series, see `choose_looks`.
+    level: series that are drawn across the panel where they have one place only.
+  """
+  for name, values in series.items():
+    look, (x, y, sds) = dict(looks[name]), zip(*values, strict=True)
+    if name in level and len(values) == 1:
+      across = {**look, "marker": "", "linestyle": "--", "linewidth": 1.6}
+      axes.axhline(y[0], label=name, **across)
+      if sds[0]:
+        band: dict[str, Any] = {"color": look["color"], "alpha": 0.1, "lw": 0}
+        axes.axhspan(y[0] - sds[0], y[0] + sds[0], **band)
+    else:
+      axes.plot(x, y, linewidth=1.5, markersize=5, label=name, **look)
+      if any(sds):
+        bar: dict[str, Any] = {"ecolor": look["color"], "elinewidth": 0.8}
+        axes.errorbar(x, y, yerr=sds, fmt="none", capsize=2.5, alpha=0.7, **bar)
+  axes.grid(color="0.9")
+
+
+def draw_curves(
+  axes: Axes,
+  curves: Mapping[str, Mapping[str, Sequence[float]]],
+  looks: Mapping[str, Mapping[str, Any]],
+) -> None:
+  """Draws "precision" against "recall", a line a series."""
+  for name in [name for name in looks if name in curves]:
+    look = {**looks[name], "markevery": 4, "markersize": 4, "linewidth": 1.4}
+    axes.plot(curves[name]["recall"], curves[name]["precision"], label=name, **look)
+  axes.set(xlabel="recall", ylabel="precision")
+  axes.grid(color="0.9")
+
+
+def share_limits(panels: Iterable[Axes]) -> None:
+  """Gives panels of fractions with lines in them one range of x and of y, up to 1."""
+  drawn = [panel for panel in panels if panel.lines]
+  left = min((panel.get_xlim()[0] for panel in drawn), default=0.0)
+  bottom = min((panel.get_ylim()[0] for panel in drawn), default=0.0)
+  for panel in drawn:
+    panel.set(xlim=(max(left, -0.02), 1.02), ylim=(max(bottom, -0.02), 1.02))

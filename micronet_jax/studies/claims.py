@@ -169,7 +169,7 @@ def judge_claim(claim: Claim, rows: Iterable[Row]) -> Finding:
     return Finding(claim, NOTHING, "cannot tell")
   (used,) = np.nonzero(weights)  # whose patients count
   weights, sides, per = weights[used], sides[used], per[used]
-  chance = np.array([kept[i].outcome.chance for i in used])
+  chance = np.array([kept[i].f1_chance for i in used])
   statistic = {
     "difference": lambda scores: scores @ weights,
     "share": lambda scores: _share_won(scores, sides, per),
@@ -236,7 +236,7 @@ def _judge_divergence(claim: Claim, rows: Sequence[Row]) -> Finding:
   """All, none or some of the rows; the interval is Clopper and Pearson's."""
   if not rows:
     return Finding(claim, NOTHING._replace(source="0 runs"), "cannot tell")
-  lost = sum(row.diverged is not None for row in rows)
+  lost = sum(bool(row.diverged) for row in rows)
   counted = stats.binomtest(lost, len(rows))
   low, high = counted.proportion_ci()
   estimate = Estimate(counted.statistic, low, high, f"{len(rows)} runs")
@@ -277,5 +277,5 @@ def align_seeds(rows: Iterable[Row]) -> tuple[list[Row], list[list[Tally]]]:
     for key in (seeds[0] if seeds else ())
     if all(key in place and not place[key].diverged for place in seeds)
   ]
-  tallies = [[place[key].outcome.tally for key in keys] for place in seeds]
+  tallies = [[place[key].tally for key in keys] for place in seeds]
   return [seeds[0][key] for key in keys], tallies

@@ -13,11 +13,8 @@ from typing import Any
 from micronet_jax.errors import InputError, Stopped
 from micronet_jax.studies.execution import Job, describe_failure, do_job
 
-RETRIES = 3
-"""How often a run is begun again after its worker died or was out of memory."""
-
-LOOK_EVERY = 1.0
-"""Seconds between looks at whether the user wants to stop."""
+RETRIES = 3  # how often a run is begun again after its worker died
+LOOK_EVERY = 1.0  # seconds between looks at whether the user wants to stop
 
 Action = Callable[[Job, pathlib.Path, threading.Event], None]
 
@@ -30,21 +27,14 @@ def work_off_on_ray(
   cpus_per_run: int,
   action: Action = do_job,
 ) -> dict[str, str]:
-  """Does jobs on the cluster, each as soon as the run that it starts from is done.
+  """Does jobs as `execution.work_off`, each once the run that it starts from is done.
 
-  Args:
-    jobs: a start before what starts from it.
-    place: the folder of all studies.
-    stop: when set, workers are ended and `Stopped` is raised; the runs go on from their
-      last checkpoint next time.
-    cpus_per_run: of a run, where the cluster has no GPUs; else a run gets one.
-    action: what a worker does with a job.
-
-  Returns:
-    By the run's key, one sentence on each job that failed.
+  A run gets a GPU, or so many CPUs where the cluster has none; `action` is what a worker
+  does with its job.
 
   Raises:
     InputError: Ray is not installed, or no machine has so many CPUs.
+    Stopped: `stop` was set; workers are ended, and go on from their last checkpoints.
   """
   try:
     import ray

@@ -17,11 +17,10 @@ from micronet_jax.config import as_dict
 from micronet_jax.datasets.organs import Organ, load_organ
 from micronet_jax.errors import InputError
 from micronet_jax.evaluation.scores import METRICS
-from micronet_jax.figures import add_legend
+from micronet_jax.figures import add_legend, new_grid
 from micronet_jax.models import complete_options
 from micronet_jax.studies.claims import group_panels
-from micronet_jax.studies.drawing import new_grid
-from micronet_jax.studies.execution import Archive, part_of_organ
+from micronet_jax.studies.execution import Archive
 from micronet_jax.studies.results import Row
 from micronet_jax.studies.runs import make_run
 from micronet_jax.studies.schema import MICRONET, NAMES
@@ -211,8 +210,9 @@ def draw_examples(rows: Sequence[Row], setting: Setting) -> dict[str, Figure]:
   for panel in axes.ravel():
     panel.set_axis_off()
   for panel, row in zip(axes.ravel(), rows, strict=False):
-    samples = part_of_organ(setting.config.recipe, setting.organ(row.outcome.organ))
-    index, f1, points = row.outcome.example
+    organ = setting.organ(row.organ)
+    samples = make_run(setting, organ, row.seed).part(organ, "test")
+    index, f1, points = row.example
     _show(panel, samples[index].image, points, f"{row.panel}: F1 {f1:.2f}")
   return {"fig3": figure}
 

@@ -10,17 +10,15 @@ import statistics
 import threading
 import time
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from micronet_jax import checkpoints, devices
-from micronet_jax.config import Config, changed, check_config
+from micronet_jax.config import changed, check_config
 from micronet_jax.datasets.organs import Organ, load_data_set, load_organ
 from micronet_jax.datasets.provenance import Provenance, check_unseen, provenance_of
-from micronet_jax.datasets.sample import Sample
-from micronet_jax.datasets.splits import split_by_patient
 from micronet_jax.detection.detector import Detector
 from micronet_jax.errors import InputError, Stopped
 from micronet_jax.evaluation.scores import count_matches, form_metric
@@ -28,7 +26,7 @@ from micronet_jax.evaluation.scoring import score_detector
 from micronet_jax.evaluation.thresholds import choose_threshold
 from micronet_jax.evaluation.workdir import claim_workdir
 from micronet_jax.files import locked, read_json, write_json
-from micronet_jax.studies.results import Outcome, Row, outcome_from_json
+from micronet_jax.studies.results import Row
 from micronet_jax.studies.runs import BEST, Evaluation, Run, order_runs, state_of
 from micronet_jax.training.data import Data, arrange_data
 from micronet_jax.training.loop import Diverged, fit
@@ -45,38 +43,38 @@ class Job(NamedTuple):
 
 
 class Archive:
-  """What the folder of the studies holds, and what was asked of it.
-
-  Attributes:
-    place: the folder.
-    wanted: every evaluation that was asked for, by its file.
-  """
+  """What the folder of the studies holds, and what was asked of it, by its file."""
 
   def __init__(self, place: pathlib.Path):
     self.place = place
     self.wanted: dict[pathlib.Path, Evaluation] = {}
-    self._outcomes: dict[pathlib.Path, Outcome] = {}
+    self._found: dict[pathlib.Path, Row] = {}
 
-  def outcome(self, wanted: Evaluation) -> Outcome | None:
+  def outcome(self, wanted: Evaluation) -> Row | None:
     """What an evaluation found; None if it has not been made."""
     path = wanted.path(self.place)
     self.wanted[path] = wanted
-    if path not in self._outcomes:
+    if path not in self._found:
       state, values = state_of(wanted.run, self.place), read_json(path)
       if state.diverged:
-        self._outcomes[path] = Outcome(wanted.organ.name, diverged=state.diverged)
+        self._found[path] = Row(wanted.organ.name, diverged=state.diverged)
       elif values is not None:
-        self._outcomes[path] = outcome_from_json(values)
-    return self._outcomes.get(path)
+        try:
+          self._found[path] = Row(**values)
+        except TypeError:
+          raise InputError(f"{path} is of another version; remove it") from None
+    return self._found.get(path)
 
   def rows(
     self, panel: str, series: str, x: float, run: Run, organ: Organ, at: str = BEST
   ) -> list[Row]:
     """The row of a figure, of a run's checkpoint; none while it is not evaluated."""
     found = self.outcome(Evaluation(run, organ, at))
-    base = run.start.run.target.label if run.start else ""
-    names = run.key, run.title, at, run.target.label, base
-    return [Row(panel, series, x, run.config.seed, *names, found)] if found else []
+    place: dict[str, Any] = {"panel": panel, "series": series, "x": x, "checkpoint": at}
+    place |= {"seed": run.config.seed, "run": run.key, "run_title": run.title}
+    place |= {"trained_on": run.target.label}
+    place |= {"base": run.start.run.target.label} if run.start else {}
+    return [dataclasses.replace(found, **place)] if found else []
 
   def last_step(self, run: Run) -> int | None:
     """The step that a run ended at; None if it has not ended."""
@@ -136,8 +134,7 @@ def do_job(job: Job, place: pathlib.Path, stop: threading.Event) -> None:
   """Trains a run unless it is done, then makes the evaluations that are missing.
 
   Raises:
-    InputError: data or a checkpoint that cannot be used, or a loss that is not finite
-      where that is no result.
+    InputError: data or a checkpoint that cannot be used, or a loss not finite.
     Stopped: `stop` was set.
   """
   devices.use_compilation_cache()
@@ -149,7 +146,15 @@ def do_job(job: Job, place: pathlib.Path, stop: threading.Event) -> None:
     if state_of(job.run, place).diverged:
       return
     for checkpoint in dict.fromkeys(each.checkpoint for each in job.evaluations):
-      detector = _load_detector(job.run, checkpoint, place)
+      weights, meta = checkpoints.load_weights(job.run.checkpoint(place, checkpoint))
+      detector = Detector(weights, meta)
+      if checkpoint != BEST:  # which holds the threshold that validation prefers
+        choice = choose_threshold(
+          job.run.config, detector, job.run.part(job.run.target, "validation")
+        )
+        detector = detector.with_threshold(
+          xi=choice.xi, min_distance=choice.min_distance
+        )
       for each in job.evaluations:
         if each.checkpoint == checkpoint and not each.path(place).exists():
           if stop.is_set():
@@ -188,20 +193,12 @@ def train_run(run: Run, place: pathlib.Path, stop: threading.Event) -> None:
       raise
     diverged = str(error)
   step, seconds = state_of(run, place).step, time.monotonic() - began
-  done = {
-    **names,
-    "program": run.program(),
-    "device": jax.devices()[0].device_kind,
-    "step": step,
-    "best_step": record.get("best_step"),
-    "best_f1": record.get("best_f1"),
-    "seconds": round(seconds, 1),
-    # All included: reading, compiling, validation and saving.
-    "seconds_per_step": seconds / max(step - first, 1),
-    "diverged": diverged,
-    "version": __version__,
-  }
-  write_json(folder / "done.json", done)
+  done = {"program": run.program(), "device": jax.devices()[0].device_kind}
+  done |= {"step": step, "diverged": diverged, "version": __version__}
+  done |= {name: record.get(name) for name in ("best_step", "best_f1")}
+  # All included: reading, compiling, validation and saving.
+  done |= {"seconds": seconds, "seconds_per_step": seconds / max(step - first, 1)}
+  write_json(folder / "done.json", {**names, **done})
 
 
 def assemble_data(run: Run, *, seen: Provenance | None = None) -> Data:
@@ -211,11 +208,11 @@ def assemble_data(run: Run, *, seen: Provenance | None = None) -> Data:
     InputError: an auxiliary organ's training images are of patients, in the same data
       set, whom the target is validated or tested on.
   """
-  parts = [part_of_organ(run.config, run.target, p) for p in ("validation", "test")]
-  held_out = {sample.patient for part in parts for sample in part}
+  held_out = [*run.part(run.target, "validation"), *run.part(run.target, "test")]
   for organ in run.auxiliary:
-    training = part_of_organ(run.config, organ, "train")
-    shared = {sample.patient for sample in training} & held_out
+    shared = {s.patient for s in run.part(organ, "train")} & {
+      s.patient for s in held_out
+    }
     if organ.root and organ.root == run.target.root and shared:
       raise InputError(
         f"{organ.label} and {run.target.label} share patient {min(shared)!r}, who "
@@ -227,33 +224,14 @@ def assemble_data(run: Run, *, seen: Provenance | None = None) -> Data:
   return arrange_data(run.config, target, others, name=name, seen=seen)
 
 
-def part_of_organ(config: Config, organ: Organ, part: str = "test") -> list[Sample]:
-  """One part of an organ's images, split as a run splits its own."""
-  samples = load_organ(organ)
-  return split_by_patient(samples, config.split).of(samples, part)
-
-
-def _load_detector(run: Run, checkpoint: str, place: pathlib.Path) -> Detector:
-  """A checkpoint of a run with the threshold that its own validation part prefers.
-
-  The best checkpoint holds it; that of a snapshot is chosen here.
-  """
-  detector = Detector(*checkpoints.load_weights(run.checkpoint(place, checkpoint)))
-  if checkpoint == BEST:
-    return detector
-  validation = part_of_organ(run.config, run.target, "validation")
-  choice = choose_threshold(run.config, detector, validation)
-  return detector.with_threshold(xi=choice.xi, min_distance=choice.min_distance)
-
-
-def score_run(detector: Detector, wanted: Evaluation) -> Outcome:
+def score_run(detector: Detector, wanted: Evaluation) -> Row:
   """Detects in the test images of an organ and compares with its annotations.
 
   Raises:
     InputError: the network, or what it was tuned from, has seen one of its patients.
   """
   run, organ = wanted.run, wanted.organ
-  samples = part_of_organ(run.config, organ)
+  samples = run.part(organ, "test")
   try:
     check_unseen(samples, load_data_set(organ), provenance_of(detector.meta))
   except InputError as error:
@@ -270,21 +248,21 @@ def score_run(detector: Detector, wanted: Evaluation) -> Outcome:
   f1 = form_metric(counts, "f1")
   median = int(np.argsort(f1, kind="stable")[len(f1) // 2])
   example = median, float(f1[median]), found.detected[median].round(1).tolist()
-  return Outcome(
+  return Row(
     organ=organ.name,
     by_patient={name: sums.tolist() for name, sums in by_patient.items()},
     images=len(samples),
     example=example if organ == run.target else (),
     curve={name: getattr(found.curve, name).round(6).tolist() for name in names},
-    chance=found.chance["16"],
-    f1_12=found.radius_px["12"]["f1"],
+    f1_chance=found.chance["16"],
+    f1_12px=found.radius_px["12"]["f1"],
     xi=detector.meta["xi"],
     min_distance=detector.meta["min_distance"],
     step=detector.meta["step"],
   )
 
 
-def describe_plan(archive: Archive, *, measure: bool, chooses: bool = False) -> str:
+def describe_plan(archive: Archive, *, measure: bool, chooses: bool) -> str:
   """The table that `--config.plan_only=True` prints.
 
   Args:
@@ -293,7 +271,7 @@ def describe_plan(archive: Archive, *, measure: bool, chooses: bool = False) -> 
     chooses: whether results of these runs choose further ones.
   """
   wanted = order_runs(each.run for each in archive.wanted.values())
-  seconds = _time_programs(wanted, archive, measure=measure)
+  seconds = _time_programs(wanted, archive.place, measure=measure)
   width = max((len(run.label) for run in wanted), default=3)
   lines = [f"{'run':{width}}  hash          state               minutes left"]
   total, done, unknown = 0.0, 0, 0
@@ -311,39 +289,30 @@ def describe_plan(archive: Archive, *, measure: bool, chooses: bool = False) -> 
   lines.append(f"{len(wanted)} runs, {done} done")
   if chooses:
     lines.append("and more, from bases or sources that these results choose")
-  to_score = [each for each in archive.wanted.values() if archive.outcome(each) is None]
-  lines.append(f"{len(to_score)} test sets to detect in, not counted in the time")
+  to_score = sum(archive.outcome(each) is None for each in archive.wanted.values())
+  lines.append(f"{to_score} test sets to detect in, not counted in the time")
   text = f"{total / 60:.1f} hours left on this machine, one run after the other"
   lines.append(text + (f", and {unknown} runs not measured yet" if unknown else ""))
   return "\n".join(lines)
 
 
 def _time_programs(
-  wanted: Iterable[Run], archive: Archive, *, measure: bool
+  wanted: Iterable[Run], place: pathlib.Path, *, measure: bool
 ) -> dict[str, float]:
   """Seconds a step by program: of finished runs, all included; else measured."""
-  path = archive.place / "step_times.json"
+  times: dict[str, list[float]] = {}
+  device, path = jax.devices()[0].device_kind, place / "step_times.json"
+  for done in sorted((place / "runs").glob("*/done.json")):
+    record = read_json(done) or {}
+    timed = {"program", "seconds_per_step"} <= set(record)  # else of another version
+    if timed and record.get("device") == device and not record.get("diverged"):
+      times.setdefault(record["program"], []).append(record["seconds_per_step"])
   stored = read_json(path) or {}
-  device = jax.devices()[0].device_kind
   measured = stored.setdefault(device, {})
-  known = measured | {
-    program: statistics.median(seconds)
-    for program, seconds in _find_timings(archive.place, device).items()
-  }
+  known = measured | {key: statistics.median(each) for key, each in times.items()}
   for run in wanted if measure else ():
     if run.program() not in known:
       print(f"timing steps for: {run.title}", flush=True)
       known[run.program()] = measured[run.program()] = measure_step(run.config)
       write_json(path, stored)
   return known
-
-
-def _find_timings(place: pathlib.Path, device: str) -> dict[str, list[float]]:
-  """Seconds a step of all finished runs on a kind of device, by program."""
-  found: dict[str, list[float]] = {}
-  for path in sorted((place / "runs").glob("*/done.json")):
-    record = read_json(path) or {}
-    timed = {"program", "seconds_per_step"} <= set(record)  # else of another version
-    if timed and record.get("device") == device and not record.get("diverged"):
-      found.setdefault(record["program"], []).append(record["seconds_per_step"])
-  return found

@@ -11,19 +11,19 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from micronet_jax.config import Config, as_dict, changed, determining
-from micronet_jax.datasets.organs import Organ
+from micronet_jax.datasets.organs import Organ, load_organ
+from micronet_jax.datasets.sample import Sample
+from micronet_jax.datasets.splits import split_by_patient
 from micronet_jax.errors import InputError
 from micronet_jax.files import digest, read_json
 from micronet_jax.studies.schema import MICRONET, NAMES
 from micronet_jax.studies.setting import Setting
 
+# Fields that do not determine a run; organs and start say better what some of them do.
 NOT_DETERMINING = (
-  *("job", "compare", "evaluate_part"),
-  # Said better by the organs and by the run to start from.
-  *("target", "auxiliary", "init_from", "init_partial"),
+  *("job", "compare", "evaluate_part", "target", "auxiliary", "init_from"),
+  "init_partial",
 )
-"""Fields of a config that do not determine a run, besides the schema's free ones."""
-
 BEST = "best"
 
 
@@ -38,13 +38,8 @@ class Start(NamedTuple):
 class Run:
   """One training run of a study.
 
-  Attributes:
-    title: for people.
-    config: of the run; data and start are below.
-    target: to learn and be tested on.
-    auxiliary: organs whose training images are added.
-    start: what is fine-tuned, or None for random weights.
-    may_diverge: a loss that is not finite is a result here, not a failure.
+  Data and start are not in its config. `may_diverge`: a loss that is not finite is a
+  result here, not a failure.
   """
 
   title: str
@@ -82,6 +77,11 @@ class Run:
     """What the time of a step depends on, on one device."""
     config = as_dict(self.config)
     return digest([config["model"], config["warp"]["patch"], config["batch_size"]])
+
+  def part(self, organ: Organ, part: str) -> list[Sample]:
+    """One part of an organ's images, split as the run splits its own."""
+    samples = load_organ(organ)
+    return split_by_patient(samples, self.config.split).of(samples, part)
 
   def folder(self, place: pathlib.Path) -> pathlib.Path:
     """The folder of the run below that of all studies."""
@@ -157,20 +157,11 @@ def make_run(
   gamma: float | None = None,
   lam: float | None = None,
 ) -> Run:
-  """One run of a study, at its budget.
+  """One run of a study, at its budget, of one of `NAMES` on a target.
 
-  Args:
-    setting: budget and data.
-    target: organ to train on.
-    seed: of the run.
-    model: one of `NAMES`.
-    percent: of the target's training images.
-    start: what is fine-tuned, a MicroNet; None to learn from scratch.
-    frozen: how many of the first blocks stay as they are.
-    others: auxiliary organs.
-    share: percentage of their training images; 0 for none.
-    gamma: balances the two losses; None for naive pooling.
-    lam: λ of the loss; None for the recipe's.
+  It is trained on so many `percent` of the target's images; begins with `start`, the
+  first so many blocks `frozen`, or at random; has a `share` in per cent of the images
+  of `others`, balanced by `gamma` or pooled naively; and λ of the recipe, or `lam`.
   """
   config = setting.recipe(model, seed)
   usual = config.loss_lambda

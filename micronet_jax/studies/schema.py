@@ -12,21 +12,14 @@ from micronet_jax.config import Config, check_ranges, from_dict, setting
 from micronet_jax.errors import InputError
 
 MICRONET = "micronet"
-NAMES = {
-  "fcn": "FCN",
-  "unet": "U-Net",
-  "fcrna": "FCRNA",
-  "fcrnb": "FCRNB",
-  "frcn": "FRCN",
-  "micronet": "MicroNet",
-}
-"""The models, in the order of Table 1, as the paper writes them."""
-
+# The models, in the order of Table 1, as the paper writes them.
+NAMES = {"fcn": "FCN", "unet": "U-Net", "fcrna": "FCRNA", "fcrnb": "FCRNB"}
+NAMES |= {"frcn": "FRCN", MICRONET: "MicroNet"}
 STUDIES = (
   *("table1", "fig3", "fig4", "fig5", "fig6", "fig7_8", "fig9", "fig10", "fig11"),
   "fig12",
 )
-
+# Fields of the recipe that a study sets for each run, or its budget for all.
 SET_BY_STUDY = (
   *("job", "seed", "target", "target_fraction", "data_dir", "auxiliary"),
   *("auxiliary_percentage", "gamma", "naive_pooling", "model.name", "model.width"),
@@ -34,7 +27,6 @@ SET_BY_STUDY = (
   *("warp.patch", "optimizer.learning_rate", "optimizer.schedule", "batch_size"),
   *("num_steps", "eval_every", "snapshot_every", "log_every", "min_distances"),
 )
-"""Fields of the recipe that a study sets for each run, or its budget for all."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,8 +51,7 @@ class Budget:
   batch_size: int = setting(4, low=1)
   num_steps: int = setting(100_000, low=1)
   eval_every: int = setting(1_000, low=1)
-  # Steps between snapshots of MicroNets [Fig. 5, rows 1 and 3]. A snapshot of width 32
-  # with its optimiser takes about 100 MB.
+  # Steps between snapshots of MicroNets [Fig. 5]; one of width 32 takes about 100 MB.
   snapshot_every: int = setting(2_000, low=1)
   # Snapshots that are evaluated, by their steps [Fig. 5, row 1]; () for all.
   course: tuple[int, ...] = setting((), low=1)
@@ -69,12 +60,10 @@ class Budget:
   schedule: str = setting("plateau", choices=("plateau", "cosine"))
   # Radii among which validation chooses the search window.
   min_distances: tuple[int, ...] = setting((3, 5, 7, 9, 11), low=1, unit="px")
-  # Organs used, the first so many; 0 for all.
-  organs: int = setting(0, low=0)
+  organs: int = setting(0, low=0)  # used, the first so many; 0 for all
   # Images an organ at most, patients taking turns; 0 for all (synthetic: 50).
   images: int = setting(0, low=0)
-  # Side that larger images are cut to, around their middle, and the side of synthetic
-  # images; 0 for all of it (synthetic: 500).
+  # What larger images are cut to, around their middle; 0 for all (synthetic: 500).
   side: int = setting(0, low=0, unit="px")
   # Target organs of figures 5 to 9 and 11, and random bases for each [Table 2].
   targets: int = setting(3, low=1)
@@ -103,9 +92,9 @@ class Budget:
   )
 
 
-def _read_budget(name: str) -> Budget:
-  text = pathlib.Path(__file__).with_name("budgets.toml").read_text(encoding="utf-8")
-  return from_dict(Budget, tomllib.loads(text)[name])
+OTHERS = tomllib.loads(
+  pathlib.Path(__file__).with_name("budgets.toml").read_text(encoding="utf-8")
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,8 +102,8 @@ class Budgets:
   """All that a study can be run at; budgets.toml has what differs from the paper's."""
 
   paper: Budget = Budget()
-  cpu: Budget = dataclasses.field(default=_read_budget("cpu"))
-  smoke: Budget = dataclasses.field(default=_read_budget("smoke"))
+  cpu: Budget = dataclasses.field(default=from_dict(Budget, OTHERS["cpu"]))
+  smoke: Budget = dataclasses.field(default=from_dict(Budget, OTHERS["smoke"]))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,12 +111,11 @@ class StudyConfig:
   """One study; all that share a --workdir share their runs: none is trained twice."""
 
   job: str = setting("study", choices=("study",))
-  # Which table or figure of the paper.
+  # Which table or figure of the paper, at which of `budgets`.
   study: str = setting("table1", choices=STUDIES)
-  # Which of `budgets` below.
   budget: str = setting("cpu", choices=("paper", "cpu", "smoke"))
-  # "synthetic" (23 organs), "real" (the seven public ones of studies/organs.py), or the
-  # root of a `folder` data set whose index.csv names organs (the paper's own).
+  # "synthetic" (23 organs), "real" (the public ones of datasets/organs.py), or the root
+  # of a `folder` data set whose index.csv names organs (the paper's own).
   data: str = setting("synthetic")
   # For "real": where monuseg, gbm40, mbm and crchisto lie; "" for what the environment
   # variable MICRONET_DATA says.
@@ -165,47 +153,38 @@ def check_study(config: StudyConfig) -> Budget:
   check_ranges(config)
   numbers: Budget = getattr(config.budgets, config.budget)
   field, every = f"config.budgets.{config.budget}", numbers.snapshot_every
-  if every > numbers.num_steps:
-    raise InputError(
-      f"{field}.snapshot_every is {every}; it must be from 1 to num_steps, "
-      f"{numbers.num_steps}"
-    )
-  for name in ("course", "stages"):
-    for step in getattr(numbers, name):
-      if step % every or step > numbers.num_steps:
-        raise InputError(
-          f"{field}.{name} names step {step}, at which there is no snapshot: it must "
-          f"be a multiple of {field}.snapshot_every, {every}, up to {numbers.num_steps}"
-        )
   lists = ("fractions", "percentages", "mixed", "frozen", "gammas", "lambdas")
-  named = [(f"{field}.{name}", getattr(numbers, name)) for name in lists]
-  for name, values in [("config.seeds", config.seeds), *named]:
+  for name in lists:
+    values = getattr(numbers, name)
     if len(set(values)) < len(values):
-      raise InputError(f"{name} is {values}; give each once")
-    if not values and not name.endswith((".frozen", ".mixed")):
-      raise InputError(f"{name} is empty; give at least one number")
-  if 0 not in numbers.percentages or not max(numbers.percentages):
-    raise InputError(
-      f"{field}.percentages is {numbers.percentages}; give 0, which the others "
-      "are compared with, and at least one other"
-    )
-  if not config.recipe.split.test_fraction > 0:
-    raise InputError(
-      "config.recipe.split.test_fraction is 0; a study needs a test part"
-    )
-  _check_models(config.study, split_names(config.models))
+      raise InputError(f"{field}.{name} is {values}; give each once")
+    if not values and name not in ("frozen", "mixed"):
+      raise InputError(f"{field}.{name} is empty; give at least one number")
+  steps = {*numbers.course, *numbers.stages, every}
+  missing = min((s for s in steps if s % every or s > numbers.num_steps), default=0)
+  percentages, names = numbers.percentages, split_names(config.models)
+  problems = {
+    f"{field}.course, stages or snapshot_every names step {missing}, at which there is "
+    f"no snapshot: it must be a multiple of snapshot_every, {every}, up to num_steps, "
+    f"{numbers.num_steps}": missing,
+    f"{field}.percentages is {percentages}; give 0, which the others are compared with, "
+    "and at least one other": 0 not in percentages or not max(percentages),
+    f"config.seeds is {config.seeds}; give at least one, each once": (
+      not config.seeds or len(set(config.seeds)) < len(config.seeds)
+    ),
+    "config.recipe.split.test_fraction is 0; a study needs a test part": (
+      not config.recipe.split.test_fraction
+    ),
+    f"config.models is for table1; {config.study} has models of its own": (
+      names and config.study != "table1"
+    ),
+    f"config.models is {config.models!r}; name {MICRONET} and at least one other of "
+    f"{', '.join(NAMES)}": names and not {MICRONET} < set(names) <= set(NAMES),
+  }
+  for problem, there in problems.items():
+    if there:
+      raise InputError(problem)
   return numbers
-
-
-def _check_models(study: str, names: list[str]) -> None:
-  unknown = [name for name in names if name not in NAMES]
-  wrong = f"names {unknown[0]!r}; the models are {', '.join(NAMES)}" if unknown else ""
-  if names and study != "table1":
-    wrong = f"is for table1; {study} has models of its own"
-  elif names and not unknown and (MICRONET not in names or len(set(names)) < 2):
-    wrong = f"is {','.join(names)!r}; name {MICRONET} and at least one other"
-  if wrong:
-    raise InputError(f"config.models {wrong}")
 
 
 def split_names(text: str) -> list[str]:

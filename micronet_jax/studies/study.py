@@ -17,14 +17,9 @@ from micronet_jax.errors import InputError
 from micronet_jax.figures import save_figure
 from micronet_jax.files import replacing
 from micronet_jax.signals import caught_signals
-from micronet_jax.studies import cluster, comparisons, transfer
-from micronet_jax.studies.claims import (
-  Finding,
-  fill,
-  judge_claim,
-  list_claims,
-  read_paper,
-)
+from micronet_jax.studies import claims, cluster
+from micronet_jax.studies import comparisons as own
+from micronet_jax.studies import transfer as other
 from micronet_jax.studies.execution import Archive, describe_plan, work_off
 from micronet_jax.studies.results import Row, read_results, write_results
 from micronet_jax.studies.schema import StudyConfig
@@ -32,13 +27,10 @@ from micronet_jax.studies.setting import Setting, find_setting, setting_from_jso
 
 
 class Study(NamedTuple):
-  """One table or figure; what it claims and says is in paper.toml.
+  """One table or figure; what it claims and says, with the `facts`, is in paper.toml.
 
-  Attributes:
-    rows: those whose evaluations the archive has; all others that can be named by then
-      are asked for.
-    draw: figures by name.
-    facts: that claims and notes mention.
+  `rows` gives those whose evaluations the archive has, and asks for all others that can
+  be named by then; `draw` gives figures by name.
   """
 
   rows: Callable[[Setting, Archive], Iterable[Row]]
@@ -46,27 +38,19 @@ class Study(NamedTuple):
   facts: Callable[[Sequence[Row], Setting], dict[str, Any]]
 
 
-_MATRIX = Study(
-  comparisons.matrix_rows, comparisons.draw_matrix, comparisons.matrix_facts
-)
-_AUXILIARY = Study(
-  transfer.auxiliary_rows, transfer.draw_by_target, transfer.auxiliary_facts
-)
+_MATRIX = Study(own.matrix_rows, own.draw_matrix, own.matrix_facts)
+_MIXED = Study(other.auxiliary_rows, other.draw_by_target, other.auxiliary_facts)
 STUDIES = {
-  "table1": Study(
-    comparisons.table_rows, comparisons.draw_table, comparisons.table_facts
-  ),
-  "fig3": Study(
-    comparisons.example_rows, comparisons.draw_examples, comparisons.example_facts
-  ),
+  "table1": Study(own.table_rows, own.draw_table, own.table_facts),
+  "fig3": Study(own.example_rows, own.draw_examples, own.example_facts),
   "fig4": _MATRIX,
-  "fig5": Study(transfer.tuning_rows, transfer.draw_by_target, transfer.tuning_facts),
-  "fig6": _AUXILIARY,
-  "fig7_8": Study(transfer.balance_rows, transfer.draw_balance, transfer.balance_facts),
-  "fig9": Study(transfer.lambda_rows, transfer.draw_lambdas, transfer.lambda_facts),
+  "fig5": Study(other.tuning_rows, other.draw_by_target, other.tuning_facts),
+  "fig6": _MIXED,
+  "fig7_8": Study(other.balance_rows, other.draw_balance, other.balance_facts),
+  "fig9": Study(other.lambda_rows, other.draw_lambdas, other.lambda_facts),
   "fig10": _MATRIX,
-  "fig11": _AUXILIARY,
-  "fig12": Study(comparisons.map_rows, comparisons.draw_map, comparisons.map_facts),
+  "fig11": _MIXED,
+  "fig12": Study(own.map_rows, own.draw_map, own.map_facts),
 }
 HEADS = "The paper's claim | What decides it | Found | 95 % interval | Over | Verdict"
 WORTH = {
@@ -89,7 +73,7 @@ def run_study(config: StudyConfig, workdir: str | pathlib.Path) -> None:
     Stopped: on SIGINT or SIGTERM, after saving.
   """
   place = pathlib.Path(workdir).absolute()
-  paper = read_paper().get(config.study, {})
+  paper = claims.read_paper().get(config.study, {})
   setting = find_setting(config, paper.get("targets", []))
   archive, rows_of = Archive(place), STUDIES[config.study].rows
   rows = list(rows_of(setting, archive))
@@ -140,11 +124,13 @@ def findings_from_results(path: str | pathlib.Path) -> str:
   return judge_study(rows, setting_from_json(values))[0]
 
 
-def judge_study(rows: Sequence[Row], setting: Setting) -> tuple[str, list[Finding]]:
+def judge_study(
+  rows: Sequence[Row], setting: Setting
+) -> tuple[str, list[claims.Finding]]:
   """The text of findings.md, and what was found of each claim."""
   name = setting.config.study
-  facts, paper = STUDIES[name].facts(rows, setting), read_paper()[name]
-  found = [judge_claim(claim, rows) for claim in list_claims(name, facts)]
+  facts, paper = STUDIES[name].facts(rows, setting), claims.read_paper()[name]
+  found = [claims.judge_claim(claim, rows) for claim in claims.list_claims(name, facts)]
   lines = [f"# {paper['title']}", "", *_describe_basis(rows, setting), ""]
   lines += [f"| {HEADS} |", "|---" * len(HEADS.split("|")) + "|"]
   for claim, (value, low, high, source), verdict in found:
@@ -156,7 +142,7 @@ def judge_study(rows: Sequence[Row], setting: Setting) -> tuple[str, list[Findin
   for note in paper["notes"]:
     needs, _, text = note.removeprefix("{?").partition("}")
     if not note.startswith("{?") or facts[needs]:
-      lines.append(fill(text if note.startswith("{?") else note, facts))
+      lines.append(claims.fill(text if note.startswith("{?") else note, facts))
   if rows:
     numbers = json.dumps(as_dict(setting.numbers), sort_keys=True)
     lines += ["", f"All numbers of the budget: `{numbers}`"]

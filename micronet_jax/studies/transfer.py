@@ -11,13 +11,13 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 from matplotlib.figure import Figure
 
+from micronet_jax import figures
 from micronet_jax.datasets.organs import Organ
-from micronet_jax.figures import choose_looks
 from micronet_jax.studies.claims import Where, describe_by_panel, group_panels
 from micronet_jax.studies.comparisons import column_rows
-from micronet_jax.studies.drawing import draw_panels
 from micronet_jax.studies.execution import Archive
 from micronet_jax.studies.results import Row
 from micronet_jax.studies.runs import BEST, Evaluation, Run, Start, make_run
@@ -134,6 +134,59 @@ def _rows_of_target(
         yield from row(FROZEN, series, frozen, tuned(base, frozen=frozen))
 
 
+def draw_panels(
+  rows: Sequence[Row],
+  names: Sequence[Sequence[str]],
+  looks: Mapping[str, Mapping[str, Any]],
+  *,
+  xlabels: Sequence[str] = (),
+  level: Sequence[str] = (),
+  height: float = 3.3,
+) -> Figure:
+  """A grid of panels with one legend.
+
+  Args:
+    rows: of the study.
+    names: the panels; "" leaves a place empty. What follows ": " is no title.
+    looks: of the series.
+    xlabels: of F1 in each row of panels; () for precision and recall.
+    level: as `figures.draw_lines` takes them.
+    height: of a panel, inches.
+  """
+  figure, axes = figures.new_grid(len(names), len(names[0]), height=height, legend=2)
+  panels = group_panels(row for row in rows if not row.diverged)
+  for at in np.ndindex(axes.shape):
+    panel, name = axes[at], names[at[0]][at[1]]
+    here = panels.get(name, [])
+    if xlabels:
+      figures.draw_lines(panel, summarise_series(here), looks, level=level)
+      panel.set(xlabel=xlabels[at[0]], ylabel="F1 score" if at[1] == 0 else "")
+    else:  # of several seeds the first
+      figures.draw_curves(panel, {row.series: row.curve for row in here[::-1]}, looks)
+    if at[0] == 0 or not xlabels:
+      panel.set_title(name.partition(": ")[0], fontsize=10)
+  if not xlabels:
+    figures.share_limits(axes.ravel())
+  figures.add_legend(figure, axes.ravel(), columns=5)
+  return figure
+
+
+def summarise_series(
+  rows: Iterable[Row],
+) -> dict[str, list[tuple[float, float, float]]]:
+  """x, mean F1 and its standard deviation over seeds, by series and rising x."""
+  found: dict[str, dict[float, list[float]]] = {}
+  for row in rows:
+    found.setdefault(row.series, {}).setdefault(row.x, []).append(row.score())
+  return {
+    name: [
+      (x, float(np.mean(f1)), float(np.std(f1, ddof=len(f1) > 1)))
+      for x, f1 in sorted(by_x.items())
+    ]
+    for name, by_x in found.items()
+  }
+
+
 def draw_by_target(rows: Sequence[Row], setting: Setting) -> dict[str, Figure]:
   """Figs. 5, 6, 11: a column for each target, a row for each of `AXES` there is."""
   panels, targets = group_panels(rows), setting.targets
@@ -141,7 +194,10 @@ def draw_by_target(rows: Sequence[Row], setting: Setting) -> dict[str, Figure]:
   names = [[f"{target.label}: {kind}" for target in targets] for kind in kinds]
   series = list(dict.fromkeys(row.series for row in rows))
   level = [name for name in series if name == SCRATCH or name.endswith(" target")]
-  looks, labels = choose_looks([*level, *series]), [AXES[kind] for kind in kinds]
+  looks, labels = (
+    figures.choose_looks([*level, *series]),
+    [AXES[kind] for kind in kinds],
+  )
   figure = draw_panels(rows, names, looks, xlabels=labels, level=level, height=2.8)
   return {setting.config.study: figure}
 
@@ -179,7 +235,7 @@ def tuning_facts(rows: Sequence[Row], setting: Setting) -> dict[str, Any]:
     **{"many": many, "many_blocks": " or ".join(map(str, many))},
     **{"first": first, "few_blocks": " or ".join(map(str, first))},
     "bases": "\n".join(dict.fromkeys(bases)),
-    **{"untouched": sum(r.outcome.step == 0 for r in tuned), "courses": len(tuned)},
+    **{"untouched": sum(r.step == 0 for r in tuned), "courses": len(tuned)},
   }
 
 
@@ -242,8 +298,8 @@ def draw_balance(rows: Sequence[Row], setting: Setting) -> dict[str, Figure]:
   names = [[*row] for row in itertools.zip_longest(*found, fillvalue="")]
   gammas = [f"γ = {gamma:g}" for gamma in setting.numbers.gammas]
   alone = {"color": "black", "linestyle": "-", "marker": ""}
-  looks = choose_looks(gammas, ordered=True) | {ALONE: alone}
-  fig7 = draw_panels(rows, names, looks, columns=5)
+  looks = figures.choose_looks(gammas, ordered=True) | {ALONE: alone}
+  fig7 = draw_panels(rows, names, looks)
   turned = []
   for row in rows:
     # The target alone is the same network in every panel of Fig. 7.
@@ -251,7 +307,7 @@ def draw_balance(rows: Sequence[Row], setting: Setting) -> dict[str, Figure]:
       target, _, source = row.panel.partition(" + ")
       series, x = ALONE if row.series == ALONE else source, math.log10(row.x)
       turned.append(dataclasses.replace(row, panel=target, series=series, x=x))
-  looks = choose_looks([ALONE, *(row.series for row in turned)])
+  looks = figures.choose_looks([ALONE, *(row.series for row in turned)])
   labels: dict[str, Any] = {"xlabels": ["log₁₀ γ"], "level": [ALONE]}
   return {"fig7": fig7, "fig8": draw_panels(turned, [targets], looks, **labels)}
 
@@ -284,7 +340,7 @@ def lambda_rows(setting: Setting, archive: Archive) -> Iterable[Row]:
 
 def draw_lambdas(rows: Sequence[Row], setting: Setting) -> dict[str, Figure]:
   """Precision against recall, a panel for each target."""
-  looks = choose_looks((r.series for r in rows if not r.diverged), ordered=True)
+  looks = figures.choose_looks((r.series for r in rows if not r.diverged), ordered=True)
   names = [[target.label for target in setting.targets]]
   return {"fig9": draw_panels(rows, names, looks, height=3.7)}
 
