@@ -204,3 +204,68 @@ def share_limits(panels: Iterable[Axes]) -> None:
   bottom = min((panel.get_ylim()[0] for panel in drawn), default=0.0)
   for panel in drawn:
     panel.set(xlim=(max(left, -0.02), 1.02), ylim=(max(bottom, -0.02), 1.02))
+
+
+def draw_panels(
+  panels: Mapping[str, Mapping[str, Any]],
+  names: Sequence[Sequence[str]],
+  looks: Mapping[str, Mapping[str, Any]],
+  *,
+  xlabels: Sequence[str] = (),
+  level: Sequence[str] = (),
+  height: float = 3.3,
+) -> Figure:
+  """Draws a grid of panels of F1 over x, or of precision over recall, with one legend.
+
+  Args:
+    panels: by name and series, what `draw_lines` or `draw_curves` takes.
+    names: of the panels; "" leaves a place empty. What follows ": " is no title.
+    looks: of the series.
+    xlabels: of F1, for each row of panels; () for precision and recall.
+    level: as `draw_lines` takes it.
+    height: of a panel, inches.
+  """
+  figure, axes = new_grid(len(names), len(names[0]), height=height, legend=2)
+  for row, column in np.ndindex(axes.shape):
+    panel, name = axes[row, column], names[row][column]
+    if xlabels:
+      draw_lines(panel, panels.get(name, {}), looks, level=level)
+      panel.set(xlabel=xlabels[row], ylabel="F1 score" if column == 0 else "")
+    else:
+      draw_curves(panel, panels.get(name, {}), looks)
+    if row == 0 or not xlabels:
+      panel.set_title(name.partition(": ")[0], fontsize=10)
+  if not xlabels:
+    share_limits(axes.ravel())
+  add_legend(figure, axes.ravel(), columns=5)
+  return figure
+
+
+def draw_table(
+  cells: Mapping[str, Sequence[str]], heads: Sequence[str], *, title: str
+) -> Figure:
+  """Draws a table: a line for each name, below the heads."""
+  figure, (axes,) = new_figure((9.0, 0.36 * len(cells) + 0.8), 1)
+  axes.set_axis_off()
+  axes.set_title(title, fontsize=11)
+  place: dict[str, Any] = {"bbox": (0.09, 0.0, 0.91, 1.0)}
+  drawn = axes.table(
+    cellText=[list(line) for line in cells.values()],
+    rowLabels=list(cells),
+    colLabels=list(heads),
+    cellLoc="center",
+    **place,
+  )
+  drawn.auto_set_font_size(False)
+  drawn.set_fontsize(10)
+  return figure
+
+
+def show_points(
+  axes: Axes, image: ArrayLike, points: ArrayLike = (), *, title: str
+) -> None:
+  """Shows an image with a green dot on each of the points `[N, 2]` (y, x)."""
+  y, x = np.reshape(points, (-1, 2)).T
+  axes.imshow(np.asarray(image))
+  axes.plot(x, y, ".", color="#00E000", markersize=3.5)
+  axes.set_title(title, fontsize=10)

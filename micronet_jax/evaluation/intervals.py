@@ -159,3 +159,39 @@ def draw_scores(every: Sequence[Tally], metric: str, *, seed: int) -> np.ndarray
     enlarged = (len(names) / (len(names) - 1)) ** 0.5
     columns.append(score + enlarged * (drawn - score))
   return np.stack(columns, axis=-1)
+
+
+def weigh_difference(sides: np.ndarray, groups: np.ndarray) -> np.ndarray | None:
+  """Weights that make the mean of some scores less that of others.
+
+  Args:
+    sides: `[N]`, 1 for what is compared, -1 for what it is compared with, else 0.
+    groups: `[N]` names; each group weighs the same, and is left out without either.
+
+  Returns:
+    float64 `[N]`, or None if no group has both.
+  """
+  weights, count = np.zeros(len(sides)), 0
+  for name in dict.fromkeys(groups.tolist()):
+    plus, minus = ((groups == name) & (sides == side) for side in (1, -1))
+    if plus.any() and minus.any():
+      count += 1
+      weights[plus], weights[minus] = 1 / plus.sum(), -1 / minus.sum()
+  return weights / count if count else None
+
+
+def share_won(scores: np.ndarray, sides: np.ndarray, groups: np.ndarray) -> np.ndarray:
+  """The share of groups whose highest score is of side 1, ties included.
+
+  Args:
+    scores: `[..., N]`.
+    sides: `[N]`, 1 or -1.
+    groups: `[N]` names, each with both sides.
+  """
+  wins = []
+  for name in dict.fromkeys(groups.tolist()):
+    plus, minus = (
+      scores[..., (groups == name) & (sides == side)].max(-1) for side in (1, -1)
+    )
+    wins.append(plus >= minus)
+  return np.mean(wins, axis=0)

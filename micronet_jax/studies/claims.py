@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import stats
 
-from micronet_jax.evaluation.intervals import Estimate, Tally, estimate_statistic
+from micronet_jax.evaluation import intervals
+from micronet_jax.evaluation.intervals import Estimate, Tally, weigh_difference
 from micronet_jax.studies.results import Row
 
 NOTHING = Estimate(float("nan"), None, None, "nothing to compare")
@@ -164,7 +165,7 @@ def judge_claim(claim: Claim, rows: Iterable[Row]) -> Finding:
     scores = [[tally.score(claim.metric) for tally in row] for row in by_seed]
     weights = _choose(claim.choose, kept, sides, np.mean(scores, axis=0))
   elif claim.minus:
-    weights = _weigh(sides, per)
+    weights = weigh_difference(sides, per)
   if weights is None or not weights.any():
     return Finding(claim, NOTHING, "cannot tell")
   (used,) = np.nonzero(weights)  # whose patients count
@@ -172,11 +173,11 @@ def judge_claim(claim: Claim, rows: Iterable[Row]) -> Finding:
   chance = np.array([kept[i].f1_chance for i in used])
   statistic = {
     "difference": lambda scores: scores @ weights,
-    "share": lambda scores: _share_won(scores, sides, per),
+    "share": lambda scores: intervals.share_won(scores, sides, per),
     "above chance": lambda scores: (scores - chance).mean(-1),
   }[claim.measure]
   part = [[row[i] for i in used.tolist()] for row in by_seed]
-  found = estimate_statistic(part, statistic, metric=claim.metric)
+  found = intervals.estimate_statistic(part, statistic, metric=claim.metric)
   return Finding(claim, found, found.verdict(claim.least))
 
 
@@ -184,17 +185,6 @@ def _side(claim: Claim, row: Row) -> int:
   """1 for what is compared, -1 for what it is compared with, 0 for neither or both."""
   minus = claim.minus is not None and claim.minus.holds(row)
   return int(claim.plus.holds(row)) - int(minus)
-
-
-def _weigh(sides: np.ndarray, per: np.ndarray) -> np.ndarray | None:
-  """Weights of the mean of plus less that of minus, each of `per` weighing the same."""
-  weights, count = np.zeros(len(sides)), 0
-  for name in dict.fromkeys(per.tolist()):
-    plus, minus = ((per == name) & (sides == side) for side in (1, -1))
-    if plus.any() and minus.any():
-      count += 1
-      weights[plus], weights[minus] = 1 / plus.sum(), -1 / minus.sum()
-  return weights / count if count else None
 
 
 def _choose(
@@ -214,22 +204,13 @@ def _choose(
     mine = ~varies | np.array([each == key for each in keys])
     if "panel" in choice.among:
       mine &= panels == panels[at]
-    weights = _weigh(sides * mine, panels)
+    weights = weigh_difference(sides * mine, panels)
     if weights is not None:
       size = float(means @ weights) * (1 if choice.extreme == "largest" else -1)
       place = getattr(rows[at], choice.within) if choice.within else ""
       if place not in best or size > best[place][0]:
         best[place] = size, weights
   return np.mean([weights for _, weights in best.values()], axis=0) if best else None
-
-
-def _share_won(scores: np.ndarray, sides: np.ndarray, per: np.ndarray) -> np.ndarray:
-  """The share of `per` where plus has the highest score, ties included."""
-  wins = []
-  for name in dict.fromkeys(per.tolist()):
-    pair = [scores[..., (per == name) & (sides == side)].max(-1) for side in (1, -1)]
-    wins.append(pair[0] >= pair[1])
-  return np.mean(wins, axis=0)
 
 
 def _judge_divergence(claim: Claim, rows: Sequence[Row]) -> Finding:

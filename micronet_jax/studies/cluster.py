@@ -29,8 +29,8 @@ def work_off_on_ray(
 ) -> dict[str, str]:
   """Does jobs as `execution.work_off`, each once the run that it starts from is done.
 
-  A run gets a GPU, or so many CPUs where the cluster has none; `action` is what a worker
-  does with its job.
+  A run gets a GPU, or so many CPUs where the cluster has none; `action` is what workers
+  do with jobs.
 
   Raises:
     InputError: Ray is not installed, or no machine has so many CPUs.
@@ -57,7 +57,7 @@ def work_off_on_ray(
     task = ray.remote(max_retries=RETRIES, retry_exceptions=True, **resources)(_task)
     references: dict[str, Any] = {}
     for job in jobs:
-      base = references.get(job.run.start.run.key) if job.run.start else None
+      base = references.get(job.run.base.key) if job.run.base else None
       references[job.run.key] = task.remote(job, place, action, base)
     pending = {references[job.run.key]: job for job in jobs}
     return _collect(ray, pending, stop)
@@ -93,7 +93,7 @@ def _collect(
         failed = ray.get(reference)
       except ray.exceptions.RayError as error:  # failed or died once too often
         failed = describe_failure(job, getattr(error, "cause", None) or error)
-        if job.run.start and job.run.start.run.key in failures:
+        if job.run.base and job.run.base.key in failures:
           failed = f"{job.run.label}: its base failed"
       if failed:
         failures[job.run.key] = failed

@@ -8,16 +8,14 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from numpy.typing import ArrayLike
 
+from micronet_jax import figures
 from micronet_jax.config import as_dict
 from micronet_jax.datasets.organs import Organ, load_organ
 from micronet_jax.errors import InputError
 from micronet_jax.evaluation.scores import METRICS
-from micronet_jax.figures import add_legend, new_grid
 from micronet_jax.models import complete_options
 from micronet_jax.studies.claims import group_panels
 from micronet_jax.studies.execution import Archive
@@ -68,17 +66,9 @@ def summarise_table(rows: Sequence[Row]) -> dict[str, list[str]]:
 def draw_table(rows: Sequence[Row], setting: Setting) -> dict[str, Figure]:
   """The table, as the paper prints it."""
   summary, seeds = summarise_table(rows), setting.config.seeds
-  figure, axes = new_grid(1, 1, width=9.0, height=0.36 * len(summary) + 0.8)
-  axes[0, 0].set_axis_off()
   over = f"Mean ± standard deviation over {len(setting.organs)} data sets"
   over += f", mean of {len(seeds)} seeds" if len(seeds) > 1 else ""
-  axes[0, 0].set_title(over, fontsize=11)
-  names = {"rowLabels": list(summary), "colLabels": HEADS, "cellLoc": "center"}
-  cells, box = list(summary.values()), (0.09, 0.0, 0.91, 1.0)
-  drawn = axes[0, 0].table(cellText=cells, bbox=box, **names)
-  drawn.auto_set_font_size(False)
-  drawn.set_fontsize(10)
-  return {"table1": figure}
+  return {"table1": figures.draw_table(summary, HEADS, title=over)}
 
 
 def table_facts(rows: Sequence[Row], setting: Setting) -> dict[str, Any]:
@@ -155,7 +145,7 @@ def draw_matrix(rows: Sequence[Row], setting: Setting) -> dict[str, Figure]:
   """Boxes of the different, a star for the same, a triangle for the average."""
   targets, same, different = summarise_matrix(rows)
   width = max(0.5 * len(targets) + 2.4, 6.4)
-  figure, axes = new_grid(1, 1, width=width, height=4.6, legend=1)
+  figure, axes = figures.new_grid(1, 1, width=width, height=4.6, legend=1)
   panel, at, gray = axes[0, 0], np.arange(len(targets)), {"color": "0.25"}
   marks = {"marker": "+", "markersize": 5, "markeredgecolor": "0.4"}
   boxes = {"medianprops": gray, "boxprops": gray, "flierprops": marks}
@@ -171,7 +161,7 @@ def draw_matrix(rows: Sequence[Row], setting: Setting) -> dict[str, Figure]:
   panel.set(ylabel="F1 score", xlabel="tested on", ylim=(max(low - 0.02, -0.02), 1.0))
   panel.set_xticks(at, targets, rotation=45, ha="right", rotation_mode="anchor")
   panel.yaxis.grid(color="0.9")
-  add_legend(figure, [panel], columns=3)
+  figures.add_legend(figure, [panel], columns=3)
   return {setting.config.study: figure}
 
 
@@ -206,24 +196,16 @@ def draw_examples(rows: Sequence[Row], setting: Setting) -> dict[str, Figure]:
   """The test image with the median F1 of each organ, with a dot on each detection."""
   columns = min(4, len(rows))
   shape = -(-len(rows) // columns), columns
-  figure, axes = new_grid(*shape, width=3.0, height=3.25)
+  figure, axes = figures.new_grid(*shape, width=3.0, height=3.25)
   for panel in axes.ravel():
     panel.set_axis_off()
   for panel, row in zip(axes.ravel(), rows, strict=False):
     organ = setting.organ(row.organ)
     samples = make_run(setting, organ, row.seed).part(organ, "test")
     index, f1, points = row.example
-    _show(panel, samples[index].image, points, f"{row.panel}: F1 {f1:.2f}")
+    title = f"{row.panel}: F1 {f1:.2f}"
+    figures.show_points(panel, samples[index].image, points, title=title)
   return {"fig3": figure}
-
-
-def _show(panel: Axes, image: np.ndarray, points: ArrayLike, title: str) -> None:
-  """An image with a green dot on each of the points `[N, 2]` (y, x)."""
-  y, x = np.reshape(points, (-1, 2)).T
-  panel.imshow(image)
-  panel.plot(x, y, ".", color="#00E000", markersize=3.5)
-  panel.set_title(title, fontsize=10)
-  panel.set_axis_off()
 
 
 def example_facts(rows: Sequence[Row], setting: Setting) -> dict[str, Any]:
@@ -251,13 +233,15 @@ def draw_map(rows: Sequence[Row], setting: Setting) -> dict[str, Figure]:
   """From left to right: image, green dots on it, map."""
   del rows
   image, centers, made = _first_map(setting)
-  figure, axes = new_grid(1, 3, width=3.6, height=3.6)
+  figure, axes = figures.new_grid(1, 3, width=3.6, height=3.6)
   left, middle, right = axes.ravel()
-  _show(left, image, (), setting.organs[0].label)
-  _show(middle, image, centers, f"annotation: {len(centers)} nuclei")
+  figures.show_points(left, image, title=setting.organs[0].label)
+  title = f"annotation: {len(centers)} nuclei"
+  figures.show_points(middle, image, centers, title=title)
   shown = right.imshow(made, cmap=BLUES, vmin=0, vmax=1)
   right.set_title("proximity map", fontsize=10)
-  right.set_axis_off()
+  for panel in axes.ravel():
+    panel.set_axis_off()
   figure.colorbar(shown, ax=right, shrink=0.75)
   return {"fig12": figure}
 

@@ -73,7 +73,7 @@ class Archive:
     place: dict[str, Any] = {"panel": panel, "series": series, "x": x, "checkpoint": at}
     place |= {"seed": run.config.seed, "run": run.key, "run_title": run.title}
     place |= {"trained_on": run.target.label}
-    place |= {"base": run.start.run.target.label} if run.start else {}
+    place |= {"base": run.base.target.label} if run.base else {}
     return [dataclasses.replace(found, **place)] if found else []
 
   def last_step(self, run: Run) -> int | None:
@@ -99,13 +99,12 @@ def work_off(
 ) -> dict[str, str]:
   """Does jobs one after the other, here; by run, one sentence on each that failed.
 
-  Raises:
-    Stopped: `stop` was set, and the current run has saved.
+  Raises `Stopped` once `stop` is set and the current run has saved.
   """
   failures: dict[str, str] = {}
   for number, job in enumerate(jobs, 1):
-    start = job.run.start
-    if start and start.run.key in failures:
+    base = job.run.base
+    if base and base.key in failures:
       failures[job.run.key] = f"{job.run.label}: its base failed"
       continue
     print(f"[{number}/{len(jobs)}] {job.run.label} ({job.run.key})", flush=True)
@@ -170,11 +169,10 @@ def train_run(run: Run, place: pathlib.Path, stop: threading.Event) -> None:
   if run.auxiliary:
     values["auxiliary.name"] = run.auxiliary[0].kind
     values["auxiliary.organs"] = ",".join(organ.name for organ in run.auxiliary)
-  if run.start:
-    source = run.start.run.checkpoint(place, run.start.checkpoint)
-    start = checkpoints.load_weights(source)
+  if run.base:
+    start = checkpoints.load_weights(run.base.checkpoint(place, run.at))
     seen = provenance_of(start[1])
-    values["init_from"] = f"../{run.start.run.key}"
+    values["init_from"] = f"../{run.base.key}"
   data = assemble_data(run, seen=seen)
   config = changed(run.config, values)
   check_config(config)
@@ -205,8 +203,7 @@ def assemble_data(run: Run, *, seen: Provenance | None = None) -> Data:
   """The data of a run, from images that are read once a process.
 
   Raises:
-    InputError: an auxiliary organ's training images are of patients, in the same data
-      set, whom the target is validated or tested on.
+    InputError: an auxiliary organ's training images are of held-out patients.
   """
   held_out = [*run.part(run.target, "validation"), *run.part(run.target, "test")]
   for organ in run.auxiliary:
@@ -227,8 +224,7 @@ def assemble_data(run: Run, *, seen: Provenance | None = None) -> Data:
 def score_run(detector: Detector, wanted: Evaluation) -> Row:
   """Detects in the test images of an organ and compares with its annotations.
 
-  Raises:
-    InputError: the network, or what it was tuned from, has seen one of its patients.
+  Raises InputError if the network, or what it was tuned from, has seen a patient.
   """
   run, organ = wanted.run, wanted.organ
   samples = run.part(organ, "test")
@@ -263,12 +259,10 @@ def score_run(detector: Detector, wanted: Evaluation) -> Row:
 
 
 def describe_plan(archive: Archive, *, measure: bool, chooses: bool) -> str:
-  """The table that `--config.plan_only=True` prints.
+  """What `--config.plan_only=True` prints of what was asked for and what is there.
 
-  Args:
-    archive: what was asked for, and what is there.
-    measure: take a few steps of programs that no finished run timed.
-    chooses: whether results of these runs choose further ones.
+  `measure`: takes steps of programs that no finished run timed; `chooses`: results of
+  these runs choose further ones.
   """
   wanted = order_runs(each.run for each in archive.wanted.values())
   seconds = _time_programs(wanted, archive.place, measure=measure)

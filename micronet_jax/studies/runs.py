@@ -27,26 +27,20 @@ NOT_DETERMINING = (
 BEST = "best"
 
 
-class Start(NamedTuple):
-  """The weights that a run begins with: `BEST` of another run, or those at a step."""
-
-  run: "Run"
-  checkpoint: str
-
-
 @dataclasses.dataclass(frozen=True, eq=False)
 class Run:
-  """One training run of a study.
+  """One training run of a study; data and weights to start from are not in its config.
 
-  Data and start are not in its config. `may_diverge`: a loss that is not finite is a
-  result here, not a failure.
+  It begins with the weights of `base` at a step or `BEST`. `may_diverge`: a loss that
+  is not finite is a result here, not a failure.
   """
 
   title: str
   config: Config
   target: Organ
   auxiliary: tuple[Organ, ...] = ()
-  start: Start | None = None
+  base: "Run | None" = None
+  at: str = BEST
   may_diverge: bool = False
 
   @property
@@ -70,7 +64,7 @@ class Run:
       "config": {name: config[name] for name in config if name not in dropped},
       "target": self.target.identity(),
       "auxiliary": [organ.identity() for organ in sorted(self.auxiliary)],
-      "start": self.start and [self.start.run.key, self.start.checkpoint],
+      "start": self.base and [self.base.key, self.at],
     }
 
   def program(self) -> str:
@@ -135,10 +129,7 @@ def order_runs(runs: Iterable[Run]) -> list[Run]:
   """The runs and those that they start from, each once, a start before its runs."""
   ordered: dict[str, Run] = {}
   for run in runs:
-    chain = [run]
-    while chain[-1].start:
-      chain.append(chain[-1].start.run)
-    for each in chain[::-1]:
+    for each in (*(order_runs([run.base]) if run.base else ()), run):
       ordered.setdefault(each.key, each)
   return list(ordered.values())
 
@@ -150,7 +141,8 @@ def make_run(
   *,
   model: str = MICRONET,
   percent: float = 100,
-  start: Start | None = None,
+  base: Run | None = None,
+  at: str = BEST,
   frozen: int = 0,
   others: Sequence[Organ] = (),
   share: float = 0,
@@ -159,9 +151,9 @@ def make_run(
 ) -> Run:
   """One run of a study, at its budget, of one of `NAMES` on a target.
 
-  It is trained on so many `percent` of the target's images; begins with `start`, the
-  first so many blocks `frozen`, or at random; has a `share` in per cent of the images
-  of `others`, balanced by `gamma` or pooled naively; and λ of the recipe, or `lam`.
+  It is trained on so many `percent` of the target's images, and a `share` of those of
+  `others`, balanced by `gamma` or pooled naively; begins with `base` `at` a step, so
+  many blocks `frozen`, or at random; and has λ `lam`, or the recipe's.
   """
   config = setting.recipe(model, seed)
   usual = config.loss_lambda
@@ -169,8 +161,8 @@ def make_run(
   values = {"target_fraction": percent / 100, "freeze_blocks": frozen}
   values["loss_lambda"] = lam
   title = f"{NAMES[model]} {target.label}"
-  if start:
-    title = f"{start.run.title} @{start.checkpoint} -> {target.label}"
+  if base:
+    title = f"{base.title} @{at} -> {target.label}"
   if percent != 100:
     title += f" {percent:g} %"
   if share:
@@ -185,11 +177,11 @@ def make_run(
   if frozen:
     title += f", {frozen} blocks frozen"
   plain = model == MICRONET and percent == 100 and not (share or frozen or lam != usual)
-  if plain and (start is None or start.checkpoint == BEST):
+  if plain and at == BEST:
     # Figure 5 draws their course, and starts from their stages.
     values["snapshot_every"] = setting.numbers.snapshot_every
   # That another model cannot take the rate, or a network a gradient that γ or λ
   # multiplies, is a result, not a failure.
   may_diverge = model != MICRONET or "gamma" in values or lam > usual
   auxiliary = tuple(others) if share else ()
-  return Run(title, changed(config, values), target, auxiliary, start, may_diverge)
+  return Run(title, changed(config, values), target, auxiliary, base, at, may_diverge)

@@ -15,10 +15,6 @@ MICRONET = "micronet"
 # The models, in the order of Table 1, as the paper writes them.
 NAMES = {"fcn": "FCN", "unet": "U-Net", "fcrna": "FCRNA", "fcrnb": "FCRNB"}
 NAMES |= {"frcn": "FRCN", MICRONET: "MicroNet"}
-STUDIES = (
-  *("table1", "fig3", "fig4", "fig5", "fig6", "fig7_8", "fig9", "fig10", "fig11"),
-  "fig12",
-)
 # Fields of the recipe that a study sets for each run, or its budget for all.
 SET_BY_STUDY = (
   *("job", "seed", "target", "target_fraction", "data_dir", "auxiliary"),
@@ -112,18 +108,16 @@ class StudyConfig:
 
   job: str = setting("study", choices=("study",))
   # Which table or figure of the paper, at which of `budgets`.
-  study: str = setting("table1", choices=STUDIES)
+  study: str = setting("table1")
   budget: str = setting("cpu", choices=("paper", "cpu", "smoke"))
   # "synthetic" (23 organs), "real" (the public ones of datasets/organs.py), or the root
   # of a `folder` data set whose index.csv names organs (the paper's own).
   data: str = setting("synthetic")
-  # For "real": where monuseg, gbm40, mbm and crchisto lie; "" for what the environment
-  # variable MICRONET_DATA says.
+  # For "real": where monuseg, gbm40, mbm and crchisto lie; "" for MICRONET_DATA.
   data_root: str = setting("")
   # Only these organs, separated by commas; "" for all (smoke: the first few).
   organs: str = setting("")
-  # The organs that figures 5 to 9 and 11 are about, separated by commas; "" for the
-  # paper's where there are such, else drawn by chance.
+  # What figures 5 to 9 and 11 are about; "" for the paper's organs, else by chance.
   targets: str = setting("")
   # For table1: only these models, separated by commas ("micronet,fcrna"); "" for all.
   models: str = setting("")
@@ -162,28 +156,26 @@ def check_study(config: StudyConfig) -> Budget:
       raise InputError(f"{field}.{name} is empty; give at least one number")
   steps = {*numbers.course, *numbers.stages, every}
   missing = min((s for s in steps if s % every or s > numbers.num_steps), default=0)
-  percentages, names = numbers.percentages, split_names(config.models)
+  shares, seeds = numbers.percentages, config.seeds
+  names, all_names = split_names(config.models), ", ".join(NAMES)
   problems = {
     f"{field}.course, stages or snapshot_every names step {missing}, at which there is "
     f"no snapshot: it must be a multiple of snapshot_every, {every}, up to num_steps, "
     f"{numbers.num_steps}": missing,
-    f"{field}.percentages is {percentages}; give 0, which the others are compared with, "
-    "and at least one other": 0 not in percentages or not max(percentages),
-    f"config.seeds is {config.seeds}; give at least one, each once": (
-      not config.seeds or len(set(config.seeds)) < len(config.seeds)
+    f"{field}.percentages is {shares}; give 0, which the others are compared with, and "
+    "at least one other": 0 not in shares or not max(shares),
+    f"config.seeds is {seeds}; give at least one, each once": len(set(seeds))
+    < max(1, len(seeds)),
+    "config.recipe.split.test_fraction is 0; a study needs a test part": not (
+      config.recipe.split.test_fraction
     ),
-    "config.recipe.split.test_fraction is 0; a study needs a test part": (
-      not config.recipe.split.test_fraction
-    ),
-    f"config.models is for table1; {config.study} has models of its own": (
-      names and config.study != "table1"
-    ),
+    f"config.models is for table1; {config.study} has models of its own": names
+    and config.study != "table1",
     f"config.models is {config.models!r}; name {MICRONET} and at least one other of "
-    f"{', '.join(NAMES)}": names and not {MICRONET} < set(names) <= set(NAMES),
+    f"{all_names}": names and not {MICRONET} < set(names) <= set(NAMES),
   }
-  for problem, there in problems.items():
-    if there:
-      raise InputError(problem)
+  for problem in [text for text, there in problems.items() if there]:
+    raise InputError(problem)
   return numbers
 
 

@@ -39,11 +39,6 @@ class Setting:
     return getattr(self.config.budgets, self.config.budget)
 
   @property
-  def data(self) -> str:
-    """What the data is called."""
-    return pathlib.Path(self.config.data).name
-
-  @property
   def models(self) -> list[str]:
     """The models of Table 1 that are asked for, in its order."""
     wanted = split_names(self.config.models)
@@ -79,10 +74,10 @@ class Setting:
 
   def to_json(self) -> dict[str, Any]:
     """What findings rest on, without the places of this machine."""
-    places = {"data": self.data, "data_root": "", "data_dir": ""}
-    names = {"organs": [o.name for o in self.organs]}
-    names["targets"] = [o.name for o in self.targets]
-    return {"config": as_dict(changed(self.config, places)), **names}
+    name = pathlib.Path(self.config.data).name
+    config = changed(self.config, {"data": name, "data_root": "", "data_dir": ""})
+    names = [[organ.name for organ in each] for each in (self.organs, self.targets)]
+    return {"config": as_dict(config), "organs": names[0], "targets": names[1]}
 
 
 def setting_from_json(values: Mapping[str, Any]) -> Setting:
@@ -126,17 +121,12 @@ def find_setting(config: StudyConfig, paper: Sequence[str] = ()) -> Setting:
 def choose_targets(
   organs: Sequence[Organ], paper: Sequence[str], numbers: Budget, names: Sequence[str]
 ) -> tuple[Organ, ...]:
-  """The organs that a figure is about: those named, the paper's, or by chance.
-
-  Raises:
-    InputError: one is named that there is not, or twice.
-  """
+  """The organs that a figure is about: those named, the paper's, or by chance."""
   by_name = {organ.name: organ for organ in organs}
-  unknown = [name for name in names if name not in by_name]
-  if unknown or len(set(names)) < len(names):
+  if not set(names) <= set(by_name) or len(set(names)) < len(names):
     raise InputError(
-      f"config.targets names {', '.join(map(repr, unknown or names))}; the data has "
-      f"{', '.join(by_name)}, and each is given once"
+      f"config.targets is {','.join(names)!r}; the data has {', '.join(by_name)}; give "
+      "each once"
     )
   names = names or paper[: numbers.targets]
   if not set(names) <= set(by_name):

@@ -52,12 +52,6 @@ STUDIES = {
   "fig11": _MIXED,
   "fig12": Study(own.map_rows, own.draw_map, own.map_facts),
 }
-HEADS = "The paper's claim | What decides it | Found | 95 % interval | Over | Verdict"
-WORTH = {
-  "smoke": "**A smoke run: the machinery is proved, the numbers mean nothing.**",
-  "cpu": "A reduced budget: directions may be compared with the paper, not numbers.",
-  "paper": "The paper's recipe.",
-}
 
 
 def run_study(config: StudyConfig, workdir: str | pathlib.Path) -> None:
@@ -72,8 +66,10 @@ def run_study(config: StudyConfig, workdir: str | pathlib.Path) -> None:
       figure then, and says what is missing.
     Stopped: on SIGINT or SIGTERM, after saving.
   """
-  place = pathlib.Path(workdir).absolute()
-  paper = claims.read_paper().get(config.study, {})
+  if config.study not in STUDIES:
+    names = ", ".join(STUDIES)
+    raise InputError(f"config.study is {config.study!r}; the studies are {names}")
+  place, paper = pathlib.Path(workdir).absolute(), claims.read_paper()[config.study]
   setting = find_setting(config, paper.get("targets", []))
   archive, rows_of = Archive(place), STUDIES[config.study].rows
   rows = list(rows_of(setting, archive))
@@ -95,7 +91,8 @@ def run_study(config: StudyConfig, workdir: str | pathlib.Path) -> None:
           "on:" + "".join(f"\n  {sentence}" for sentence in failures.values())
         )
       rows = list(rows_of(setting, archive))
-  write_study(rows, setting, place / f"{config.study}-{config.budget}-{setting.data}")
+  name = f"{config.study}-{config.budget}-{pathlib.Path(config.data).name}"
+  write_study(rows, setting, place / name)
 
 
 def write_study(rows: Sequence[Row], setting: Setting, folder: pathlib.Path) -> None:
@@ -116,9 +113,8 @@ def write_study(rows: Sequence[Row], setting: Setting, folder: pathlib.Path) -> 
 def findings_from_results(path: str | pathlib.Path) -> str:
   """The text of findings.md, made of a results.csv alone.
 
-  Raises:
-    InputError: a file without counts by patient, as before version 0.2, or without
-      rows, as of figure 12, for which nothing is trained.
+  Raises InputError for one without counts by patient, as before version 0.2, or without
+  rows, as of figure 12, for which nothing is trained.
   """
   values, rows = read_results(pathlib.Path(path))
   return judge_study(rows, setting_from_json(values))[0]
@@ -131,8 +127,9 @@ def judge_study(
   name = setting.config.study
   facts, paper = STUDIES[name].facts(rows, setting), claims.read_paper()[name]
   found = [claims.judge_claim(claim, rows) for claim in claims.list_claims(name, facts)]
-  lines = [f"# {paper['title']}", "", *_describe_basis(rows, setting), ""]
-  lines += [f"| {HEADS} |", "|---" * len(HEADS.split("|")) + "|"]
+  heads = claims.read_paper()["basis"]["heads"]
+  lines = [f"# {paper['title']}", "", _describe_basis(rows, setting), ""]
+  lines += [f"| {heads} |", "|---" * len(heads.split("|")) + "|"]
   for claim, (value, low, high, source), verdict in found:
     ends = "none" if low is None or high is None else f"{low:+.3f} to {high:+.3f}"
     number = claim.number + (f"; above {claim.least:g}" if claim.least else "")
@@ -149,34 +146,19 @@ def judge_study(
   return "\n".join(lines).rstrip() + "\n", found
 
 
-def _describe_basis(rows: Sequence[Row], setting: Setting) -> list[str]:
+def _describe_basis(rows: Sequence[Row], setting: Setting) -> str:
   """Budget, data and how to read the table."""
-  seeds, numbers = sorted({row.seed for row in rows}), setting.numbers
-  if not seeds:
-    return ["Nothing is trained for it."]
-  organs = ", ".join(organ.label for organ in setting.organs)
-  images = f"at most {numbers.images}" if numbers.images else "all"
-  budget = setting.config.budget
-  over = (
-    "Intervals are over test patients, for these trained networks; training again with "
-    "another seed would move the numbers too (`--config.seeds=0,1,2`)."
-  )
-  if len(seeds) >= 3:
-    over = (
-      "Intervals are over seeds and test patients. Lines of F1 are means over seeds, "
-      "bars and bands the standard deviation; curves of precision and recall are the "
-      "first seed's."
-    )
-  return [
-    f"{WORTH[budget]} Budget `{budget}`: width {numbers.width}, patches of "
-    f"{numbers.patch}², batches of {numbers.batch_size}, {numbers.num_steps:,} "
-    f"iterations, rate {numbers.learning_rate:g} ({numbers.schedule}); seeds "
-    f"{', '.join(map(str, seeds))}.\n",
-    f"Data: {setting.data}, {images} images an organ, split by patient: {organs}.\n",
-    "F1 is pooled over the test images, matched within 16 px. A claim holds if the "
-    "whole interval is above zero (or above the margin that is given), does not hold "
-    f"if all of it is below, and else cannot be told. {over}",
-  ]
+  texts, numbers = claims.read_paper()["basis"], setting.numbers
+  seeds, budget = sorted({row.seed for row in rows}), setting.config.budget
+  facts = {
+    **vars(numbers),
+    **{"worth": texts[budget], "budget": budget, "seeds": seeds},
+    "data": pathlib.Path(setting.config.data).name,
+    "shown": f"at most {numbers.images}" if numbers.images else "all",
+    "names": ", ".join(organ.label for organ in setting.organs),
+    "over": texts["seeds" if len(seeds) >= 3 else "few_seeds"],
+  }
+  return claims.fill(texts["text"], facts) if seeds else texts["nothing"]
 
 
 if __name__ == "__main__":

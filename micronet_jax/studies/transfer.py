@@ -9,7 +9,7 @@ import itertools
 import math
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -20,51 +20,47 @@ from micronet_jax.studies.claims import Where, describe_by_panel, group_panels
 from micronet_jax.studies.comparisons import column_rows
 from micronet_jax.studies.execution import Archive
 from micronet_jax.studies.results import Row
-from micronet_jax.studies.runs import BEST, Evaluation, Run, Start, make_run
+from micronet_jax.studies.runs import BEST, Evaluation, Run, make_run
 from micronet_jax.studies.schema import MICRONET, NAMES
 from micronet_jax.studies.setting import Setting, draw_names
 
+# What the panels of each row of Figs. 5, 6 and 11 end in, and their x axis.
 COURSE, DATA, STAGE = "iterations", "target data", "stage of the base"
-FROZEN = "frozen blocks"
-ADDED, SHARED = "percentage of auxiliary data", "percentage of target data"
+FROZEN, ADDED = "frozen blocks", "percentage of auxiliary data"
+SHARED = "percentage of target data"
 AXES = {
-  **{COURSE: "iterations", DATA: "target training data (%)"},
-  **{STAGE: "iterations of the base", FROZEN: "frozen blocks"},
-  **{ADDED: "auxiliary training data (%)", SHARED: "target training data (%)"},
+  COURSE: COURSE,
+  DATA: "target training data (%)",
+  STAGE: "iterations of the base",
 }
-"""What the panels of each row of Figs. 5, 6 and 11 end in, and their x axis."""
+AXES |= {FROZEN: FROZEN, ADDED: "auxiliary training data (%)"}
+AXES |= {SHARED: "target training data (%)"}
 
 SCRATCH, ALONE, MIXTURE = "from scratch", "target only", "target + {:g} % auxiliary"
-EXTREME = 500
-"""The paper's networks with λ from here on had exploding gradients."""
+EXTREME = 500  # from this λ on the paper's networks had exploding gradients
 
 
-class Bases(NamedTuple):
-  """Names of the organs that a target is fine-tuned from [Table 2]."""
+def choose_bases(
+  scores: Mapping[str, float], *, random: int, seed: int
+) -> dict[str, str]:
+  """Organs to fine-tune from, by kind [Table 2]: "best", "worst", "random 1", …
 
-  best: str
-  worst: str
-  random: tuple[str, ...]
-
-
-def choose_bases(scores: Mapping[str, float], *, random: int, seed: int) -> Bases:
-  """Chooses bases by the F1 of each on the target, and some of the rest by chance.
-
-  Ties go to the first name.
+  By the F1 of each on the target, ties going to the first name, the rest by chance.
   """
   names = sorted(scores)
-  best = max(names, key=scores.__getitem__)
-  rest = [name for name in names if name != best]
-  worst = min(rest, key=scores.__getitem__) if rest else best
-  rest = [name for name in rest if name != worst]
-  return Bases(best, worst, tuple(draw_names(rest, min(random, len(rest)), seed)))
+  bases = {"best": max(names, key=scores.__getitem__)}
+  rest = [name for name in names if name not in bases.values()]
+  bases["worst"] = min(rest or names, key=scores.__getitem__)
+  rest = [name for name in rest if name not in bases.values()]
+  drawn = draw_names(rest, min(random, len(rest)), seed)
+  return bases | {f"random {i}": name for i, name in enumerate(drawn, 1)}
 
 
-def bases_of(setting: Setting, target: Organ, archive: Archive) -> Bases | None:
-  """Bases from Fig. 4's column of the first seed; None while it is incomplete."""
+def bases_of(setting: Setting, target: Organ, archive: Archive) -> dict[str, str]:
+  """Bases from Fig. 4's column of the first seed; none while it is incomplete."""
   column = list(column_rows(setting, target, setting.config.seeds[:1], archive))
   if len(column) < len(setting.organs):
-    return None
+    return {}
   pairs = zip(setting.organs, column, strict=True)
   scores = {o.name: row.score() for o, row in pairs if o != target and not row.diverged}
   seed = zlib.crc32(target.name.encode())
@@ -74,15 +70,10 @@ def bases_of(setting: Setting, target: Organ, archive: Archive) -> Bases | None:
 def tuning_rows(setting: Setting, archive: Archive) -> Iterable[Row]:
   """The four rows of each target whose bases Fig. 4's columns have chosen."""
   for target in setting.targets:
-    bases = bases_of(setting, target, archive)
-    if bases:
-      names = {"best": bases.best, "worst": bases.worst}
-      names |= {f"random {i}": name for i, name in enumerate(bases.random, 1)}
-      for seed in setting.config.seeds:
-        starts = {
-          k: make_run(setting, setting.organ(n), seed) for k, n in names.items()
-        }
-        yield from _rows_of_target(setting, target, seed, starts, archive)
+    bases = bases_of(setting, target, archive).items()
+    for seed in setting.config.seeds if bases else ():
+      starts = {k: make_run(setting, setting.organ(name), seed) for k, name in bases}
+      yield from _rows_of_target(setting, target, seed, starts, archive)
 
 
 def _rows_of_target(
@@ -92,7 +83,7 @@ def _rows_of_target(
   scratch = make_run(setting, target, seed)
 
   def tuned(base: Run, at: str = BEST, **changes) -> Run:
-    return make_run(setting, target, seed, start=Start(base, at), **changes)
+    return make_run(setting, target, seed, base=base, at=at, **changes)
 
   def row(kind: str, series: str, x: float, run: Run, at: str = BEST) -> list[Row]:
     return archive.rows(f"{target.label}: {kind}", series, x, run, target, at)
@@ -105,11 +96,11 @@ def _rows_of_target(
     return range(every, (last or 0) + 1, every)
 
   # Row 1: snapshots of fine-tuning, as far as the runs went.
-  courses = {
-    SCRATCH: scratch,
-    **{series: tuned(base) for series, base in starts.items()},
-  }
-  for series, run in courses.items():
+  courses = [
+    (SCRATCH, scratch),
+    *((name, tuned(base)) for name, base in starts.items()),
+  ]
+  for series, run in courses:
     steps = snapshots(run)
     for step in steps:
       if not numbers.course or step in (*numbers.course, steps[-1]):
@@ -134,56 +125,28 @@ def _rows_of_target(
         yield from row(FROZEN, series, frozen, tuned(base, frozen=frozen))
 
 
-def draw_panels(
-  rows: Sequence[Row],
-  names: Sequence[Sequence[str]],
-  looks: Mapping[str, Mapping[str, Any]],
-  *,
-  xlabels: Sequence[str] = (),
-  level: Sequence[str] = (),
-  height: float = 3.3,
-) -> Figure:
-  """A grid of panels with one legend.
+def _series_of(rows: Iterable[Row]) -> dict[str, dict[str, list[tuple]]]:
+  """By panel and series, x, mean F1 and its deviation over seeds, by rising x."""
+  panels: dict[str, dict[str, list[tuple]]] = {}
+  for name, here in group_panels(row for row in rows if not row.diverged).items():
+    found: dict[str, dict[float, list[float]]] = {}
+    for row in here:
+      found.setdefault(row.series, {}).setdefault(row.x, []).append(row.score())
+    panels[name] = {
+      series: [
+        (x, np.mean(f1), np.std(f1, ddof=len(f1) > 1))
+        for x, f1 in sorted(points.items())
+      ]
+      for series, points in found.items()
+    }
+  return panels
 
-  Args:
-    rows: of the study.
-    names: the panels; "" leaves a place empty. What follows ": " is no title.
-    looks: of the series.
-    xlabels: of F1 in each row of panels; () for precision and recall.
-    level: as `figures.draw_lines` takes them.
-    height: of a panel, inches.
-  """
-  figure, axes = figures.new_grid(len(names), len(names[0]), height=height, legend=2)
+
+def _curves_of(rows: Iterable[Row]) -> dict[str, dict[str, Any]]:
+  """By panel and series, precision and recall; of several seeds the first."""
   panels = group_panels(row for row in rows if not row.diverged)
-  for at in np.ndindex(axes.shape):
-    panel, name = axes[at], names[at[0]][at[1]]
-    here = panels.get(name, [])
-    if xlabels:
-      figures.draw_lines(panel, summarise_series(here), looks, level=level)
-      panel.set(xlabel=xlabels[at[0]], ylabel="F1 score" if at[1] == 0 else "")
-    else:  # of several seeds the first
-      figures.draw_curves(panel, {row.series: row.curve for row in here[::-1]}, looks)
-    if at[0] == 0 or not xlabels:
-      panel.set_title(name.partition(": ")[0], fontsize=10)
-  if not xlabels:
-    figures.share_limits(axes.ravel())
-  figures.add_legend(figure, axes.ravel(), columns=5)
-  return figure
-
-
-def summarise_series(
-  rows: Iterable[Row],
-) -> dict[str, list[tuple[float, float, float]]]:
-  """x, mean F1 and its standard deviation over seeds, by series and rising x."""
-  found: dict[str, dict[float, list[float]]] = {}
-  for row in rows:
-    found.setdefault(row.series, {}).setdefault(row.x, []).append(row.score())
   return {
-    name: [
-      (x, float(np.mean(f1)), float(np.std(f1, ddof=len(f1) > 1)))
-      for x, f1 in sorted(by_x.items())
-    ]
-    for name, by_x in found.items()
+    name: {r.series: r.curve for r in here[::-1]} for name, here in panels.items()
   }
 
 
@@ -198,7 +161,9 @@ def draw_by_target(rows: Sequence[Row], setting: Setting) -> dict[str, Figure]:
     figures.choose_looks([*level, *series]),
     [AXES[kind] for kind in kinds],
   )
-  figure = draw_panels(rows, names, looks, xlabels=labels, level=level, height=2.8)
+  figure = figures.draw_panels(
+    _series_of(rows), names, looks, xlabels=labels, level=level, height=2.8
+  )
   return {setting.config.study: figure}
 
 
@@ -279,7 +244,7 @@ def balance_rows(setting: Setting, archive: Archive) -> Iterable[Row]:
     sources = {f"{p:g} % of all others": (others, p) for p in setting.numbers.mixed}
     bases = bases_of(setting, target, archive)
     for kind in ("worst", "best") if bases else ():
-      organ = setting.organ(getattr(bases, kind))
+      organ = setting.organ(bases[kind])
       sources[f"{organ.label} ({kind})"] = [organ], 100
     for seed in setting.config.seeds:
       for source, (organs, share) in sources.items():
@@ -299,7 +264,7 @@ def draw_balance(rows: Sequence[Row], setting: Setting) -> dict[str, Figure]:
   gammas = [f"γ = {gamma:g}" for gamma in setting.numbers.gammas]
   alone = {"color": "black", "linestyle": "-", "marker": ""}
   looks = figures.choose_looks(gammas, ordered=True) | {ALONE: alone}
-  fig7 = draw_panels(rows, names, looks)
+  fig7 = figures.draw_panels(_curves_of(rows), names, looks)
   turned = []
   for row in rows:
     # The target alone is the same network in every panel of Fig. 7.
@@ -309,7 +274,8 @@ def draw_balance(rows: Sequence[Row], setting: Setting) -> dict[str, Figure]:
       turned.append(dataclasses.replace(row, panel=target, series=series, x=x))
   looks = figures.choose_looks([ALONE, *(row.series for row in turned)])
   labels: dict[str, Any] = {"xlabels": ["log₁₀ γ"], "level": [ALONE]}
-  return {"fig7": fig7, "fig8": draw_panels(turned, [targets], looks, **labels)}
+  fig8 = figures.draw_panels(_series_of(turned), [targets], looks, **labels)
+  return {"fig7": fig7, "fig8": fig8}
 
 
 def balance_facts(rows: Sequence[Row], setting: Setting) -> dict[str, Any]:
@@ -342,7 +308,7 @@ def draw_lambdas(rows: Sequence[Row], setting: Setting) -> dict[str, Figure]:
   """Precision against recall, a panel for each target."""
   looks = figures.choose_looks((r.series for r in rows if not r.diverged), ordered=True)
   names = [[target.label for target in setting.targets]]
-  return {"fig9": draw_panels(rows, names, looks, height=3.7)}
+  return {"fig9": figures.draw_panels(_curves_of(rows), names, looks, height=3.7)}
 
 
 def lambda_facts(rows: Sequence[Row], setting: Setting) -> dict[str, Any]:
