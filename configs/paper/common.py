@@ -7,7 +7,16 @@ share a --workdir share their runs: nothing is trained twice.
 import ml_collections
 
 from configs._schema import to_config_dict
-from micronet_jax.studies.schema import SET_BY_STUDY, StudyConfig
+from micronet_jax.studies.schema import StudyConfig
+
+# Fields of the recipe that a study sets for each run, or its budget for all.
+SET_BY_STUDY = (
+  *("job", "seed", "target", "target_fraction", "data_dir", "auxiliary"),
+  *("auxiliary_percentage", "gamma", "naive_pooling", "model.name", "model.width"),
+  *("init_from", "init_partial", "freeze_blocks", "compare", "evaluate_part"),
+  *("warp.patch", "optimizer.learning_rate", "optimizer.schedule", "batch_size"),
+  *("num_steps", "eval_every", "snapshot_every", "log_every", "min_distances"),
+)
 
 
 def get_config(study: str) -> ml_collections.ConfigDict:

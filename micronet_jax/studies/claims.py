@@ -18,8 +18,6 @@ from micronet_jax.evaluation.intervals import Estimate, Tally, weigh_difference
 from micronet_jax.studies.results import Row
 
 NOTHING = Estimate(float("nan"), None, None, "nothing to compare")
-LIKE = {"fig10": "fig4", "fig11": "fig6"}
-"""Figures that say of another model what these say of MicroNet."""
 
 
 class Where(NamedTuple):
@@ -52,10 +50,9 @@ class Where(NamedTuple):
 class Choice(NamedTuple):
   """A difference chosen by its size ("largest", "least"), as one reads it off a figure.
 
-  It is chosen once, by the means over seeds; the interval does not know of the choice.
-  Candidates are the rows of one `side` that differ in the fields `among`, compared
-  within their panel if that is one; one is chosen for each value of `within`, and their
-  mean taken. `whole`: only of panels that have every series.
+  It is chosen by the means over seeds; the interval does not know of it. Candidates are
+  the rows of one `side` that differ in the fields `among`, in their panel if that is
+  one; one is chosen for each value of `within`. `whole`: of panels with every series.
   """
 
   extreme: str
@@ -103,12 +100,12 @@ def read_paper() -> dict[str, Any]:
   """What paper.toml says, by study."""
   text = pathlib.Path(__file__).with_name("paper.toml").read_text(encoding="utf-8")
   paper = tomllib.loads(text)
-  return paper | {name: paper[like] for name, like in LIKE.items()}
+  return {name: paper[each.get("like", name)] for name, each in paper.items()}
 
 
 def list_claims(study: str, facts: Mapping[str, Any]) -> list[Claim]:
   """The claims of a study, with its facts in the places that mention them."""
-  claims = read_paper()[study]["claims"]
+  claims, facts = read_paper()[study]["claims"], {**read_paper()[study], **facts}
   found = []
   for name, group in itertools.groupby(claims, lambda claim: claim.get("for")):
     together = list(group)

@@ -1,7 +1,6 @@
 """Runs of a study on a Ray cluster: one task a run, retried from its checkpoint.
 
-All machines must see the folder of the studies and the data under the same paths. What
-is here only hands jobs to Ray and waits; when and where they run is Ray's business.
+All machines must see the folder of the studies and the data under the same paths.
 Called by `studies.study` for `--config.executor=ray`.
 """
 
@@ -15,7 +14,6 @@ from micronet_jax.studies.execution import Job, describe_failure, do_job
 
 RETRIES = 3  # how often a run is begun again after its worker died
 LOOK_EVERY = 1.0  # seconds between looks at whether the user wants to stop
-
 Action = Callable[[Job, pathlib.Path, threading.Event], None]
 
 
@@ -29,8 +27,7 @@ def work_off_on_ray(
 ) -> dict[str, str]:
   """Does jobs as `execution.work_off`, each once the run that it starts from is done.
 
-  A run gets a GPU, or so many CPUs where the cluster has none; `action` is what workers
-  do with jobs.
+  A run gets a GPU, or so many CPUs where there is none; `action` does a job.
 
   Raises:
     InputError: Ray is not installed, or no machine has so many CPUs.
@@ -67,10 +64,10 @@ def work_off_on_ray(
 
 
 def _task(
-  job: Job, place: pathlib.Path, action: Action, base: str | None
+  job: Job, place: pathlib.Path, action: Action, lost: str | None
 ) -> str | None:
-  """Runs in a worker; `base` is what its start returned: a sentence if it failed."""
-  if base:
+  """Runs in a worker; `lost` is what the task of its base returned."""
+  if lost:
     return f"{job.run.label}: its base failed"
   try:
     action(job, place, threading.Event())

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from scipy import spatial
 
 from micronet_jax import figures
 from micronet_jax.config import as_dict
@@ -26,9 +27,7 @@ from micronet_jax.studies.setting import Setting
 from micronet_jax.training.targets import proximity_map
 
 HEADS = ["Precision (%)", "Recall (%)", "F1 score (%)", "Euclidean distance (px)"]
-MOST = 12
-"""Images in Fig. 3."""
-
+MOST = 12  # images in Fig. 3
 # Dark blue at zero, light blue at the centres, as in the paper.
 BLUES = LinearSegmentedColormap.from_list("blues", ["#04084a", "#1f6fd0", "#9fe4ff"])
 
@@ -43,10 +42,9 @@ def table_rows(setting: Setting, archive: Archive) -> Iterable[Row]:
 
 
 def summarise_table(rows: Sequence[Row]) -> dict[str, list[str]]:
-  """By model, mean ± standard deviation over data sets of each metric.
+  """By model, mean ± standard deviation over data sets of each metric, seeds averaged.
 
-  Scores are averaged over seeds first; what diverged is left out, and so are, of the
-  distance, data sets without a single pair.
+  What diverged is left out, and so are, of the distance, data sets without a pair.
   """
   summary: dict[str, list[str]] = {}
   for model in dict.fromkeys(row.series for row in rows):
@@ -123,8 +121,7 @@ def matrix_rows(setting: Setting, archive: Archive) -> Iterable[Row]:
 def summarise_matrix(rows: Sequence[Row]) -> tuple[list[str], np.ndarray, np.ndarray]:
   """Targets, F1 of the same organ `[T]`, and of the different ones `[T, T - 1]`.
 
-  Averaged over seeds, without organs whose network diverged with any seed; InputError
-  if fewer than two are left.
+  Averaged over seeds, without organs whose network diverged with any of them.
   """
   lost = {row.trained_on for row in rows if row.diverged}
   panels = group_panels(r for r in rows if not lost & {r.trained_on, r.panel})
@@ -215,12 +212,6 @@ def example_facts(rows: Sequence[Row], setting: Setting) -> dict[str, Any]:
   return {"count": len(rows), "most": MOST, "scores": scores}
 
 
-def map_rows(setting: Setting, archive: Archive) -> Iterable[Row]:
-  """Nothing is trained."""
-  del setting, archive
-  return ()
-
-
 def _first_map(setting: Setting) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   """Image, centres and map of the first image of the first organ."""
   sample, options = load_organ(setting.organs[0])[0], setting.config.recipe.proximity
@@ -250,10 +241,8 @@ def map_facts(rows: Sequence[Row], setting: Setting) -> dict[str, Any]:
   """The definition is checked pixel by pixel: nothing is estimated."""
   del rows
   _, centers, made = _first_map(setting)
-  y, x = np.indices(made.shape)
-  distance = np.full(made.shape, np.inf)
-  for cy, cx in centers:
-    distance = np.minimum(distance, np.hypot(y - cy, x - cx))
+  places = np.moveaxis(np.indices(made.shape), 0, -1)
+  distance, _ = spatial.KDTree(np.asarray(centers, float)).query(places)
   radius = setting.config.recipe.proximity.radius
   # A distance of exactly d gives 0 on both sides of the definition.
   kept = ((made > 0) == (distance < radius))[np.abs(distance - radius) > 1e-3]

@@ -27,11 +27,11 @@ from micronet_jax.evaluation.thresholds import choose_threshold
 from micronet_jax.evaluation.workdir import claim_workdir
 from micronet_jax.files import locked, read_json, write_json
 from micronet_jax.studies.results import Row
-from micronet_jax.studies.runs import BEST, Evaluation, Run, order_runs, state_of
+from micronet_jax.studies.runs import BEST, Evaluation, Run, order_runs
 from micronet_jax.training.data import Data, arrange_data
 from micronet_jax.training.loop import Diverged, fit
 from micronet_jax.training.run import follow_checkpoint, prepare_training
-from micronet_jax.training.timing import measure_step
+from micronet_jax.training.timing import remembered_step
 from micronet_jax.version import __version__
 
 
@@ -55,14 +55,13 @@ class Archive:
     path = wanted.path(self.place)
     self.wanted[path] = wanted
     if path not in self._found:
-      state, values = state_of(wanted.run, self.place), read_json(path)
-      if state.diverged:
-        self._found[path] = Row(wanted.organ.name, diverged=state.diverged)
+      done, values = wanted.run.done(self.place) or {}, read_json(path)
+      if done.get("diverged"):
+        self._found[path] = Row(wanted.organ.name, diverged=done["diverged"])
       elif values is not None:
-        try:
-          self._found[path] = Row(**values)
-        except TypeError:
-          raise InputError(f"{path} is of another version; remove it") from None
+        if set(values) != {field.name for field in dataclasses.fields(Row)}:
+          raise InputError(f"{path} is of another version; remove it")
+        self._found[path] = Row(**values)
     return self._found.get(path)
 
   def rows(
@@ -72,14 +71,14 @@ class Archive:
     found = self.outcome(Evaluation(run, organ, at))
     place: dict[str, Any] = {"panel": panel, "series": series, "x": x, "checkpoint": at}
     place |= {"seed": run.config.seed, "run": run.key, "run_title": run.title}
-    place |= {"trained_on": run.target.label}
-    place |= {"base": run.base.target.label} if run.base else {}
+    base = run.base.target.label if run.base else ""
+    place |= {"trained_on": run.target.label, "base": base}
     return [dataclasses.replace(found, **place)] if found else []
 
   def last_step(self, run: Run) -> int | None:
     """The step that a run ended at; None if it has not ended."""
-    state = state_of(run, self.place)
-    return state.step if state.done else None
+    done = run.done(self.place)
+    return done["step"] if done else None
 
   def jobs(self) -> list[Job]:
     """What is left to do, a start before what starts from it."""
@@ -97,10 +96,7 @@ class Archive:
 def work_off(
   jobs: Sequence[Job], place: pathlib.Path, stop: threading.Event
 ) -> dict[str, str]:
-  """Does jobs one after the other, here; by run, one sentence on each that failed.
-
-  Raises `Stopped` once `stop` is set and the current run has saved.
-  """
+  """Does jobs one after the other; gives by run a sentence on each that failed."""
   failures: dict[str, str] = {}
   for number, job in enumerate(jobs, 1):
     base = job.run.base
@@ -132,28 +128,23 @@ def describe_failure(job: Job, error: Exception) -> str:
 def do_job(job: Job, place: pathlib.Path, stop: threading.Event) -> None:
   """Trains a run unless it is done, then makes the evaluations that are missing.
 
-  Raises:
-    InputError: data or a checkpoint that cannot be used, or a loss not finite.
-    Stopped: `stop` was set.
+  Raises InputError for data or a checkpoint that cannot be used; `Stopped`.
   """
   devices.use_compilation_cache()
   with locked(job.run.folder(place), wait=stop):
-    if state_of(job.run, place).done:
+    if job.run.done(place):
       print(f"   trained before; scores {len(job.evaluations)} test set(s)", flush=True)
     else:
       train_run(job.run, place, stop)
-    if state_of(job.run, place).diverged:
+    if (job.run.done(place) or {}).get("diverged"):
       return
     for checkpoint in dict.fromkeys(each.checkpoint for each in job.evaluations):
       weights, meta = checkpoints.load_weights(job.run.checkpoint(place, checkpoint))
       detector = Detector(weights, meta)
       if checkpoint != BEST:  # which holds the threshold that validation prefers
-        choice = choose_threshold(
-          job.run.config, detector, job.run.part(job.run.target, "validation")
-        )
-        detector = detector.with_threshold(
-          xi=choice.xi, min_distance=choice.min_distance
-        )
+        validation = job.run.part(job.run.target, "validation")
+        best = choose_threshold(job.run.config, detector, validation)
+        detector = detector.with_threshold(xi=best.xi, min_distance=best.min_distance)
       for each in job.evaluations:
         if each.checkpoint == checkpoint and not each.path(place).exists():
           if stop.is_set():
@@ -163,7 +154,7 @@ def do_job(job: Job, place: pathlib.Path, stop: threading.Event) -> None:
 
 def train_run(run: Run, place: pathlib.Path, stop: threading.Event) -> None:
   """Trains, or resumes; ends with `done.json`."""
-  began, first = time.monotonic(), state_of(run, place).step
+  began, first = time.monotonic(), run.step(place)
   folder, start, seen = run.folder(place), None, None
   values = {"target.name": run.target.kind, "target.organs": run.target.name}
   if run.auxiliary:
@@ -190,7 +181,7 @@ def train_run(run: Run, place: pathlib.Path, stop: threading.Event) -> None:
     if not run.may_diverge:
       raise
     diverged = str(error)
-  step, seconds = state_of(run, place).step, time.monotonic() - began
+  step, seconds = run.step(place), time.monotonic() - began
   done = {"program": run.program(), "device": jax.devices()[0].device_kind}
   done |= {"step": step, "diverged": diverged, "version": __version__}
   done |= {name: record.get(name) for name in ("best_step", "best_f1")}
@@ -200,11 +191,7 @@ def train_run(run: Run, place: pathlib.Path, stop: threading.Event) -> None:
 
 
 def assemble_data(run: Run, *, seen: Provenance | None = None) -> Data:
-  """The data of a run, from images that are read once a process.
-
-  Raises:
-    InputError: an auxiliary organ's training images are of held-out patients.
-  """
+  """The data of a run; InputError if auxiliary ones are of held-out patients."""
   held_out = [*run.part(run.target, "validation"), *run.part(run.target, "test")]
   for organ in run.auxiliary:
     shared = {s.patient for s in run.part(organ, "train")} & {
@@ -222,10 +209,7 @@ def assemble_data(run: Run, *, seen: Provenance | None = None) -> Data:
 
 
 def score_run(detector: Detector, wanted: Evaluation) -> Row:
-  """Detects in the test images of an organ and compares with its annotations.
-
-  Raises InputError if the network, or what it was tuned from, has seen a patient.
-  """
+  """Tests a network; InputError if it, or a base of it, has seen a patient."""
   run, organ = wanted.run, wanted.organ
   samples = run.part(organ, "test")
   try:
@@ -237,16 +221,14 @@ def score_run(detector: Detector, wanted: Evaluation) -> Row:
     ) from error
   found = score_detector(detector, samples)
   names = ("xi", "precision", "recall", "f1")
-  counts = count_matches(found.matches["16"])
-  by_patient = {sample.patient: np.zeros(4) for sample in samples}
-  for sample, each in zip(samples, counts, strict=True):
-    by_patient[sample.patient] += each
+  counts, patients = count_matches(found.matches["16"]), [s.patient for s in samples]
+  own = {name: counts[[p == name for p in patients]].sum(0) for name in patients}
   f1 = form_metric(counts, "f1")
   median = int(np.argsort(f1, kind="stable")[len(f1) // 2])
   example = median, float(f1[median]), found.detected[median].round(1).tolist()
   return Row(
     organ=organ.name,
-    by_patient={name: sums.tolist() for name, sums in by_patient.items()},
+    by_patient={name: sums.tolist() for name, sums in own.items()},
     images=len(samples),
     example=example if organ == run.target else (),
     curve={name: getattr(found.curve, name).round(6).tolist() for name in names},
@@ -259,25 +241,22 @@ def score_run(detector: Detector, wanted: Evaluation) -> Row:
 
 
 def describe_plan(archive: Archive, *, measure: bool, chooses: bool) -> str:
-  """What `--config.plan_only=True` prints of what was asked for and what is there.
-
-  `measure`: takes steps of programs that no finished run timed; `chooses`: results of
-  these runs choose further ones.
-  """
+  """What `--config.plan_only=True` prints of what was asked for and what is there."""
   wanted = order_runs(each.run for each in archive.wanted.values())
   seconds = _time_programs(wanted, archive.place, measure=measure)
   width = max((len(run.label) for run in wanted), default=3)
   lines = [f"{'run':{width}}  hash          state               minutes left"]
   total, done, unknown = 0.0, 0, 0
   for run in wanted:
-    state, step = state_of(run, archive.place), seconds.get(run.program())
-    text, minutes = f"stopped at {state.step}" if state.step else "to do", "0.0"
-    if state.done:
-      text, done = "diverged" if state.diverged else "done", done + 1
-    elif step is None:
+    record, each = run.done(archive.place), seconds.get(run.program())
+    step = run.step(archive.place)
+    text, minutes = f"stopped at {step}" if step else "to do", "0.0"
+    if record:
+      text, done = "diverged" if record["diverged"] else "done", done + 1
+    elif each is None:
       minutes, unknown = "not measured yet", unknown + 1
     else:
-      left = (run.config.num_steps - state.step) * step / 60
+      left = (run.config.num_steps - step) * each / 60
       minutes, total = f"{left:.1f}", total + left
     lines.append(f"{run.label:{width}}  {run.key}  {text:18}  {minutes}")
   lines.append(f"{len(wanted)} runs, {done} done")
@@ -295,18 +274,14 @@ def _time_programs(
 ) -> dict[str, float]:
   """Seconds a step by program: of finished runs, all included; else measured."""
   times: dict[str, list[float]] = {}
-  device, path = jax.devices()[0].device_kind, place / "step_times.json"
-  for done in sorted((place / "runs").glob("*/done.json")):
-    record = read_json(done) or {}
-    timed = {"program", "seconds_per_step"} <= set(record)  # else of another version
-    if timed and record.get("device") == device and not record.get("diverged"):
-      times.setdefault(record["program"], []).append(record["seconds_per_step"])
-  stored = read_json(path) or {}
-  measured = stored.setdefault(device, {})
-  known = measured | {key: statistics.median(each) for key, each in times.items()}
-  for run in wanted if measure else ():
-    if run.program() not in known:
-      print(f"timing steps for: {run.title}", flush=True)
-      known[run.program()] = measured[run.program()] = measure_step(run.config)
-      write_json(path, stored)
-  return known
+  for path in sorted((place / "runs").glob("*/done.json")):
+    done = read_json(path) or {}
+    here = done.get("device") == jax.devices()[0].device_kind
+    if here and "seconds_per_step" in done and not done["diverged"]:
+      times.setdefault(done["program"], []).append(done["seconds_per_step"])
+  for run in wanted:
+    program, path = run.program(), place / "step_times.json"
+    if program not in times:
+      seconds = remembered_step(run.config, program, path, measure=measure)
+      times |= {program: [seconds]} if seconds else {}
+  return {program: statistics.median(each) for program, each in times.items()}

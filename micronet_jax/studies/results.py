@@ -33,10 +33,8 @@ class Row:
   """One number of a figure: one detector on the test images of one organ, within 16 px.
 
   Attributes:
-    organ, by_patient, images: pairs, false detections, missed nuclei and the pairs'
-      summed distance in pixels, of so many images.
+    by_patient: pairs, false detections, missed nuclei, and summed distance in pixels.
     f1_12px, f1_chance: F1 within 12 px, and of as many random points.
-    xi, min_distance, step: chosen on the validation part; of the checkpoint.
     curve: "xi", "precision", "recall" and "f1" over the thresholds, pooled.
     example: of the run's own organ, which image has the median F1, that F1, and the
       centres `[N, 2]` (y, x) detected in it.
@@ -87,10 +85,7 @@ def write_results(
   path: pathlib.Path, study: str, setting: Mapping[str, Any], rows: Iterable[Row]
 ) -> None:
   """Writes results.csv: a line a row, numbers with six digits."""
-  with (
-    replacing(path) as beside,
-    beside.open("w", newline="", encoding="utf-8") as file,
-  ):
+  with replacing(path) as new, new.open("w", newline="", encoding="utf-8") as file:
     writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
     writer.writeheader()
     text = json.dumps(setting, ensure_ascii=False)

@@ -31,8 +31,7 @@ BEST = "best"
 class Run:
   """One training run of a study; data and weights to start from are not in its config.
 
-  It begins with the weights of `base` at a step or `BEST`. `may_diverge`: a loss that
-  is not finite is a result here, not a failure.
+  It begins with `base` at a step or `BEST`. `may_diverge`: that is a result, no failure.
   """
 
   title: str
@@ -81,6 +80,19 @@ class Run:
     """The folder of the run below that of all studies."""
     return place / "runs" / self.key
 
+  def done(self, place: pathlib.Path) -> dict[str, Any] | None:
+    """What was written when it ended, None before; InputError of another version."""
+    path = self.folder(place) / "done.json"
+    record = read_json(path)
+    if record is not None and not {"step", "diverged"} <= set(record):
+      raise InputError(f"{path} is of another version; remove the folder it is in")
+    return record
+
+  def step(self, place: pathlib.Path) -> int:
+    """That it is at: of its latest checkpoint."""
+    found = (self.folder(place) / "checkpoints" / "latest").glob("*")
+    return max((int(path.name) for path in found if path.name.isdigit()), default=0)
+
   def checkpoint(self, place: pathlib.Path, name: str) -> str:
     """Where `checkpoints.load_weights` finds the best, or the snapshot of a step."""
     below = () if name == BEST else ("checkpoints", "snapshots", name)
@@ -99,30 +111,6 @@ class Evaluation(NamedTuple):
     data = digest(self.organ.identity())
     name = f"{self.checkpoint}-{self.organ.name}-{data}-test.json"
     return self.run.folder(place) / "evaluations" / name
-
-
-class State(NamedTuple):
-  """Whether a run has ended, the step it is at, and why it diverged, if it did."""
-
-  done: bool
-  step: int
-  diverged: str | None = None
-
-
-def state_of(run: Run, place: pathlib.Path) -> State:
-  """Reads the state of a run; InputError if its `done.json` is of another version."""
-  folder = run.folder(place)
-  record = read_json(folder / "done.json")
-  if record is None:
-    found = (folder / "checkpoints" / "latest").glob("*")
-    steps = [int(path.name) for path in found if path.name.isdigit()]
-    return State(False, max(steps, default=0))
-  if not {"step", "diverged"} <= set(record):
-    raise InputError(
-      f"{folder / 'done.json'} is of another version; remove {folder}, and the run is "
-      "trained again"
-    )
-  return State(True, record["step"], record["diverged"])
 
 
 def order_runs(runs: Iterable[Run]) -> list[Run]:

@@ -8,21 +8,13 @@ import dataclasses
 import pathlib
 import tomllib
 
-from micronet_jax.config import Config, check_ranges, from_dict, setting
+from micronet_jax.config import Config, as_dict, check_ranges, from_dict, setting
 from micronet_jax.errors import InputError
 
 MICRONET = "micronet"
 # The models, in the order of Table 1, as the paper writes them.
 NAMES = {"fcn": "FCN", "unet": "U-Net", "fcrna": "FCRNA", "fcrnb": "FCRNB"}
 NAMES |= {"frcn": "FRCN", MICRONET: "MicroNet"}
-# Fields of the recipe that a study sets for each run, or its budget for all.
-SET_BY_STUDY = (
-  *("job", "seed", "target", "target_fraction", "data_dir", "auxiliary"),
-  *("auxiliary_percentage", "gamma", "naive_pooling", "model.name", "model.width"),
-  *("init_from", "init_partial", "freeze_blocks", "compare", "evaluate_part"),
-  *("warp.patch", "optimizer.learning_rate", "optimizer.schedule", "batch_size"),
-  *("num_steps", "eval_every", "snapshot_every", "log_every", "min_distances"),
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,41 +57,36 @@ class Budget:
   targets: int = setting(3, low=1)
   random_bases: int = setting(2, low=0)
   # Percentages of the target's training images [Fig. 5, row 2; Fig. 6, row 2].
-  fractions: tuple[float, ...] = setting(
-    (10.0, 20.0, 40.0, 60.0, 80.0, 100.0), low=1, high=100
-  )
+  fractions: tuple[float, ...] = setting((10, 20, 40, 60, 80, 100), low=1, high=100)
   # Steps after which a base is taken over [Fig. 5, row 3]; snapshots there must be.
   stages: tuple[int, ...] = setting(tuple(range(2_000, 100_001, 2_000)), low=1)
   # How many of the first blocks are frozen [Fig. 5, row 4].
   frozen: tuple[int, ...] = setting(tuple(range(10)), low=0, high=9)
   # Percentages of the auxiliary training images [Fig. 6; Fig. 11].
-  percentages: tuple[float, ...] = setting(
-    (0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0), low=0, high=100
-  )
+  percentages: tuple[float, ...] = setting((0, 1, 2, 5, 10, 20, 50), low=0, high=100)
   # Those that are mixed with fractions of the target, and balanced by γ.
-  mixed: tuple[float, ...] = setting((5.0, 50.0), low=1, high=100)
+  mixed: tuple[float, ...] = setting((5, 50), low=1, high=100)
   # γ [Figs. 7 and 8]; the text names the ends and 1 and 5.
   gammas: tuple[float, ...] = setting(
-    (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 50.0, 100.0), above=0
+    (0.01, 0.05, 0.1, 0.5, 1, 5, 10, 50, 100), above=0
   )
   # λ [Fig. 9]; the last two diverged in the paper.
-  lambdas: tuple[float, ...] = setting(
-    (0.0, 0.005, 0.05, 0.5, 5.0, 50.0, 500.0, 5000.0), low=0
-  )
+  lambdas: tuple[float, ...] = setting((0, 0.005, 0.05, 0.5, 5, 50, 500, 5000), low=0)
 
 
-OTHERS = tomllib.loads(
-  pathlib.Path(__file__).with_name("budgets.toml").read_text(encoding="utf-8")
-)
+def _read_budget(name: str) -> Budget:
+  text = pathlib.Path(__file__).with_name("budgets.toml").read_text(encoding="utf-8")
+  changed = tomllib.loads(text).get(name, {})
+  return from_dict(Budget, {**as_dict(Budget()), **changed})
 
 
 @dataclasses.dataclass(frozen=True)
 class Budgets:
   """All that a study can be run at; budgets.toml has what differs from the paper's."""
 
-  paper: Budget = Budget()
-  cpu: Budget = dataclasses.field(default=from_dict(Budget, OTHERS["cpu"]))
-  smoke: Budget = dataclasses.field(default=from_dict(Budget, OTHERS["smoke"]))
+  paper: Budget = dataclasses.field(default=_read_budget("paper"))
+  cpu: Budget = dataclasses.field(default=_read_budget("cpu"))
+  smoke: Budget = dataclasses.field(default=_read_budget("smoke"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,11 +116,11 @@ class StudyConfig:
   plan_only: bool = setting(False)
   # Then also take a few steps of networks that have not been timed here yet.
   measure: bool = setting(True)
-  # "local": one run after the other; "ray": on the cluster that RAY_ADDRESS names, or
-  # on this machine. One GPU a run where there are any, else so many CPUs.
+  # One run after the other, or on the Ray cluster that RAY_ADDRESS names, else a local
+  # one: a GPU a run where there are any, else so many CPUs.
   executor: str = setting("local", choices=("local", "ray"))
   cpus_per_run: int = setting(2, low=1)
-  # What all runs begin with; `SET_BY_STUDY` is not there to be changed.
+  # What all runs begin with; what the budget and the study set there has no effect.
   recipe: Config = dataclasses.field(default=Config())
   budgets: Budgets = Budgets()
 
@@ -147,35 +134,35 @@ def check_study(config: StudyConfig) -> Budget:
   check_ranges(config)
   numbers: Budget = getattr(config.budgets, config.budget)
   field, every = f"config.budgets.{config.budget}", numbers.snapshot_every
-  lists = ("fractions", "percentages", "mixed", "frozen", "gammas", "lambdas")
-  for name in lists:
-    values = getattr(numbers, name)
-    if len(set(values)) < len(values):
-      raise InputError(f"{field}.{name} is {values}; give each once")
-    if not values and name not in ("frozen", "mixed"):
-      raise InputError(f"{field}.{name} is empty; give at least one number")
+  names, shares = split_names(config.models), numbers.percentages
   steps = {*numbers.course, *numbers.stages, every}
-  missing = min((s for s in steps if s % every or s > numbers.num_steps), default=0)
-  shares, seeds = numbers.percentages, config.seeds
-  names, all_names = split_names(config.models), ", ".join(NAMES)
-  problems = {
-    f"{field}.course, stages or snapshot_every names step {missing}, at which there is "
-    f"no snapshot: it must be a multiple of snapshot_every, {every}, up to num_steps, "
-    f"{numbers.num_steps}": missing,
-    f"{field}.percentages is {shares}; give 0, which the others are compared with, and "
-    "at least one other": 0 not in shares or not max(shares),
-    f"config.seeds is {seeds}; give at least one, each once": len(set(seeds))
-    < max(1, len(seeds)),
-    "config.recipe.split.test_fraction is 0; a study needs a test part": not (
-      config.recipe.split.test_fraction
-    ),
-    f"config.models is for table1; {config.study} has models of its own": names
-    and config.study != "table1",
-    f"config.models is {config.models!r}; name {MICRONET} and at least one other of "
-    f"{all_names}": names and not {MICRONET} < set(names) <= set(NAMES),
-  }
-  for problem in [text for text, there in problems.items() if there]:
-    raise InputError(problem)
+  missing = [s for s in steps if s % every or s > numbers.num_steps]
+
+  def refuse(wrong: object, sentence: str) -> None:
+    if wrong:
+      raise InputError(sentence)
+
+  for name in ("fractions", "percentages", "mixed", "frozen", "gammas", "lambdas"):
+    values, place = getattr(numbers, name), f"{field}.{name}"
+    refuse(len(set(values)) < len(values), f"{place} is {values}; give each once")
+    empty = not values and name not in ("frozen", "mixed")
+    refuse(empty, f"{place} is empty; give at least one number")
+  wanted = f"it must be a multiple of {every}, up to num_steps, {numbers.num_steps}"
+  place = f"{field}.course, stages or snapshot_every"
+  refuse(missing, f"{place} names step {missing}, without a snapshot: {wanted}")
+  wanted = "give 0, which the others are compared with, and at least one other"
+  wrong: object = 0 not in shares or not max(shares)
+  refuse(wrong, f"{field}.percentages is {shares}; {wanted}")
+  wrong = not config.seeds or len(set(config.seeds)) < len(config.seeds)
+  refuse(wrong, f"config.seeds is {config.seeds}; give at least one, each once")
+  part = config.recipe.split.test_fraction
+  wanted = "a study needs a test part"
+  refuse(not part, f"config.recipe.split.test_fraction is {part}; {wanted}")
+  wrong, wanted = names and config.study != "table1", "has models of its own"
+  refuse(wrong, f"config.models is for table1; {config.study} {wanted}")
+  wanted = f"name {MICRONET} and at least one other of {', '.join(NAMES)}"
+  wrong = names and not {MICRONET} < set(names) <= set(NAMES)
+  refuse(wrong, f"config.models is {config.models!r}; {wanted}")
   return numbers
 
 

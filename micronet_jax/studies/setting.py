@@ -15,14 +15,8 @@ from micronet_jax.config import Config, as_dict, changed, check_config, from_dic
 from micronet_jax.datasets.organs import Organ, find_organs
 from micronet_jax.errors import InputError
 from micronet_jax.models import complete_options
-from micronet_jax.studies.schema import (
-  MICRONET,
-  NAMES,
-  Budget,
-  StudyConfig,
-  check_study,
-  split_names,
-)
+from micronet_jax.studies import schema
+from micronet_jax.studies.schema import MICRONET, NAMES, Budget, StudyConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +35,7 @@ class Setting:
   @property
   def models(self) -> list[str]:
     """The models of Table 1 that are asked for, in its order."""
-    wanted = split_names(self.config.models)
+    wanted = schema.split_names(self.config.models)
     return [name for name in NAMES if not wanted or name in wanted]
 
   @property
@@ -92,11 +86,11 @@ def find_setting(config: StudyConfig, paper: Sequence[str] = ()) -> Setting:
   Raises:
     InputError: a budget, organ, model or seed that cannot be used.
   """
-  numbers = check_study(config)
+  numbers = schema.check_study(config)
   organs = find_organs(
     config.data,
     root=config.data_root,
-    only=split_names(config.organs),
+    only=schema.split_names(config.organs),
     count=numbers.organs,
     images=numbers.images,
     side=numbers.side,
@@ -106,7 +100,7 @@ def find_setting(config: StudyConfig, paper: Sequence[str] = ()) -> Setting:
     raise InputError(
       f"the data has {len(organs)} organ(s); a study compares at least two"
     )
-  wanted = split_names(config.targets)
+  wanted = schema.split_names(config.targets)
   found = Setting(config, tuple(organs), choose_targets(organs, paper, numbers, wanted))
   for model in NAMES:
     try:

@@ -29,8 +29,7 @@ from micronet_jax.studies.setting import Setting, find_setting, setting_from_jso
 class Study(NamedTuple):
   """One table or figure; what it claims and says, with the `facts`, is in paper.toml.
 
-  `rows` gives those whose evaluations the archive has, and asks for all others that can
-  be named by then; `draw` gives figures by name.
+  `rows` gives those that the archive has, and asks for all others that can be named.
   """
 
   rows: Callable[[Setting, Archive], Iterable[Row]]
@@ -50,7 +49,7 @@ STUDIES = {
   "fig9": Study(other.lambda_rows, other.draw_lambdas, other.lambda_facts),
   "fig10": _MATRIX,
   "fig11": _MIXED,
-  "fig12": Study(own.map_rows, own.draw_map, own.map_facts),
+  "fig12": Study(lambda setting, archive: (), own.draw_map, own.map_facts),
 }
 
 
@@ -62,8 +61,7 @@ def run_study(config: StudyConfig, workdir: str | pathlib.Path) -> None:
     workdir: of all studies; what another study did there is not repeated.
 
   Raises:
-    InputError: a field that cannot be used, or runs that failed: the study has no
-      figure then, and says what is missing.
+    InputError: a field that cannot be used, or runs that failed; nothing is drawn then.
     Stopped: on SIGINT or SIGTERM, after saving.
   """
   if config.study not in STUDIES:
@@ -74,8 +72,8 @@ def run_study(config: StudyConfig, workdir: str | pathlib.Path) -> None:
   archive, rows_of = Archive(place), STUDIES[config.study].rows
   rows = list(rows_of(setting, archive))
   if config.plan_only:
-    chooses = "chooses" in paper
-    print(describe_plan(archive, measure=config.measure, chooses=chooses))
+    more = "chooses" in paper
+    print(describe_plan(archive, measure=config.measure, chooses=more))
     return
   with caught_signals() as stop:
     while jobs := archive.jobs():

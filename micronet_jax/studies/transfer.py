@@ -1,7 +1,6 @@
 """Figures 5 to 9 and 11: other organs as a start, or as auxiliary data; γ and λ.
 
-Called by `studies.study`. MicroNets are fine-tuned from the organs whose networks do
-best and worst on the target in Fig. 4, and from some by chance [Table 2].
+Called by `studies.study`.
 """
 
 import dataclasses
@@ -16,7 +15,12 @@ from matplotlib.figure import Figure
 
 from micronet_jax import figures
 from micronet_jax.datasets.organs import Organ
-from micronet_jax.studies.claims import Where, describe_by_panel, group_panels
+from micronet_jax.studies.claims import (
+  Where,
+  describe_by_panel,
+  group_panels,
+  read_paper,
+)
 from micronet_jax.studies.comparisons import column_rows
 from micronet_jax.studies.execution import Archive
 from micronet_jax.studies.results import Row
@@ -24,18 +28,10 @@ from micronet_jax.studies.runs import BEST, Evaluation, Run, make_run
 from micronet_jax.studies.schema import MICRONET, NAMES
 from micronet_jax.studies.setting import Setting, draw_names
 
-# What the panels of each row of Figs. 5, 6 and 11 end in, and their x axis.
+# What the panels of each row of Figs. 5, 6 and 11 end in; paper.toml has their x axes.
 COURSE, DATA, STAGE = "iterations", "target data", "stage of the base"
 FROZEN, ADDED = "frozen blocks", "percentage of auxiliary data"
 SHARED = "percentage of target data"
-AXES = {
-  COURSE: COURSE,
-  DATA: "target training data (%)",
-  STAGE: "iterations of the base",
-}
-AXES |= {FROZEN: FROZEN, ADDED: "auxiliary training data (%)"}
-AXES |= {SHARED: "target training data (%)"}
-
 SCRATCH, ALONE, MIXTURE = "from scratch", "target only", "target + {:g} % auxiliary"
 EXTREME = 500  # from this λ on the paper's networks had exploding gradients
 
@@ -43,10 +39,7 @@ EXTREME = 500  # from this λ on the paper's networks had exploding gradients
 def choose_bases(
   scores: Mapping[str, float], *, random: int, seed: int
 ) -> dict[str, str]:
-  """Organs to fine-tune from, by kind [Table 2]: "best", "worst", "random 1", …
-
-  By the F1 of each on the target, ties going to the first name, the rest by chance.
-  """
+  """Organs to fine-tune from by "best", "worst", "random 1", … by F1 on the target."""
   names = sorted(scores)
   bases = {"best": max(names, key=scores.__getitem__)}
   rest = [name for name in names if name not in bases.values()]
@@ -127,43 +120,36 @@ def _rows_of_target(
 
 def _series_of(rows: Iterable[Row]) -> dict[str, dict[str, list[tuple]]]:
   """By panel and series, x, mean F1 and its deviation over seeds, by rising x."""
+  at: dict[tuple[str, str, float], list[float]] = {}
+  for row in rows:
+    if not row.diverged:
+      at.setdefault((row.panel, row.series, row.x), []).append(row.score())
   panels: dict[str, dict[str, list[tuple]]] = {}
-  for name, here in group_panels(row for row in rows if not row.diverged).items():
-    found: dict[str, dict[float, list[float]]] = {}
-    for row in here:
-      found.setdefault(row.series, {}).setdefault(row.x, []).append(row.score())
-    panels[name] = {
-      series: [
-        (x, np.mean(f1), np.std(f1, ddof=len(f1) > 1))
-        for x, f1 in sorted(points.items())
-      ]
-      for series, points in found.items()
-    }
+  for (panel, series, x), f1 in sorted(at.items(), key=lambda item: item[0][2]):
+    point = x, np.mean(f1), np.std(f1, ddof=len(f1) > 1)
+    panels.setdefault(panel, {}).setdefault(series, []).append(point)
   return panels
 
 
-def _curves_of(rows: Iterable[Row]) -> dict[str, dict[str, Any]]:
+def _curves_of(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
   """By panel and series, precision and recall; of several seeds the first."""
-  panels = group_panels(row for row in rows if not row.diverged)
-  return {
-    name: {r.series: r.curve for r in here[::-1]} for name, here in panels.items()
-  }
+  panels: dict[str, dict[str, Any]] = {row.panel: {} for row in rows}
+  for row in [row for row in rows if not row.diverged]:
+    panels[row.panel].setdefault(row.series, row.curve)
+  return panels
 
 
 def draw_by_target(rows: Sequence[Row], setting: Setting) -> dict[str, Figure]:
-  """Figs. 5, 6, 11: a column for each target, a row for each of `AXES` there is."""
+  """Figs. 5, 6, 11: a column for each target, a row for each kind of panel there is."""
   panels, targets = group_panels(rows), setting.targets
-  kinds = [kind for kind in AXES if f"{targets[0].label}: {kind}" in panels]
+  axes: dict[str, str] = read_paper()[setting.config.study]["axes"]
+  kinds = [kind for kind in axes if f"{targets[0].label}: {kind}" in panels]
   names = [[f"{target.label}: {kind}" for target in targets] for kind in kinds]
   series = list(dict.fromkeys(row.series for row in rows))
   level = [name for name in series if name == SCRATCH or name.endswith(" target")]
-  looks, labels = (
-    figures.choose_looks([*level, *series]),
-    [AXES[kind] for kind in kinds],
-  )
-  figure = figures.draw_panels(
-    _series_of(rows), names, looks, xlabels=labels, level=level, height=2.8
-  )
+  looks = figures.choose_looks([*level, *series])
+  labels: dict[str, Any] = {"xlabels": [axes[kind] for kind in kinds], "level": level}
+  figure = figures.draw_panels(_series_of(rows), names, looks, height=2.8, **labels)
   return {setting.config.study: figure}
 
 
@@ -286,10 +272,6 @@ def balance_facts(rows: Sequence[Row], setting: Setting) -> dict[str, Any]:
   most = max((row.x for row in mixed), default=1.0)
   large, alone = Where(but=(ALONE,), x=(most,)), Where(series=(ALONE,))
   return {
-    "sources": [
-      {"name": "several sources", "ends": ["of all others"]},
-      {"name": "a single source", "ends": single},
-    ],
     **{"gammas": gammas, "small_gammas": [gamma for gamma in gammas if gamma <= 0.999]},
     **{"most": most, "gains": describe_by_panel(rows, large, alone)},
   }
@@ -319,6 +301,5 @@ def lambda_facts(rows: Sequence[Row], setting: Setting) -> dict[str, Any]:
       what = (row.diverged or f"stayed finite, F1 {row.score():.3f}").partition(" (")[0]
       lines.append(f"- {row.run_title}, seed {row.seed}: {what}")
   gains = describe_by_panel(rows, Where(low=5, high=50), Where(high=0.5))
-  runs = "\n".join(lines or ["- none"])
-  rate = setting.numbers.learning_rate
-  return {"rate": rate, "extreme": EXTREME, "gains": gains, "runs": runs}
+  facts = {"rate": setting.numbers.learning_rate, "extreme": EXTREME, "gains": gains}
+  return {**facts, "runs": "\n".join(lines or ["- none"])}

@@ -3,6 +3,7 @@
 Called by `studies.plan`.
 """
 
+import pathlib
 import time
 
 import jax
@@ -12,9 +13,30 @@ import numpy as np
 from micronet_jax import devices
 from micronet_jax.config import Config, changed
 from micronet_jax.datasets.sample import Sample
+from micronet_jax.files import read_json, write_json
 from micronet_jax.training import step as steps
 from micronet_jax.training.pool import to_device
 from micronet_jax.training.run import prepare_training
+
+
+def remembered_step(
+  config: Config, program: str, path: pathlib.Path, *, measure: bool
+) -> float | None:
+  """Seconds of a step, measured once for each program and kind of device.
+
+  Args:
+    config: of a run.
+    program: what the time depends on.
+    path: of the file that remembers.
+    measure: take a few steps if it does not; else None.
+  """
+  stored = read_json(path) or {}
+  measured = stored.setdefault(jax.devices()[0].device_kind, {})
+  if measure and program not in measured:
+    print(f"timing steps of {config.model.name} of width {config.model.width}")
+    measured[program] = measure_step(config)
+    write_json(path, stored)
+  return measured.get(program)
 
 
 def measure_step(config: Config, *, count: int = 3) -> float:
