@@ -12,7 +12,6 @@ from PIL import Image
 
 import micronet_jax as mn
 from micronet_jax.datasets.annotations import read_centers
-from micronet_jax.evaluation import pictures
 from micronet_jax.predict import pictures
 
 SHAPE = (60, 90)

@@ -11,7 +11,8 @@ from micronet_jax.datasets.splits import Split
 from micronet_jax.datasets.synthetic_he.generator import generate
 from micronet_jax.evaluation.scores import evaluate_points
 from micronet_jax.training.data import Data
-from micronet_jax.training.run import fit, prepare_training
+from micronet_jax.training.loop import fit
+from micronet_jax.training.run import prepare_training
 
 ORGANS = ("lymph_nodes", "prostate", "eye")
 

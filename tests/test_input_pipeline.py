@@ -24,7 +24,6 @@ from micronet_jax.datasets.splits import (
 )
 from micronet_jax.errors import InputError
 from micronet_jax.imaging import normalisation
-from micronet_jax.training import data as data_module
 from micronet_jax.training.data import load_data
 from micronet_jax.training.pool import choose_images, to_device
 
@@ -566,7 +565,7 @@ def test_synthetic_data_asks_for_one_organ_and_so_many_images(monkeypatch):
     asked.update(name=name, **options)
     return [sample("a", mpp=0.25)]
 
-  monkeypatch.setattr(data_module, "load_samples", load_samples)
+  monkeypatch.setattr(sources, "load_samples", load_samples)
   sources.load_source(make_config(target__synthetic_images=7))
   assert asked == {
     "name": "synthetic_he",

@@ -13,20 +13,14 @@ import tissue
 from folders import full_disk
 from networks import META, random_weights
 
+from micronet_jax import figures
 from micronet_jax.detection import detector as detector_module
 from micronet_jax.detection import scan as scan_module
 from micronet_jax.detection.detector import Detector, load
-from micronet_jax.detection.scan import Canvas
 from micronet_jax.errors import InputError
-from micronet_jax.evaluation import pictures
+from micronet_jax.imaging.canvas import Canvas
 from micronet_jax.predict import job, outputs, overlays, tables
-from micronet_jax.predict.job import (
-  PredictOptions,
-  load,
-  predict,
-  report_failures,
-  tempfile,
-)
+from micronet_jax.predict.job import PredictOptions, predict, report_failures
 from micronet_jax.predict.journal import Journal
 
 QUARTER_MICRON = (101_600, 101_600)  # dots an inch
@@ -112,7 +106,7 @@ def counted(monkeypatch):
       kept = scores >= least
       yield tile, [(np.column_stack([y, x])[kept].astype(float), scores[kept])]
 
-  monkeypatch.setattr(detector_module, "search", search)
+  monkeypatch.setattr(detector_module, "search_tiles", search)
   return indices
 
 
@@ -213,7 +207,7 @@ def test_an_interrupted_search_goes_on_with_the_next_tile(
 
 
 def test_a_finished_image_is_not_repeated_and_a_changed_one_is(
-  image, tmp_path, counted, monkeypatch, capsys
+  network, image, tmp_path, counted, monkeypatch, capsys
 ):
   out = tmp_path / "out"
 
@@ -241,7 +235,7 @@ def test_a_finished_image_is_not_repeated_and_a_changed_one_is(
   assert searched(formats=("density",)) == TILES
   write_dots(pathlib.Path(image))  # the same, but newer
   assert searched() == TILES
-  xi = Detector.with_threshold(load(""), xi=0.5, min_distance=5)
+  xi = network.with_threshold(xi=0.5, min_distance=5)
   monkeypatch.setattr(job, "load", lambda weights: xi)
   assert searched() == TILES
 
@@ -440,7 +434,7 @@ def test_a_full_disk_in_the_journal(image, tmp_path, monkeypatch, counted):
   [
     (tables, "write_csv", ".csv"),
     (tables, "write_geojson", ".geojson"),
-    (pictures, "save", ".density.png"),
+    (figures, "save_figure", ".density.png"),
     (overlays, "write_image", ".overlay.png"),
     (job, "write_json", ".json"),
     (outputs, "write_summary", None),
@@ -523,7 +517,7 @@ def test_an_output_folder_that_is_none(image, tmp_path, monkeypatch):
   def refuse(**_):
     raise PermissionError(13, "Permission denied")
 
-  monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+  monkeypatch.setattr("tempfile.TemporaryFile", refuse)
   with pytest.raises(InputError, match=r"cannot be written \(permission denied\)"):
     predict([image], tmp_path, options=options())
 

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from micronet_jax.errors import InputError
-from micronet_jax.imaging import opening
+from micronet_jax.imaging import slides, thumbnails, tiffs
 from micronet_jax.imaging.decoding import read_image
 from micronet_jax.imaging.opening import is_image, open_image
 from micronet_jax.imaging.thumbnails import thumbnail
@@ -234,7 +234,7 @@ def test_large_without_levels_reads_by_regions_small_as_in_training(
   with open_image(path) as reader:
     assert not isinstance(reader, TiffReader)
     assert_reads(reader, 0, read_image(path))
-  monkeypatch.setattr(opening.tiffs, "_WHOLE", 1000)
+  monkeypatch.setattr(tiffs, "_WHOLE", 1000)
   with open_image(path) as reader:
     assert isinstance(reader, TiffReader)
     assert_reads(reader, 0, read_image(path))
@@ -243,7 +243,7 @@ def test_large_without_levels_reads_by_regions_small_as_in_training(
 def test_imagej_stores_channels_in_one_piece_with_one_page(tmp_path, monkeypatch):
   planes = np.moveaxis(RGB, -1, 0).copy()
   for truncate in (False, True):
-    monkeypatch.setattr(opening.tiffs, "_WHOLE", 1000)
+    monkeypatch.setattr(tiffs, "_WHOLE", 1000)
     path = tmp_path / f"{truncate}.tif"
     tifffile.imwrite(
       path, planes, imagej=not truncate, metadata={"axes": "CYX"},
@@ -254,7 +254,7 @@ def test_imagej_stores_channels_in_one_piece_with_one_page(tmp_path, monkeypatch
       assert_reads(reader, 0, RGB)
     data = path.read_bytes()
     for whole in (0, 2**30):
-      monkeypatch.setattr(opening.tiffs, "_WHOLE", whole)
+      monkeypatch.setattr(tiffs, "_WHOLE", whole)
       path.write_bytes(data[: len(data) // 2])
       assert_refused(path, "cut short|do not fit its pages")
 
@@ -263,7 +263,7 @@ def test_imagej_stores_channels_in_one_piece_with_one_page(tmp_path, monkeypatch
 @pytest.mark.parametrize("subifds", [True, False])
 @pytest.mark.parametrize("whole", [0, 2**30])
 def test_cut_tiffs_are_refused(tmp_path, monkeypatch, layout, subifds, whole):
-  monkeypatch.setattr(opening.tiffs, "_WHOLE", whole)
+  monkeypatch.setattr(tiffs, "_WHOLE", whole)
   path = write_pyramid(
     tmp_path / "a.tif", [RGB, HALF], subifds=subifds, **LAYOUTS[layout]
   )
@@ -356,7 +356,7 @@ def read_from_threads(reader, expected):
 
 @pytest.mark.parametrize("kept", [0, 20_000, 2**20])
 def test_eight_threads_read_a_tiff_at_once(tmp_path, monkeypatch, kept):
-  monkeypatch.setattr(opening.tiffs, "_KEPT", kept)
+  monkeypatch.setattr(tiffs, "_KEPT", kept)
   options = {**TILED, "compression": "deflate"}
   path = write_pyramid(tmp_path / "a.tif", [RGB, HALF], **options)
   with open_image(path) as reader:
@@ -732,12 +732,12 @@ class FakeSlide:
 
 def test_areas_not_scanned_have_the_background_colour(monkeypatch, openslide, tmp_path):
   monkeypatch.setattr(openslide, "OpenSlide", FakeSlide)
-  reader = opening.slides.SlideReader(tmp_path / "a.svs", "a.svs", openslide)
+  reader = slides.SlideReader(tmp_path / "a.svs", "a.svs", openslide)
   box = reader.read(0, 0, 0, 3, 1)[:, 0]
   # 20 % of the colour on 80 % of (16, 32, 48)
   np.testing.assert_array_equal(box, [[200, 100, 0], [53, 46, 38], [16, 32, 48]])
   monkeypatch.setattr(FakeSlide, "properties", {})
-  reader = opening.slides.SlideReader(tmp_path / "a.svs", "a.svs", openslide)
+  reader = slides.SlideReader(tmp_path / "a.svs", "a.svs", openslide)
   np.testing.assert_array_equal(reader.read(0, 0, 0, 3, 1)[2, 0], [255, 255, 255])
 
 
@@ -745,7 +745,7 @@ def test_boxes_of_a_slide_are_asked_for_in_pixels_of_level_0(
   monkeypatch, openslide, tmp_path
 ):
   monkeypatch.setattr(openslide, "OpenSlide", FakeSlide)
-  reader = opening.slides.SlideReader(tmp_path / "a.svs", "a.svs", openslide)
+  reader = slides.SlideReader(tmp_path / "a.svs", "a.svs", openslide)
   assert reader.levels == ((40, 80), (5, 10))
   assert reader.overviews == ((10, 20),)
   reader.read(1, 2, 3, 2, 4)
@@ -804,8 +804,8 @@ def area_mean(pixels, height, width):
 @given(height=st.integers(1, 200), width=st.integers(1, 260))
 def test_thumbnail_is_the_mean_of_areas_in_pieces(height, width):
   piece = pytest.MonkeyPatch()
-  piece.setattr(opening.thumbnails, "_ROWS", 37)
-  piece.setattr(opening.thumbnails, "_COLUMNS", 50)
+  piece.setattr(thumbnails, "_ROWS", 37)
+  piece.setattr(thumbnails, "_COLUMNS", 50)
   with piece.context(), open_image(RGB) as reader:
     small = thumbnail(reader, height=height, width=width)
   piece.undo()

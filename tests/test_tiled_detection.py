@@ -13,7 +13,8 @@ from micronet_jax import models
 from micronet_jax.detection import peaks
 from micronet_jax.detection import scan as scan_module
 from micronet_jax.detection.detector import Detector
-from micronet_jax.detection.scan import Canvas, sample_statistics
+from micronet_jax.detection.scan import sample_statistics
+from micronet_jax.imaging.canvas import Canvas
 from micronet_jax.imaging.opening import open_image
 from micronet_jax.models import CONTEXT_FACTORS, graphs
 
