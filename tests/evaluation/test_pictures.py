@@ -1,11 +1,8 @@
-"""Pictures: what is in them, that they can be written, that they leave no trace."""
+"""Detections on tissue and precision against recall: what is in the pictures."""
 
-import sys
-import threading
-
-import matplotlib as mpl
 import numpy as np
 import pytest
+from drawings import assert_nothing_overlaps_or_leaves, legend_texts
 from PIL import Image
 
 from micronet_jax import figures
@@ -37,34 +34,9 @@ def curve(best):
   return scores.Curve(xi, np.array([0.4, 0.8, 0.9]), f1[::-1], f1, np.ones(3))
 
 
-def history(steps=400):
-  at = np.arange(steps)
-  return History(at, 1 / (1 + at), at[::40], np.sin(at[::40] / 120))
-
-
-def legend_texts(figure):
-  return [text.get_text() for text in figure.legends[0].get_texts()]
-
-
 def marks(axes, mark):
   (line,) = [line for line in axes.get_lines() if line.get_label() == mark.label]
   return line
-
-
-def assert_nothing_overlaps_or_leaves(figure):
-  """The legend and every title and axis label lie within the figure, apart."""
-  figure.draw_without_rendering()
-  renderer = figure.canvas.get_renderer()
-  texts = [t for axes in figure.axes for t in (axes.title, axes.xaxis.label)]
-  texts += [axes.yaxis.label for axes in figure.axes] + figure.legends
-  boxes = [each.get_window_extent(renderer) for each in texts]
-  boxes = [box for box in boxes if box.width > 1]
-  for index, box in enumerate(boxes):
-    assert box.x0 >= 0
-    assert box.y0 >= 0
-    assert box.x1 <= figure.bbox.x1
-    assert box.y1 <= figure.bbox.y1
-    assert not any(box.overlaps(other) for other in boxes[:index])
 
 
 def test_sheet_draws_every_point_where_it_is(tiles):
@@ -145,36 +117,6 @@ def test_precision_recall(count):
   assert_nothing_overlaps_or_leaves(figure)
 
 
-def test_training_curves():
-  runs = {"from scratch": history(), "fine-tuned": history(60)}
-  figure = training_curves(runs, title="kidney")
-  above, below = figure.axes
-  assert above.get_yscale() == "log"
-  assert above.get_ylabel() == "training loss (pale: as logged)"
-  stars = [line for line in below.get_lines() if line.get_marker() == "*"]
-  for star, run in zip(stars, runs.values(), strict=True):
-    best = np.argmax(run.val_f1)
-    assert star.get_xdata() == run.val_steps[best]
-    assert star.get_ydata() == run.val_f1[best]
-  texts = legend_texts(figure)
-  assert texts[0].startswith("from scratch (best F1")
-  assert len(texts) == 3
-  assert_nothing_overlaps_or_leaves(figure)
-
-
-def test_training_curve_smooths_long_logs_only():
-  loss = np.full(1000, 2.0)
-  loss[::2] = 4
-  figure = training_curves({"long": History(np.arange(1000), loss)})
-  pale, strong = figure.axes[0].get_lines()
-  np.testing.assert_array_equal(pale.get_ydata(), loss)
-  np.testing.assert_allclose(strong.get_ydata(), 3)
-  assert strong.get_xdata()[0] == pytest.approx(9.5)  # the middle of the first 20
-  short = training_curves({"short": History([1, 2, 3], [3, 2, 1])})
-  (line,) = short.axes[0].get_lines()
-  np.testing.assert_array_equal(line.get_ydata(), [3, 2, 1])
-
-
 def empty_figures():
   nothing = scores.precision_recall_curve([], [])
   return [
@@ -191,64 +133,3 @@ def test_empty_input(index, tmp_path):
   figures.save_figure(empty_figures()[index], tmp_path / "empty.png")
   with Image.open(tmp_path / "empty.png") as image:
     assert image.size[0] >= 600
-
-
-def test_save_png(tiles, tmp_path):
-  path = tmp_path / "new" / "sheet.png"
-  figure = pictures.detection_sheet(*tiles)
-  figures.save_figure(figure, path)
-  with Image.open(path) as image:
-    image.verify()
-    assert image.size == tuple(np.round(figure.get_size_inches() * 150))
-  assert [entry.name for entry in path.parent.iterdir()] == ["sheet.png"]
-  before = path.read_bytes()
-  figures.save_figure(figure, path)
-  assert path.read_bytes() == before
-
-
-def test_save_pdf(tmp_path):
-  path = tmp_path / "curve.pdf"
-  figures.save_figure(pictures.precision_recall({"a": curve(0.7)}), path)
-  written = path.read_bytes()
-  assert written.startswith(b"%PDF")
-  assert b"CreationDate" not in written
-
-
-def test_save_refuses_other_endings(tmp_path):
-  with pytest.raises(InputError, match=r"\.png or \.pdf"):
-    figures.save_figure(pictures.precision_recall({}), tmp_path / "curve.docx")
-
-
-def test_failed_save_leaves_the_old_picture(tmp_path, monkeypatch):
-  path = tmp_path / "a.png"
-  path.write_bytes(b"old")
-  figure = pictures.precision_recall({})
-
-  def fail(beside, **_):
-    beside.write_bytes(b"half")
-    raise OSError("disk full")
-
-  monkeypatch.setattr(figure, "savefig", fail)
-  with pytest.raises(OSError, match="disk full"):
-    figures.save_figure(figure, path)
-  assert path.read_bytes() == b"old"
-  assert len(list(tmp_path.iterdir())) == 1
-
-
-def test_no_global_state(tiles, tmp_path):
-  settings = dict(mpl.rcParams)
-  failures = []
-
-  def draw():
-    try:
-      figures.save_figure(pictures.detection_sheet(*tiles), tmp_path / "thread.png")
-    except Exception as error:
-      failures.append(error)
-
-  thread = threading.Thread(target=draw)
-  thread.start()
-  thread.join()
-  assert not failures
-  assert dict(mpl.rcParams) == settings
-  if "matplotlib.pyplot" in sys.modules:
-    assert sys.modules["matplotlib.pyplot"].get_fignums() == []

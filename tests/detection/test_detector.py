@@ -1,8 +1,5 @@
 """The detector: coordinates, sizes, resolution, what it refuses."""
 
-import subprocess
-import sys
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -136,19 +133,3 @@ def test_unknown_models_and_arguments_are_refused():
     models.create_model({"name": "no"})
   with pytest.raises(mn.InputError, match="micronet has no such argument"):
     models.create_model({"name": "micronet", "depth": 3})
-
-
-def test_importing_the_package_imports_nothing_heavy():
-  code = "import sys, micronet_jax; print([m for m in ('jax', 'orbax', 'matplotlib')"
-  code += " if m in sys.modules]); print(micronet_jax.proximity_map.__name__)"
-  run = subprocess.run(
-    [sys.executable, "-c", code], capture_output=True, text=True, check=True
-  )
-  assert run.stdout.split("\n")[:2] == ["[]", "proximity_map"]
-
-
-def test_everything_public_is_there():
-  for name in mn.__all__:
-    assert getattr(mn, name) is not None
-  with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-    _ = mn.nothing

@@ -28,7 +28,6 @@ from torch.nn import functional
 
 from micronet_jax import models
 from micronet_jax.errors import InputError
-from micronet_jax.models import resizing
 from micronet_jax.models.graphs import merge_model, split_model
 from micronet_jax.training.losses import (
   cross_entropy_per_example,
@@ -66,7 +65,7 @@ def learn(name, graph, weights, images, maps, **options):
   return jax.grad(loss, has_aux=True)(weights["params"])
 
 
-# --- the twins --------------------------------------------------------------------
+# --- the twins -----------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module", params=OTHERS)
@@ -147,7 +146,7 @@ def test_twins_refuse_weights_of_another_network():
     torch_twins.load(torch_twins.FCRNBTwin(2), fcrn)
 
 
-# --- sizes ------------------------------------------------------------------------
+# --- sizes ---------------------------------------------------------------------------
 
 
 def frcn(w):
@@ -335,7 +334,7 @@ def test_the_reach_is_what_a_pixel_can_change(name):
   assert max(below, above) == model.REACH
 
 
-# --- freezing and dropout ---------------------------------------------------------
+# --- freezing and dropout ------------------------------------------------------------
 
 
 @pytest.mark.parametrize("frozen", [1, 5])
@@ -406,7 +405,7 @@ def test_dropout_in_training_only(name, draws):
     assert len(set(places)) == len(places) == draws  # no two draw the same
 
 
-# --- creation and what is read from the output ------------------------------------
+# --- creation and what is read from the output ---------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -461,51 +460,3 @@ def test_score_map_by_hand():
   for name in ("micronet", "frcn", "fcrna", "fcrnb"):
     scores = models.score_map(models.find_model(name), output, 5.0)
     np.testing.assert_allclose(scores, output / 5, rtol=1e-6)
-
-
-# --- pooling and enlargement ------------------------------------------------------
-
-
-def channels_first(x):
-  return torch.tensor(x).permute(0, 3, 1, 2).double().requires_grad_()
-
-
-def assert_equal_to_torch(ours, theirs, x):
-  """Values and, for a random cotangent, gradients."""
-  pixels = channels_first(x)
-  expected = theirs(pixels)
-  size = [expected.shape[i] for i in (0, 2, 3, 1)]
-  cotangent = np.random.default_rng(1).normal(size=size).astype(np.float32)
-  expected.backward(channels_first(cotangent).detach())
-
-  @compiled
-  def both_ways(x):
-    values, pull = jax.vjp(ours, x)
-    return values, *pull(jnp.asarray(cotangent))
-
-  for array, tensor in zip(both_ways(x), (expected, pixels.grad), strict=True):
-    assert_near(np.asarray(array), tensor.detach().permute(0, 2, 3, 1).numpy())
-
-
-@pytest.mark.parametrize("ceil", [False, True])
-@pytest.mark.parametrize("shape", [(4, 6), (5, 6), (7, 3)])
-def test_max_pool_equals_torch(shape, ceil):
-  x = batch(2, *shape)[0]
-  assert_equal_to_torch(
-    functools.partial(resizing.max_pool, ceil=ceil),
-    functools.partial(functional.max_pool2d, kernel_size=2, ceil_mode=ceil),
-    x,
-  )
-
-
-@pytest.mark.parametrize("factor", [2, 8])
-@pytest.mark.parametrize("shape", [(1, 1), (2, 1), (3, 5)])
-def test_enlargement_equals_torch(shape, factor):
-  x = batch(2, *shape)[0]
-  assert_equal_to_torch(
-    lambda x: resizing.enlarge(x, factor),
-    functools.partial(
-      functional.interpolate, scale_factor=factor, mode="bilinear", align_corners=False
-    ),
-    x,
-  )

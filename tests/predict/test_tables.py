@@ -1,4 +1,4 @@
-"""What detection leaves behind: read back by other readers, whole or absent."""
+"""CSV and GeoJSON of points: read back by other readers, whole or absent."""
 
 import csv
 import errno
@@ -7,21 +7,19 @@ import itertools
 import json
 import os
 import pathlib
-import stat
 import tracemalloc
 import uuid
 
 import numpy as np
 import pytest
 from folders import add_image
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from micronet_jax import files
 from micronet_jax.datasets import load_samples
 from micronet_jax.datasets.annotations import read_centers
 from micronet_jax.errors import InputError
-from micronet_jax.predict import summary, tables
+from micronet_jax.predict import tables
 
 MANY = settings(
   max_examples=40,
@@ -60,7 +58,7 @@ def some(count, *, seed=0, size=3000):
   return draw.uniform(0, size, (count, 2)), draw.uniform(0, 1, count)
 
 
-# CSV
+# --- CSV -----------------------------------------------------------------------------
 
 
 @MANY
@@ -90,7 +88,7 @@ def test_csv_reads_back_through_the_folder_data_set(tmp_path):
   np.testing.assert_allclose(sample.centers, centers, atol=HALF_STEP)
 
 
-# GeoJSON
+# --- GeoJSON -------------------------------------------------------------------------
 
 
 @MANY
@@ -191,7 +189,7 @@ def test_geojson_count_that_is_wrong(tmp_path, monkeypatch, objects, count):
   assert not [*tmp_path.iterdir()]
 
 
-# Both
+# --- Both ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["csv", "geojson"])
@@ -279,160 +277,3 @@ def test_many_nuclei_in_little_memory(tmp_path, kind, count):
     tracemalloc.stop()
   assert peak < 4e6
   assert (tmp_path / "a").stat().st_size > 1.5 * 4e6  # what holding it all would take
-
-
-# Files
-
-
-def refused(path):
-  with pytest.raises(InputError) as caught, files.replacing(path) as beside:
-    beside.write_text("new")
-  message = str(caught.value)
-  assert message.startswith(f"{path} cannot be written (")
-  assert "\n" not in message
-  return message
-
-
-def test_places_where_nothing_can_be_written(tmp_path):
-  (tmp_path / "file").write_text("mine")
-  (tmp_path / "folder").mkdir()
-  (tmp_path / "folder" / "in").write_text("mine")
-  assert "is a file where a folder" in refused(tmp_path / "file" / "a.csv")
-  assert "directory" in refused(tmp_path / "folder").lower()
-  assert "name too long" in refused(tmp_path / ("a" * 300 + ".csv"))
-  assert sorted(p.name for p in tmp_path.rglob("*")) == ["file", "folder", "in"]
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_folder_without_permission(tmp_path):
-  tmp_path.chmod(stat.S_IRUSR | stat.S_IXUSR)
-  try:
-    assert "Permission denied" in refused(tmp_path / "a.csv")
-  finally:
-    tmp_path.chmod(stat.S_IRWXU)
-
-
-@pytest.mark.parametrize(
-  "name", ["a.csv", "a" * 251 + ".csv", "ü" * 125 + ".csv", "a." + "b" * 253, "a"]
-)
-def test_any_name_that_the_file_system_takes(tmp_path, name):
-  path = tmp_path / "new" / "folders" / name
-  with files.replacing(path) as beside:
-    if len(path.suffix) < 10:  # which says what is written
-      assert beside.suffix == path.suffix
-    assert beside.name.startswith(".")
-    assert not path.exists()
-    beside.write_text("new")
-  assert path.read_text() == "new"
-  assert [p.name for p in path.parent.iterdir()] == [name]
-
-
-def test_errors_of_other_files_are_not_taken_for_this_ones(tmp_path):
-  missing = tmp_path / "slide.svs"
-  with pytest.raises(FileNotFoundError), files.replacing(tmp_path / "a.csv"):
-    missing.read_bytes()
-  with pytest.raises(OSError, match="no number"), files.replacing(tmp_path / "a.csv"):
-    raise OSError("no number")  # as libraries raise it, not the operating system
-  assert not [*tmp_path.iterdir()]
-
-
-def test_two_writers_of_one_file_do_not_meet(tmp_path):
-  path = tmp_path / "a.txt"
-  with files.replacing(path) as one, files.replacing(path) as other:
-    one.write_text("one")
-    other.write_text("other")
-  assert path.read_text() == "one"  # the block that ended last
-  assert [*tmp_path.iterdir()] == [path]
-
-
-def test_json_is_json(tmp_path):
-  values = {"a": float("nan"), "b": [np.inf, 1.5, ("ξ", None)], "c": {"d": -np.inf}}
-  files.write_json(tmp_path / "a.json", values)
-
-  def never(name):
-    raise AssertionError(f"{name} is not JSON")
-
-  text = (tmp_path / "a.json").read_text(encoding="utf-8")
-  expected = {"a": None, "b": [None, 1.5, ["ξ", None]], "c": {"d": None}}
-  assert json.loads(text, parse_constant=never) == expected
-
-
-# Summary
-
-
-def summarised(**changes):
-  values = {
-    "name": "a.svs",
-    "shape": (4000, 8000),
-    "mpp": 0.25,
-    "count": 300,
-    "seconds": 12.345,
-    "threshold": 0.45,
-    "weights": "base",
-  }
-  return summary.summarise(**values | changes)
-
-
-def test_summary_worked_by_hand():
-  # 8000 x 4000 pixels of 0.25 microns are 2 mm x 1 mm.
-  whole = summarised()
-  assert (whole["width"], whole["height"], whole["nuclei"]) == (8000, 4000, 300)
-  assert whole["area_mm2"] == 2.0
-  assert (whole["nuclei_per_mm2"], whole["per"]) == (150.0, "image")
-  tissue = summarised(tissue_mm2=0.5, tiles=7)
-  assert (tissue["nuclei_per_mm2"], tissue["per"], tissue["tiles"]) == (
-    *(600.0, "tissue", 7),
-  )
-  assert json.loads(json.dumps(tissue)) == tissue
-
-
-def test_summary_of_regions_that_overlap_and_stand_out():
-  def box(x, y, width, height, nuclei):
-    return {"x": x, "y": y, "width": width, "height": height, "nuclei": nuclei}
-
-  # 1 mm x 1 mm, the same moved by half, and one with a quarter on the image.
-  regions = [
-    box(0, 0, 4000, 4000, 100),
-    box(2000, 0, 4000, 4000, 200),
-    box(7600, 3600, 800, 800, 4),
-  ]
-  found = summarised(regions=regions)
-  assert found["area_mm2"] == 1.51
-  assert (found["nuclei_per_mm2"], found["per"]) == (round(300 / 1.51, 1), "regions")
-  areas = [each["area_mm2"] for each in found["regions"]]
-  densities = [each["nuclei_per_mm2"] for each in found["regions"]]
-  assert (areas, densities) == ([1.0, 1.0, 0.01], [100.0, 200.0, 400.0])
-
-
-def test_summary_without_resolution_or_area():
-  box = {"x": 0, "y": 0, "width": 10, "height": 10, "nuclei": 3}
-  unknown = summarised(mpp=None, regions=[box])
-  assert unknown["area_mm2"] is unknown["nuclei_per_mm2"] is None
-  assert unknown["regions"][0]["nuclei_per_mm2"] is None
-  assert summarised(tissue_mm2=0.0, count=0)["nuclei_per_mm2"] is None
-  beyond = summarised(regions=[{**box, "x": 9000}])
-  assert beyond["regions"][0]["area_mm2"] == 0
-  assert beyond["nuclei_per_mm2"] is None
-
-
-SIDES = st.integers(-3, 12)
-BOXES = st.lists(st.tuples(SIDES, SIDES, st.integers(1, 9), st.integers(1, 9)))
-
-
-@MANY
-@given(BOXES.filter(len))
-@example([(0, 0, 3, 9), (0, 1, 3, 2), (0, 5, 3, 2)])  # two within one
-def test_area_of_regions_against_painted_pixels(boxes):
-  canvas = np.zeros((10, 12), bool)
-  regions = []
-  for x, y, width, height in boxes:
-    canvas[max(y, 0) : max(y + height, 0), max(x, 0) : max(x + width, 0)] = True
-    regions.append({"x": x, "y": y, "width": width, "height": height, "nuclei": 0})
-  found = summarised(shape=canvas.shape, mpp=1000.0, regions=regions)
-  assert found["area_mm2"] == canvas.sum()
-
-
-@pytest.mark.parametrize("path", ["", ".", "/"])
-def test_no_name_is_refused(path):
-  with pytest.raises(InputError, match="no name for a file"), files.replacing(path):
-    pass
