@@ -3,37 +3,11 @@
 import imagecodecs
 import numpy as np
 import PIL.Image
-import pytest
 import tifffile
-from hypothesis import HealthCheck, given, settings
+from annotations import MANY, assert_centers, assert_refused
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
-
-from micronet_jax.datasets.annotations import read_centers
-from micronet_jax.errors import InputError
-
-MANY = settings(
-  max_examples=40,
-  deadline=None,
-  suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
-
-
-def assert_centers(path, expected, **options):
-  centers = read_centers(path, **options)
-  assert centers.dtype == np.float32
-  assert centers.shape == (len(expected), 2)
-  np.testing.assert_allclose(centers, np.reshape(expected, (-1, 2)), atol=1e-4)
-
-
-def assert_refused(path, *parts, **options):
-  with pytest.raises(InputError) as caught:
-    read_centers(path, **options)
-  message = str(caught.value)
-  for part in (str(path), *parts):
-    assert part in message
-  assert "\n" not in message
-  assert message.endswith(".")
 
 
 def save_labels(path, labels):

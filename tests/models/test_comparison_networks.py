@@ -1,4 +1,4 @@
-"""The networks that MicroNet is compared with: against PyTorch, and by hand.
+"""The networks that MicroNet is compared with, by hand; test_twins.py has their values.
 
 As in test_micronet.py, functions are compiled once, without XLA's optimisation, or only
 traced where shapes or dependencies are all that is asked.
@@ -10,8 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
-import torch_twins
 from flax import nnx
 from networks import (
   assert_near,
@@ -20,130 +18,19 @@ from networks import (
   compiled,
   dependent,
   flat,
+  labels,
+  learn,
+  network,
   predict,
-  random_network,
   within,
 )
-from torch.nn import functional
 
 from micronet_jax import models
 from micronet_jax.errors import InputError
-from micronet_jax.models.graphs import merge_model, split_model
-from micronet_jax.training.losses import (
-  cross_entropy_per_example,
-  weighted_mse_per_example,
-)
+from micronet_jax.models.graphs import split_model
 
 OTHERS = tuple(name for name in models.MODELS if name != "micronet")
 DROPPING = ("frcn", "unet", "fcn")
-
-
-@functools.cache
-def network(name, **options):
-  """A graph and weights that are nothing like their initial values; width 2."""
-  options = {"name": name, "width": 2, **options}
-  return random_network(lambda: models.create_model(options))
-
-
-def labels(name, maps):
-  """Maps as the network learns them."""
-  disks = models.find_model(name).TARGET == "disks"
-  return (maps > 0.1).astype(np.float32) if disks else maps
-
-
-def learn(name, graph, weights, images, maps, **options):
-  """Gradient of the loss in training; predictions; the statistics afterwards."""
-  disks = models.find_model(name).TARGET == "disks"
-  losses = cross_entropy_per_example if disks else weighted_mse_per_example
-
-  def loss(params):
-    model = merge_model(graph, {**weights, "params": params})
-    prediction = model(images, train=True, **options)
-    stats = nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
-    return losses(prediction, maps).mean(), (prediction, stats)
-
-  return jax.grad(loss, has_aux=True)(weights["params"])
-
-
-# --- the twins -----------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module", params=OTHERS)
-def both(request):
-  """What a network and its twin, in float64, make of the same two odd images."""
-  name = request.param
-  graph, weights = network(name)
-  images, maps = batch(2, 37, 45)
-  maps = labels(name, maps)
-
-  @compiled
-  def run(weights, images, maps):
-    gradient, (prediction, stats) = learn(name, graph, weights, images, maps)
-    return predict(graph, weights, images), prediction, gradient, stats
-
-  inference, training, gradient, stats = run(weights, images, maps)
-  ours = {
-    "inference": np.asarray(inference),
-    "training": np.asarray(training),
-    "gradient": flat({"params": gradient}),
-    "stats": flat({"batch_stats": stats}),
-  }
-  return ours, _twin(name, weights, images, maps)
-
-
-def _twin(name, weights, images, maps):
-  before = flat(weights)
-  twin = torch_twins.load(torch_twins.TWINS[name](2).double(), before)
-  pixels = torch.tensor(images).double().permute(0, 3, 1, 2)
-  y = torch.tensor(maps).double()
-  inference = twin.eval()(pixels).detach().numpy()
-  counts = {}  # values behind each mean
-  for path, norm in torch_twins.norms(twin):
-    norm.register_forward_hook(
-      lambda module, inputs, output, path=path: counts.update(
-        {path: output.numel() // output.shape[1]}
-      )
-    )
-  training = twin.train()(pixels)
-  if models.find_model(name).TARGET == "disks":
-    functional.binary_cross_entropy_with_logits(training, y).backward()
-  else:
-    mean = y.mean((1, 2), keepdim=True)
-    (0.5 * ((y + 5 * mean) * (training - 5 * y) ** 2).mean()).backward()
-  stats = {k: v for k, v in torch_twins.tree(twin).items() if k.startswith("batch")}
-  # torch moves the running variance by the unbiased variance, Flax by the biased one
-  for path, n in counts.items():
-    old = 0.9 * before[f"{path}/var"].astype(float)
-    stats[f"{path}/var"] = old + (stats[f"{path}/var"] - old) * (n - 1) / n
-  return {
-    "inference": inference,
-    "training": training.detach().numpy(),
-    "gradient": torch_twins.tree(twin, gradients=True),
-    "stats": stats,
-  }
-
-
-def test_forward_equals_the_twin(both):
-  ours, twin = both
-  for mode in ("inference", "training"):
-    assert_near(ours[mode], twin[mode], mode)
-    assert np.unique(twin[mode]).size > 200  # FRCN's last ReLU leaves enough
-
-
-@pytest.mark.parametrize("what", ["gradient", "stats"])
-def test_gradient_and_running_statistics_equal_the_twin(both, what):
-  ours, twin = both
-  assert ours[what].keys() == twin[what].keys()
-  for path, expected in twin[what].items():
-    assert_near(ours[what][path], expected, path)
-
-
-def test_twins_refuse_weights_of_another_network():
-  fcrn = flat(network("fcrna")[1])
-  with pytest.raises(ValueError, match="down1/first/conv/kernel"):
-    torch_twins.load(torch_twins.UNetTwin(2), fcrn)
-  with pytest.raises(ValueError, match="conv4/conv/kernel"):
-    torch_twins.load(torch_twins.FCRNBTwin(2), fcrn)
 
 
 # --- sizes ---------------------------------------------------------------------------

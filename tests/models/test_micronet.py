@@ -1,4 +1,4 @@
-"""MicroNet against its PyTorch twin, by hand arithmetic, and by its promises.
+"""MicroNet by hand arithmetic and by its promises; test_twins.py has its values.
 
 Compiling is what takes the time here, so functions are compiled once, without XLA's
 optimisation, or only traced where shapes or dependencies are all that is asked.
@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
 from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,141 +21,21 @@ from networks import (
   compiled,
   dependent,
   flat,
+  learn,
+  network,
   predict,
-  random_network,
   within,
 )
-from torch_twin import MicroNetTwin, load, tree, units
 
 from micronet_jax import models
 from micronet_jax.devices import make_mesh
 from micronet_jax.errors import InputError
 from micronet_jax.models import CONTEXT_FACTORS, MicroNet
 from micronet_jax.models.graphs import merge_model, split_model
-from micronet_jax.training.losses import weighted_mse
 
 DEFAULT = ("up4", "up3")
 ALL = tuple(CONTEXT_FACTORS)
 BLOCKS = MicroNet.BLOCKS
-
-
-@functools.cache
-def network(**options):
-  """A graph and weights that are nothing like their initial values."""
-  return random_network(lambda: MicroNet(**options, rngs=nnx.Rngs(0)))
-
-
-def learn(graph, weights, images, maps, **options):
-  """Gradient of the loss in training; predictions; the statistics afterwards."""
-
-  def loss(params):
-    model = merge_model(graph, {**weights, "params": params})
-    prediction = model(images, train=True, **options)
-    stats = nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
-    return weighted_mse(prediction, maps), (prediction, stats)
-
-  return jax.grad(loss, has_aux=True)(weights["params"])
-
-
-# --- the twin ---------------------------------------------------------------------
-
-CASES = [  # height, width, batch, and the network
-  (32, 32, 2, {"width": 2}),
-  (37, 45, 2, {"width": 2, "context": ALL}),
-  (16, 16, 4, {"width": 3}),
-  (17, 31, 3, {"width": 4, "context": ()}),
-]
-
-
-@pytest.fixture(scope="module", params=CASES, ids=lambda case: f"{case[0]}x{case[1]}")
-def both(request):
-  """What the network and the twin, in float64, make of the same batch."""
-  height, width, size, options = request.param
-  graph, weights = network(**options)
-  images, maps = batch(size, height, width)
-
-  @compiled
-  def run(weights, images, maps):
-    gradient, (prediction, stats) = learn(graph, weights, images, maps)
-    return predict(graph, weights, images), prediction, gradient, stats
-
-  inference, training, gradient, stats = run(weights, images, maps)
-  ours = {
-    "inference": np.asarray(inference),
-    "training": np.asarray(training),
-    "gradient": flat({"params": gradient}),
-    "stats": flat({"batch_stats": stats}),
-  }
-  return ours, _twin(options, weights, images, maps)
-
-
-def _twin(options, weights, images, maps):
-  twin = load(MicroNetTwin(**options, dropout=0.0).double(), weights)
-  pixels = torch.tensor(images).double().permute(0, 3, 1, 2)
-  y = torch.tensor(maps).double()
-  inference = twin.eval()(pixels).detach().numpy()
-  normalised = {}  # values behind each mean
-  for path, unit in units(twin):
-    unit.norm.register_forward_hook(
-      lambda module, inputs, output, path=path: normalised.update(
-        {path: output.numel() // output.shape[1]}
-      )
-    )
-  training = twin.train()(pixels)
-  mean = y.mean((1, 2), keepdim=True)
-  (0.5 * ((y + 5 * mean) * (training - 5 * y) ** 2).mean()).backward()
-  stats = {k: v for k, v in tree(twin).items() if k.startswith("batch_stats")}
-  # torch moves the running variance by the unbiased variance, Flax by the biased
-  # one: what moved is n / (n - 1) times as much, n values behind each mean
-  old = flat(weights)
-  for path, n in normalised.items():
-    name = f"batch_stats/{path}/norm/norm/var"
-    moved = stats[name] - 0.9 * old[name].astype(float)
-    stats[name] = 0.9 * old[name].astype(float) + moved * (n - 1) / n
-  return {
-    "inference": inference,
-    "training": training.detach().numpy(),
-    "gradient": tree(twin, gradients=True),
-    "stats": stats,
-  }
-
-
-def test_inference_equals_the_twin(both):
-  ours, twin = both
-  assert_near(ours["inference"], twin["inference"])
-
-
-def test_training_equals_the_twin(both):
-  ours, twin = both
-  assert_near(ours["training"], twin["training"])
-
-
-def test_gradient_equals_the_twin(both):
-  ours, twin = both
-  assert ours["gradient"].keys() == twin["gradient"].keys()
-  for path, expected in twin["gradient"].items():
-    assert_near(ours["gradient"][path], expected, path)
-
-
-def test_running_statistics_equal_the_twin(both):
-  ours, twin = both
-  assert ours["stats"].keys() == twin["stats"].keys()
-  for path, expected in twin["stats"].items():
-    assert_near(ours["stats"][path], expected, path)
-
-
-def test_twin_gives_back_what_it_was_given():
-  _, weights = network(width=2)
-  twin = load(MicroNetTwin(width=2), weights)
-  expected = flat(weights)
-  actual = tree(twin)
-  assert actual.keys() == expected.keys()
-  for path, value in actual.items():
-    np.testing.assert_array_equal(value, expected[path])
-  with pytest.raises(ValueError, match="context/up2"):
-    load(MicroNetTwin(width=2, context=("up2",)), weights)
-  with pytest.raises(ValueError, match="input/conv/kernel"):
-    load(MicroNetTwin(width=3), weights)
 
 
 # --- sizes and names --------------------------------------------------------------
@@ -213,14 +92,14 @@ def test_blocks_are_numbered_as_in_the_paper():
     **{"input": 1, "down1": 2, "down2": 3, "down3": 4, "down4": 5},
     **{"up4": 6, "up3": 7, "up2": 8, "up1": 9, "output": 10},
   }
-  _, weights = network(width=2)
+  _, weights = network("micronet")
   for tree_ in weights.values():  # the context belongs to no block
     assert set(tree_) == {*BLOCKS, "context"}
   assert set(weights["params"]["context"]) == set(DEFAULT)
 
 
 def test_names_that_checkpoints_hold():
-  _, weights = network(width=2)
+  _, weights = network("micronet")
   shapes = {path: value.shape for path, value in flat(weights).items()}
   for path, shape in {
     "params/input/conv/kernel": (3, 3, 3, 2),
@@ -245,7 +124,7 @@ sizes = st.integers(16, 40)
 @settings(max_examples=15, deadline=None)
 @given(height=sizes, width=sizes)
 def test_any_size_from_16(height, width):
-  graph, weights = network(width=2, context=ALL)
+  graph, weights = network("micronet", context=ALL)
   images = jax.ShapeDtypeStruct((1, height, width, 3), jnp.float32)
   result = jax.eval_shape(functools.partial(predict, graph), weights, images)
   assert result.shape == (1, height, width)
@@ -253,7 +132,7 @@ def test_any_size_from_16(height, width):
 
 @pytest.mark.parametrize("shape", [(15, 16), (16, 15), (1, 1)])
 def test_smaller_images_are_refused(shape):
-  graph, weights = network(width=2)
+  graph, weights = network("micronet")
   message = f"at least 16 x 16 pixels, got {shape[0]} x {shape[1]}"
   with pytest.raises(ValueError, match=message):
     predict(graph, weights, jnp.zeros((1, *shape, 3)))
@@ -263,7 +142,7 @@ def test_smaller_images_are_refused(shape):
   "context", [*((name,) for name in ALL), (), ("down1", "up2", "down4")]
 )
 def test_every_context_at_odd_sizes(context):
-  graph, weights = network(width=2, context=context)
+  graph, weights = network("micronet", context=context)
   images = jax.ShapeDtypeStruct((2, 37, 45, 3), jnp.float32)
   result = jax.eval_shape(functools.partial(predict, graph), weights, images)
   assert result.shape == (2, 37, 45)
@@ -309,7 +188,7 @@ def inference():
 
   @functools.cache
   def compile_(**options):
-    graph, weights = network(width=2, **options)
+    graph, weights = network("micronet", **options)
     predicted = compiled(functools.partial(predict, graph))
     return functools.partial(predicted, weights)
 
@@ -317,11 +196,11 @@ def inference():
 
 
 def test_bfloat16(inference):
-  graph, weights = network(width=2, dtype="bfloat16")
+  graph, weights = network("micronet", dtype="bfloat16")
   assert {leaf.dtype for leaf in jax.tree.leaves(weights)} == {jnp.dtype("float32")}
   images, maps = batch(2, 32, 32)
   gradient, (prediction, stats) = jax.eval_shape(
-    functools.partial(learn, graph), weights, images, maps
+    functools.partial(learn, "micronet", graph), weights, images, maps
   )
   for leaf in jax.tree.leaves((gradient, prediction, stats)):
     assert leaf.dtype == jnp.float32
@@ -348,7 +227,7 @@ def test_neighbours_in_the_batch_matter_by_batch_only(inference, test_norm):
 
 def test_inference_by_batch_normalises_as_training_and_moves_nothing():
   images, _ = batch(2, 32, 32)
-  graph, weights = network(width=2, test_norm="batch")
+  graph, weights = network("micronet", test_norm="batch")
 
   @compiled
   def run(weights, images):
@@ -369,7 +248,7 @@ def keys(seed):
 @pytest.fixture(scope="module")
 def drop():
   """Compiled forward pass in training with dropout, three 32 x 32 images."""
-  graph, weights = network(width=2)
+  graph, weights = network("micronet")
   return functools.partial(
     compiled(lambda w, x, k: predict(graph, w, x, train=True, keys=k)), weights
   )
@@ -412,7 +291,7 @@ def test_dropout_follows_the_ops_of_blocks_4_and_5():
   ],
 )
 def test_dropout_in_training_only(draws, options, call):
-  graph, weights = network(width=2, **options)
+  graph, weights = network("micronet", **options)
   images, _ = batch(3, 32, 32)
   call = {"keys": keys(0), **call}
   jaxpr = jax.make_jaxpr(functools.partial(predict, graph, **call))(weights, images)
@@ -426,11 +305,11 @@ def test_remat_changes_memory_but_no_result():
   images, maps = batch(2, 96, 96)
   results, needed = [], []
   for remat in (False, True):
-    graph, weights = network(width=2, axis_name="data", remat=remat)
+    graph, weights = network("micronet", axis_name="data", remat=remat)
     # Mapped, as in training: without collectives, XLA on the CPU would find the
     # repeated computations and undo the repetition.
     learning = jax.shard_map(
-      functools.partial(learn, graph, keys=keys(0)[:2]),
+      functools.partial(learn, "micronet", graph, keys=keys(0)[:2]),
       mesh=make_mesh(1),
       in_specs=PartitionSpec(),
       out_specs=PartitionSpec(),
@@ -454,9 +333,9 @@ def test_remat_changes_memory_but_no_result():
 
 @pytest.mark.parametrize("frozen", [1, 6])
 def test_frozen_blocks_stay(frozen):
-  graph, weights = network(width=2)
+  graph, weights = network("micronet")
   images, maps = batch(2, 32, 32)
-  run = compiled(functools.partial(learn, graph, frozen=frozen))
+  run = compiled(functools.partial(learn, "micronet", graph, frozen=frozen))
   gradient, (_, stats) = run(weights, images, maps)
   free = {*BLOCKS[frozen:], "context"}
   zero = jax.tree.map(np.zeros_like, gradient)
@@ -468,9 +347,9 @@ def test_frozen_blocks_stay(frozen):
   ("frozen", "test_norm"), [*((k, "running") for k in range(10)), (3, "batch")]
 )
 def test_frozen_blocks_see_no_image(frozen, test_norm):
-  graph, weights = network(width=2, test_norm=test_norm)
+  graph, weights = network("micronet", test_norm=test_norm)
   images, maps = batch(2, 32, 32)
-  run = functools.partial(learn, graph, frozen=frozen)
+  run = functools.partial(learn, "micronet", graph, frozen=frozen)
   gradient, (_, stats) = dependent(run, weights, images, maps)
   free = {*BLOCKS[frozen:], "context"}
   for tree_ in (gradient, stats):
