@@ -160,6 +160,7 @@ def test_the_config_says_the_same(called):
 def test_every_run_by_config_has_its_own_folder():
   config = predict_config.get_config()
   one = launch.default_workdir(config)
+  assert launch.default_workdir(predict_config.get_config()) == one
   config.images = "b.png"
   other = launch.default_workdir(config)
   assert re.fullmatch(r"runs/predict-[0-9a-f]{8}", str(one))

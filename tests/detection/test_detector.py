@@ -11,7 +11,7 @@ from PIL import Image
 import micronet_jax as mn
 from micronet_jax import models
 from micronet_jax.detection.detector import Detector
-from micronet_jax.detection.peaks import detect_points
+from micronet_jax.detection.peaks import detect_points, select_peaks
 from micronet_jax.imaging.normalisation import normalise
 from micronet_jax.imaging.resampling import rescale_image
 from micronet_jax.models import graphs
@@ -53,15 +53,19 @@ def test_the_map_is_the_networks_output_in_units_of_eq_1(detector, weights, imag
 @pytest.mark.parametrize("shape", [(1, 1), (5, 40), (17, 31)])
 def test_any_size_works(detector, shape):
   image = np.random.default_rng(0).integers(0, 255, (*shape, 3), np.uint8)
-  result = detector.detect(image)
-  assert detector.proximity(image).shape == shape
-  assert (result.centers >= 0).all()
-  assert (result.centers <= np.asarray(shape) - 1).all()
+  proximity = np.asarray(detector.proximity(image))
+  assert proximity.shape == shape
+  expected, _ = detect_points(proximity, min_distance=5, xi=0.4)
+  np.testing.assert_array_equal(detector.detect(image).centers, expected)
 
 
-def test_a_flat_image_gives_finite_scores(detector):
-  result = detector.detect(np.full((32, 32, 3), 255, np.uint8))
-  assert np.isfinite(result.scores).all()
+def test_a_flat_image_is_normalised_to_zero(detector, weights):
+  graph, _ = graphs.abstract_model(NETWORK)
+  model = graphs.merge_model(graph, jax.tree.map(jnp.asarray, weights))
+  direct = model(jnp.zeros((1, 32, 32, 3)))[0] / 5.0
+  for value in (0, 255):
+    flat = np.full((32, 32, 3), value, np.uint8)
+    np.testing.assert_allclose(detector.proximity(flat), direct, atol=1e-6)
 
 
 def test_results_are_in_the_images_own_pixels(detector):
@@ -119,8 +123,10 @@ def test_peaks_are_found_for_each_min_distance(detector, image):
   assert set(peaks) == {3, 9}
   assert [len(each) for each in peaks.values()] == [2, 2]
   assert len(peaks[3][0][0]) > len(peaks[9][0][0])
-  other = detector.with_threshold(xi=0.9, min_distance=3)
-  assert len(other.detect(image).scores) <= len(peaks[3][0][0])
+  for xi, min_distance in ((0.9, 3), (0.2, 9)):
+    expected, _ = select_peaks(*peaks[min_distance][0], xi=xi)
+    other = detector.with_threshold(xi=xi, min_distance=min_distance)
+    np.testing.assert_array_equal(other.detect(image).centers, expected)
 
 
 def test_weights_of_another_model_are_refused(weights):

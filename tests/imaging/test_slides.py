@@ -103,9 +103,11 @@ def test_plain_tiled_tiff_is_not_read_by_openslide(tmp_path, openslide):
 
 def test_damage_inside_a_slide_is_said_when_it_is_read(tmp_path, tissue, openslide):
   path = write_aperio(tmp_path / "a.svs", [tissue])
+  whole = tifffile.imread(path, key=0)
   damage_last_tile(path)
   with open_image(path) as reader:
-    reader.read(0, 0, 0, 100, 100)
+    box = reader.read(0, 0, 0, 100, 100)
+    np.testing.assert_array_equal(box, whole[:100, :100])
     with pytest.raises(InputError, match="cannot be read as a slide") as caught:
       reader.read(0, 500, 600, 10, 10)
     assert_one_sentence(caught.value, path)

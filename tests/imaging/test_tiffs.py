@@ -152,7 +152,8 @@ def test_fractions_are_scaled_by_255_and_refused_outside(tmp_path):
   grey[100, 100] = np.nan
   path = write_pyramid(tmp_path / "b.tif", [grey, grey[1::2, 1::2]], tile=(32, 32))
   with open_image(path) as reader:
-    reader.read(0, 0, 0, 90, 90)
+    box = reader.read(0, 0, 0, 90, 90)
+    np.testing.assert_array_equal(box, np.repeat(RGB[:90, :90, :1], 3, axis=2))
     with pytest.raises(InputError, match="of which only 0 to 1") as caught:
       reader.read(0, 90, 90, 20, 20)
     assert_one_sentence(caught.value, path)

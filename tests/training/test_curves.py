@@ -23,9 +23,12 @@ def test_training_curves():
     best = np.argmax(run.val_f1)
     assert star.get_xdata() == run.val_steps[best]
     assert star.get_ydata() == run.val_f1[best]
-  texts = legend_texts(figure)
-  assert texts[0].startswith("from scratch (best F1")
-  assert len(texts) == 3
+  # sin(s / 120) at 0, 40, 80, …: sin(200 / 120), nearest to π / 2, or sin(40 / 120).
+  assert legend_texts(figure) == [
+    "from scratch (best F1 0.995 at step 200)",
+    "fine-tuned (best F1 0.327 at step 40)",
+    "best on validation: the checkpoint that is kept",
+  ]
   assert_nothing_overlaps_or_leaves(figure)
 
 
@@ -40,3 +43,14 @@ def test_training_curve_smooths_long_logs_only():
   short = training_curves({"short": History([1, 2, 3], [3, 2, 1])})
   (line,) = short.axes[0].get_lines()
   np.testing.assert_array_equal(line.get_ydata(), [3, 2, 1])
+
+
+def test_curves_of_runs_that_logged_nothing():
+  assert training_curves({}).legends == []
+  figure = training_curves({"nothing": History([], [])})
+  assert legend_texts(figure) == [
+    "nothing",
+    "best on validation: the checkpoint that is kept",
+  ]
+  assert not any(len(line.get_xdata()) for axes in figure.axes for line in axes.lines)
+  figure.draw_without_rendering()
