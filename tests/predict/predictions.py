@@ -6,8 +6,8 @@ import numpy as np
 import PIL.Image
 import tissue
 
+from micronet_jax.config import PredictConfig
 from micronet_jax.predict import outputs
-from micronet_jax.predict.job import PredictOptions
 
 QUARTER_MICRON = (101_600, 101_600)  # dots an inch
 SHAPE = (288, 304)
@@ -25,7 +25,7 @@ def write_dots(path, *, shape=SHAPE):
 
 
 def options(**changes):
-  return PredictOptions(**{**SMALL, **changes})
+  return PredictConfig(**{**SMALL, **changes})
 
 
 def names(folder):

@@ -1,34 +1,35 @@
 """Patches as the compiled step draws them, for tests: compiled once for many warps."""
 
+import dataclasses
 import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from micronet_jax.config import WarpConfig
 from micronet_jax.datasets.sample import Sample
 from micronet_jax.training import augmentation
-from micronet_jax.training.augmentation import Warp
 from micronet_jax.training.pool import to_device
 from micronet_jax.training.targets import proximity
 
-STILL = Warp(patch=16, rotate=0.0, mirror=0.0, shift=0.0, elastic=0.0)
+STILL = WarpConfig(patch=16, rotate=0.0, mirror=0.0, shift=0.0, elastic=0.0)
 RADIUS = 6.0
-TURNED = Warp(patch=16, elastic=1.0)
+TURNED = WarpConfig(patch=16, elastic=1.0)
 # Compiling takes most of the time here: numbers of a warp are arguments, and the
 # two that must be constants are few.
 compiled = functools.partial(jax.jit, static_argnames=("patch", "elastic"))
 
 
 def parts_of(warp):
-  numbers = warp._asdict()
+  numbers = dataclasses.asdict(warp)
   constants = {name: numbers.pop(name) for name in ("patch", "elastic")}
   return numbers, constants
 
 
 @compiled
 def _positions(keys, size, numbers, **constants):
-  warp = Warp(**numbers, **constants)
+  warp = WarpConfig(**numbers, **constants)
   return jax.vmap(lambda key: augmentation.source_positions(key, size, warp))(keys)
 
 
@@ -41,7 +42,7 @@ def positions_of(keys, *, size, warp):
 
 @compiled
 def _draw(images, index, keys, numbers, radius, **constants):
-  warp = Warp(**numbers, **constants)
+  warp = WarpConfig(**numbers, **constants)
   label = functools.partial(proximity, radius=radius)
   return augmentation.draw_patches(images, index, keys, warp=warp, label=label)
 
@@ -66,7 +67,7 @@ def draw(images, index, keys, *, warp, radius=15.0):
 
 @compiled
 def _fields(keys, numbers, **constants):
-  warp = Warp(**numbers, **constants)
+  warp = WarpConfig(**numbers, **constants)
   return jax.vmap(lambda key: augmentation.elastic_field(key, warp))(keys)
 
 

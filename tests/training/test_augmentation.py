@@ -1,5 +1,6 @@
 """Where patches come from, and that image and map come from the same place."""
 
+import dataclasses
 import functools
 
 import jax
@@ -137,7 +138,7 @@ def test_without_warp_a_patch_is_a_crop_and_all_crops_are_drawn():
 
 @pytest.mark.parametrize("size", [(18, 19), (16, 16), (7, 5), (3, 40), (1, 1)])
 def test_shift_reaches_over_the_border_so_far_and_no_further(size):
-  warp = STILL._replace(shift=3.0)
+  warp = dataclasses.replace(STILL, shift=3.0)
   drawn = positions_of(keys_of(600), size=size, warp=warp)
   for axis, length in enumerate(size):
     # Rows (columns) do not depend on the column (row).
@@ -154,7 +155,7 @@ def test_shift_reaches_over_the_border_so_far_and_no_further(size):
     np.testing.assert_array_equal(lines, np.round(lines))
 
 
-@pytest.mark.parametrize("warp", [STILL._replace(shift=4.0), TURNED])
+@pytest.mark.parametrize("warp", [dataclasses.replace(STILL, shift=4.0), TURNED])
 @pytest.mark.parametrize("size", [(40, 33), (10, 64), (5, 5), (1, 1)])
 def test_positions_are_inside_and_reach_everything(size, warp):
   drawn = positions_of(keys_of(600, seed=1), size=size, warp=warp)

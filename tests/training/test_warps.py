@@ -1,5 +1,7 @@
 """Turned, mirrored and bent patches against numpy, scipy and statistics."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import scipy.ndimage
@@ -22,7 +24,7 @@ from patches import (
   scattered,
 )
 
-from micronet_jax.training.augmentation import Warp
+from micronet_jax.config import WarpConfig
 from micronet_jax.training.targets import proximity_map
 
 # --- Rotation and mirroring ----------------------------------------------------------
@@ -40,7 +42,7 @@ def test_image_and_map_turn_together(mirror):
   # Where two centres are nearly equally far, both are out of reach.
   centers = scattered(shape, 11, apart=2 * RADIUS + 3, seed=7)
   one = sample(shape, centers, image=ramp_image(shape))
-  warp = STILL._replace(rotate=180.0, mirror=mirror)
+  warp = dataclasses.replace(STILL, rotate=180.0, mirror=mirror)
   count = 60
   keys, index = keys_of(count, seed=2), [0] * count
   grey, maps = draw(raw(pool_of(one)), index, keys, warp=warp, radius=RADIUS)
@@ -81,7 +83,7 @@ def angle_of(matrix):
 def test_a_quarter_turn_is_numpys():
   one = centred((17, 17))
   key = keys_of(1, seed=3)
-  warp = STILL._replace(patch=17, rotate=10.0)
+  warp = dataclasses.replace(STILL, patch=17, rotate=10.0)
   big = positions_of(key, size=(200, 200), warp=warp)[0]
   at_ten = angle_of(affine(big)[0])
   assert 1 < abs(at_ten) < 10
@@ -90,7 +92,7 @@ def test_a_quarter_turn_is_numpys():
   full = proximity_map(one.centers, (17, 17), radius=RADIUS)
   turned = set()
   for degrees in (90, 180, 270):
-    quarter = warp._replace(rotate=float(10 * degrees / at_ten))
+    quarter = dataclasses.replace(warp, rotate=float(10 * degrees / at_ten))
     positions = positions_of(key, size=(17, 17), warp=quarter)[0]
     patch, drawn = draw(pool, index, key, warp=quarter, radius=RADIUS)
     matrix, _, residual = affine(positions)
@@ -106,7 +108,7 @@ def test_a_quarter_turn_is_numpys():
 
 def test_a_mirror_image_is_numpys():
   one = centred((17, 17))
-  warp = STILL._replace(patch=17, mirror=1.0)
+  warp = dataclasses.replace(STILL, patch=17, mirror=1.0)
   patch, drawn = draw(raw(pool_of(one)), [0], keys_of(1), warp=warp, radius=RADIUS)
   full = proximity_map(one.centers, (17, 17), radius=RADIUS)
   np.testing.assert_array_equal(patch[0], one.image[:, ::-1])
@@ -122,7 +124,7 @@ def motions(warp, count=1500):
 
 @pytest.mark.parametrize("rotate", [180.0, 30.0])
 def test_angles_are_uniform_over_the_range(rotate):
-  matrices, _ = motions(Warp(patch=3, rotate=rotate, elastic=0.0, shift=0.0))
+  matrices, _ = motions(WarpConfig(patch=3, rotate=rotate, elastic=0.0, shift=0.0))
   angles = angle_of(matrices)
   assert np.abs(angles).max() <= rotate + 0.1
   assert angles.min() < -0.97 * rotate
@@ -135,7 +137,7 @@ def test_angles_are_uniform_over_the_range(rotate):
   ("mirror", "low", "high"), [(0.5, 0.45, 0.55), (0.2, 0.15, 0.25)]
 )
 def test_mirror_images_are_as_frequent_as_asked_for(mirror, low, high):
-  matrices, _ = motions(Warp(patch=3, mirror=mirror, elastic=0.0))
+  matrices, _ = motions(WarpConfig(patch=3, mirror=mirror, elastic=0.0))
   flipped = np.linalg.det(matrices) < 0
   assert low < flipped.mean() < high
   # Neither depends on the other.
@@ -154,7 +156,7 @@ def test_places_are_uniform():
 # --- Elastic distortion --------------------------------------------------------------
 
 
-ELASTIC = Warp(patch=48, elastic_sigma=5.0, elastic_alpha=35.0)
+ELASTIC = WarpConfig(patch=48, elastic_sigma=5.0, elastic_alpha=35.0)
 
 
 def fields(count, warp=ELASTIC, seed=5):
@@ -202,23 +204,23 @@ def test_elastic_field_has_the_strength_and_smoothness_of_scipys():
 
 def test_smoothness_and_strength_follow_their_fields():
   base = fields(150)
-  stronger = fields(150, ELASTIC._replace(elastic_alpha=70.0))
+  stronger = fields(150, dataclasses.replace(ELASTIC, elastic_alpha=70.0))
   np.testing.assert_allclose(stronger, 2 * base, rtol=1e-4, atol=1e-5)
-  rough = fields(150, ELASTIC._replace(elastic_sigma=2.0))
+  rough = fields(150, dataclasses.replace(ELASTIC, elastic_sigma=2.0))
   assert autocorrelation(rough, 5, 1) < 0.4 < autocorrelation(base, 5, 1)
 
 
 def test_elastic_distortion_moves_positions_by_the_field_and_as_often_as_asked():
-  warp = STILL._replace(patch=32)
+  warp = dataclasses.replace(STILL, patch=32)
   keys, size = keys_of(500, seed=6), (5000, 5000)
   straight = positions_of(keys, size=size, warp=warp)
-  bent = positions_of(keys, size=size, warp=warp._replace(elastic=0.3))
+  bent = positions_of(keys, size=size, warp=dataclasses.replace(warp, elastic=0.3))
   moved = bent - straight
   distorted = moved.any((1, 2, 3))
   assert 0.24 < distorted.mean() < 0.36
   # Wherever one pixel moves, all do.
   assert (moved[distorted] != 0).mean() > 0.95
-  expected = reference_fields(150, Warp(patch=32))
+  expected = reference_fields(150, WarpConfig(patch=32))
   assert moved[distorted].std() == pytest.approx(expected.std(), rel=0.1)
 
 
