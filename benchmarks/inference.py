@@ -147,7 +147,9 @@ def end_to_end(path: pathlib.Path, options: argparse.Namespace) -> tuple[float, 
   for attempt in ("warm", "timed"):
     out = path.parent / attempt
     began = time.perf_counter()
-    (result,) = job.predict([str(path)], out, weights=options.weights, options=settings)
+    (result,) = job.predict_images(
+      [str(path)], out, weights=options.weights, options=settings
+    )
     seconds = time.perf_counter() - began
   return seconds, result["nuclei"]
 

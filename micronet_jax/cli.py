@@ -189,7 +189,7 @@ def run_detect(
   """The predict job of both command lines, up to what is printed at its end.
 
   Args:
-    images: as `predict.job.predict` takes them, as the others.
+    images: as `predict.job.predict_images` takes them, as the others.
     out: for the results.
     weights: of the network.
     options: the rest.
@@ -206,7 +206,7 @@ def run_detect(
       from micronet_jax.predict import job
 
       devices.use_compilation_cache()
-      done = job.predict(images, out, weights=weights, options=options)
+      done = job.predict_images(images, out, weights=weights, options=options)
       return job.report_failures(done)
   except InputError as error:
     print(f"error: {error}", file=sys.stderr)

@@ -41,14 +41,14 @@ def no_cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def called(monkeypatch):
-  """What `prediction.predict` would have been told; it finds nothing."""
+  """What `predict_images` would have been told; it finds nothing."""
   calls = []
 
   def predict(images, out, *, weights, options):
     calls.append((list(images), str(out), weights, options))
     return [{"image": image, "nuclei": 0} for image in images]
 
-  monkeypatch.setattr(job, "predict", predict)
+  monkeypatch.setattr(job, "predict_images", predict)
   return calls
 
 
@@ -160,10 +160,11 @@ def test_the_config_says_the_same(called):
 
 def test_every_run_by_config_has_its_own_folder():
   config = predict_config.get_config()
-  one = launch.default_workdir(config)
-  assert launch.default_workdir(predict_config.get_config()) == one
+  one = launch.default_workdir("predict", config.to_dict())
+  again = predict_config.get_config().to_dict()
+  assert launch.default_workdir("predict", again) == one
   config.images = "b.png"
-  other = launch.default_workdir(config)
+  other = launch.default_workdir("predict", config.to_dict())
   assert re.fullmatch(r"runs/predict-[0-9a-f]{8}", str(one))
   assert one.parent == other.parent
   assert one != other
@@ -187,14 +188,14 @@ def test_the_config_can_be_changed_from_the_command_line(monkeypatch):
 
 def test_the_exit_status(called, monkeypatch, capsys):
   failed = [{"image": "a.png", "error": "a.png is empty"}]
-  monkeypatch.setattr(job, "predict", lambda *_, **__: failed)
+  monkeypatch.setattr(job, "predict_images", lambda *_, **__: failed)
   assert cli.main(["detect", "a.png", "-o", "out"]) == 1
 
   def raises(error):
     def predict(*_, **__):
       raise error
 
-    monkeypatch.setattr(job, "predict", predict)
+    monkeypatch.setattr(job, "predict_images", predict)
     return cli.main(["detect", "a.png", "-o", "out"])
 
   assert raises(InputError("it is so")) == 1
@@ -210,7 +211,7 @@ def test_sigterm_ends_the_work_as_ctrl_c_does(monkeypatch):
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(10)
 
-  monkeypatch.setattr(job, "predict", predict)
+  monkeypatch.setattr(job, "predict_images", predict)
   assert cli.main(["detect", "a.png", "-o", "out"]) == 130
   assert signal.getsignal(signal.SIGTERM) == before
 

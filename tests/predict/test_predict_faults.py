@@ -27,7 +27,7 @@ from micronet_jax.detection.detector import load
 from micronet_jax.errors import InputError
 from micronet_jax.imaging.canvas import Canvas
 from micronet_jax.predict import job, outputs, overlays, tables
-from micronet_jax.predict.job import predict, report_failures
+from micronet_jax.predict.job import predict_images, report_failures
 from micronet_jax.predict.journal import Journal
 
 pytestmark = pytest.mark.usefixtures("detector")
@@ -77,7 +77,7 @@ def test_bad_images_are_reported_and_the_others_go_on(tmp_path, counted, capsys)
   )
   images = [str(tmp_path / "*.*"), str(tmp_path / "missing.png")]
   out = tmp_path / "out"
-  done = predict(images, out, options=options())
+  done = predict_images(images, out, options=options())
   failed = {pathlib.Path(each["image"]).name: each for each in done if "error" in each}
   assert failed.keys() == bad.keys()
   for name, expected in bad.items():
@@ -109,7 +109,7 @@ def test_a_slide_that_is_cut_short(tmp_path, real_data):
   whole = (real_data / "slides" / "CMU-1-Small-Region.svs").read_bytes()
   for part in (0.5, 0.99):
     (tmp_path / "cut.svs").write_bytes(whole[: int(len(whole) * part)])
-    (result,) = predict([str(tmp_path / "cut.svs")], tmp_path / "out")
+    (result,) = predict_images([str(tmp_path / "cut.svs")], tmp_path / "out")
     assert "cut.svs is no slide that OpenSlide can read" in result["error"]
     assert names(tmp_path / "out") == ["summary.csv"]
 
@@ -132,7 +132,7 @@ def test_a_tile_that_cannot_be_read(image, tmp_path, monkeypatch, counted, error
   images = [image, str(tmp_path / "next.png")]
   with monkeypatch.context() as patch:
     patch.setattr(Canvas, "read", broken)
-    done = predict(images, out, options=options())
+    done = predict_images(images, out, options=options())
   assert str(error) in done[0]["error"]
   assert "error" not in done[1]
   left = {name.split("/")[0] for name in names(out)} - {"summary.csv"}
@@ -140,7 +140,7 @@ def test_a_tile_that_cannot_be_read(image, tmp_path, monkeypatch, counted, error
   foreseen = isinstance(error, InputError)
   assert left == expected | (set() if foreseen else {".big.partial"})
   counted.clear()
-  assert "error" not in predict(images, out, options=options())[0]
+  assert "error" not in predict_images(images, out, options=options())[0]
   assert len(counted) == (TILES if foreseen else TILES // 2)
 
 
@@ -156,15 +156,15 @@ def test_a_full_disk_in_the_journal(image, tmp_path, monkeypatch, counted):
   with monkeypatch.context() as patch:
     patch.setattr(Journal, "add", limited)
     room = 0
-    (result,) = predict([image], out, options=options())
+    (result,) = predict_images([image], out, options=options())
     assert names(out) == ["summary.csv"]
     assert result["error"].endswith(".big.partial cannot be written (file too large)")
     room = 3
-    (result,) = predict([image], out, options=options())
+    (result,) = predict_images([image], out, options=options())
   assert ".big.partial cannot be written" in result["error"]
   assert "the 3 tiles done so far are kept there" in result["error"]
   counted.clear()
-  predict([image], out, options=options())
+  predict_images([image], out, options=options())
   assert len(counted) == TILES - 3
   assert names(out) == sorted(["summary.csv", *(f"big{e}" for e in DEFAULT)])
 
@@ -194,17 +194,17 @@ def test_a_full_disk_at_each_file(
   with monkeypatch.context() as patch:
     patch.setattr(module, function, limited)
     if ending:
-      (result,) = predict([image], out, options=options(formats=ALL))
+      (result,) = predict_images([image], out, options=options(formats=ALL))
       assert f"big{ending} cannot be written (File too large)" in result["error"]
     else:
       with pytest.raises(InputError, match=r"summary\.csv cannot be written"):
-        predict([image], out, options=options(formats=ALL))
+        predict_images([image], out, options=options(formats=ALL))
   there = {name.split("/")[0] for name in names(out)}
   assert f"big{ending}" not in there
   every = {f"big{each}" for each in (*outputs.FORMATS.values(), ".json")}
   assert there - {".big.partial", "summary.csv"} <= every
   counted.clear()
-  predict([image], out, options=options(formats=ALL))
+  predict_images([image], out, options=options(formats=ALL))
   assert counted == []
   assert set(names(out)) == {"summary.csv", *every}
 
@@ -212,20 +212,20 @@ def test_a_full_disk_at_each_file(
 @pytest.mark.parametrize(
   ("changes", "message"),
   [
-    ({"formats": ("csv", "pdf")}, "format 'pdf' is unknown; there are csv, geojson"),
-    ({"threshold": 7.0}, "threshold is a score.*from 0 to 1; got 7"),
-    ({"threshold": float("nan")}, "threshold is a score"),
-    ({"mpp": 0.0}, "mpp is microns per pixel, 0.01 to 5, got 0"),
-    ({"mpp": float("nan")}, "mpp is microns per pixel"),
+    ({"formats": ("csv", "pdf")}, "formats is 'pdf'; use 'csv' or 'geojson' or"),
+    ({"threshold": 7.0}, "threshold is 7.0; it must be from 0 to 1"),
+    ({"threshold": float("nan")}, "threshold is nan; it must be from 0 to 1"),
+    ({"mpp": 0.0}, "mpp is 0.0; it must be from 0.01 to 5"),
+    ({"mpp": float("nan")}, "mpp is nan; it must be from 0.01 to 5"),
     ({"devices": 99}, "devices is 99, but this machine has 8"),
-    ({"batch": 0}, "batch is a number from 1 on"),
+    ({"batch": 0}, "batch is 0; it must be at least 1"),
   ],
 )
 def test_impossible_options_are_told_before_anything_is_made(
   image, tmp_path, changes, message
 ):
   with pytest.raises(InputError, match=message):
-    predict([image], tmp_path / "out", options=options(**changes))
+    predict_images([image], tmp_path / "out", options=options(**changes))
   assert names(tmp_path) == ["big.png"]
 
 
@@ -238,7 +238,7 @@ def test_impossible_options_are_told_before_anything_is_made(
   ],
 )
 def test_options_that_do_not_fit_the_image(image, tmp_path, changes, message):
-  (result,) = predict([image], tmp_path / "out", options=options(**changes))
+  (result,) = predict_images([image], tmp_path / "out", options=options(**changes))
   with pytest.raises(InputError, match=message):
     raise InputError(result["error"])
   assert names(tmp_path / "out") == ["summary.csv"]
@@ -247,11 +247,11 @@ def test_options_that_do_not_fit_the_image(image, tmp_path, changes, message):
 def test_an_output_folder_that_is_none(image, tmp_path, monkeypatch):
   (tmp_path / "file").write_text("mine")
   with pytest.raises(InputError, match="is a file, but the results need a folder"):
-    predict([image], tmp_path / "file", options=options())
+    predict_images([image], tmp_path / "file", options=options())
   with pytest.raises(InputError, match=r"cannot be written \(not a directory\)"):
-    predict([image], tmp_path / "file" / "below", options=options())
+    predict_images([image], tmp_path / "file" / "below", options=options())
   with pytest.raises(InputError, match="cannot be written"):
-    predict([image], "/proc/nothing", options=options())
+    predict_images([image], "/proc/nothing", options=options())
   assert (tmp_path / "file").read_text() == "mine"
 
   def refuse(**_):
@@ -259,11 +259,11 @@ def test_an_output_folder_that_is_none(image, tmp_path, monkeypatch):
 
   monkeypatch.setattr("tempfile.TemporaryFile", refuse)
   with pytest.raises(InputError, match=r"cannot be written \(permission denied\)"):
-    predict([image], tmp_path, options=options())
+    predict_images([image], tmp_path, options=options())
 
 
 def test_unknown_weights(image, tmp_path, monkeypatch):
   monkeypatch.setattr(job, "load", load)
   with pytest.raises(InputError, match="no checkpoint at 'nope'"):
-    predict([image], tmp_path / "out", weights="nope")
+    predict_images([image], tmp_path / "out", weights="nope")
   assert names(tmp_path) == ["big.png"]

@@ -21,7 +21,7 @@ from predictions import (
 
 from micronet_jax.detection import scan as scan_module
 from micronet_jax.predict import job, overlays, tables
-from micronet_jax.predict.job import predict
+from micronet_jax.predict.job import predict_images
 from micronet_jax.predict.journal import Journal
 
 pytestmark = pytest.mark.usefixtures("detector")
@@ -53,7 +53,7 @@ def test_every_file_holds_the_points_of_detect(
   expected = detector.detect(image, **SMALL)
   assert len(expected.scores) > 20
   out = tmp_path / "out"
-  (result,) = predict([image], out, options=options(formats=ALL))
+  (result,) = predict_images([image], out, options=options(formats=ALL))
   assert names(out) == sorted(
     ["summary.csv", *(f"big{e}" for e in (*DEFAULT, ".density.png"))]
   )
@@ -89,7 +89,9 @@ def test_every_file_holds_the_points_of_detect(
 def test_regions_are_counted_one_by_one(detector, image, tmp_path):
   regions = ((0, 0, 100, 288), (50, 100, 150, 100), (290, 200, 500, 500))
   everywhere = detector.detect(image, **SMALL)
-  (result,) = predict([image], tmp_path / "out", options=options(regions=regions))
+  (result,) = predict_images(
+    [image], tmp_path / "out", options=options(regions=regions)
+  )
   corner = everywhere.centers + 0.5
   held = [
     (corner >= (y, x)).all(1) & (corner < (y + height, x + width)).all(1)
@@ -112,7 +114,7 @@ def test_an_interrupted_search_goes_on_with_the_next_tile(
   if slide:
     monkeypatch.setattr(scan_module, "SLIDE_PIXELS", SLIDE)
   whole, out = tmp_path / "whole", tmp_path / "out"
-  (expected,) = predict([image], whole, options=options())
+  (expected,) = predict_images([image], whole, options=options())
   assert expected["nuclei"] > 100
   every = counted.copy()
   assert len(every) == TILES
@@ -126,11 +128,11 @@ def test_an_interrupted_search_goes_on_with_the_next_tile(
   with monkeypatch.context() as patch:
     patch.setattr(Journal, "add", stop)
     with pytest.raises(KeyboardInterrupt):
-      predict([image], out, options=options())
+      predict_images([image], out, options=options())
   assert {name.split("/")[0] for name in names(out)} == {".big.partial"}
   counted.clear()
   capsys.readouterr()
-  (result,) = predict([image], out, options=options())
+  (result,) = predict_images([image], out, options=options())
   assert counted == every[after:]
   assert (f"{after} of {TILES} tiles were done" in capsys.readouterr().out) == bool(
     counted
@@ -148,7 +150,7 @@ def test_a_finished_image_is_not_repeated_and_a_changed_one_is(
 
   def searched(**changes):
     counted.clear()
-    predict([image], out, options=options(**changes))
+    predict_images([image], out, options=options(**changes))
     return len(counted)
 
   assert searched() == TILES
@@ -179,14 +181,14 @@ def test_files_of_an_older_result_do_not_count_as_done(image, tmp_path, counted)
   """Overlay of one threshold, table of another: neither may pass for the other."""
   out = tmp_path / "out"
   low, high = options(threshold=0.1), options(threshold=0.3, formats=("csv",))
-  predict([image], out, options=low)
+  predict_images([image], out, options=low)
   overlay = (out / "big.overlay.png").read_bytes()
-  predict([image], out, options=high)
+  predict_images([image], out, options=high)
   assert (out / "big.overlay.png").read_bytes() == overlay  # the older one
   counted.clear()
-  predict([image], out, options=options(threshold=0.3))
+  predict_images([image], out, options=options(threshold=0.3))
   assert len(counted) == TILES
-  predict([image], tmp_path / "fresh", options=options(threshold=0.3))
+  predict_images([image], tmp_path / "fresh", options=options(threshold=0.3))
   fresh = (tmp_path / "fresh" / "big.overlay.png").read_bytes()
   assert (out / "big.overlay.png").read_bytes() == fresh != overlay
 
@@ -195,7 +197,7 @@ def test_a_run_that_ends_between_two_files_is_not_taken_for_its_predecessor(
   image, tmp_path, monkeypatch, counted
 ):
   out = tmp_path / "out"
-  predict([image], out, options=options(threshold=0.1))
+  predict_images([image], out, options=options(threshold=0.1))
   table = (out / "big.csv").read_bytes()
 
   def stop(*_, **__):
@@ -204,10 +206,10 @@ def test_a_run_that_ends_between_two_files_is_not_taken_for_its_predecessor(
   with monkeypatch.context() as patch:
     patch.setattr(tables, "write_geojson", stop)
     with pytest.raises(KeyboardInterrupt):
-      predict([image], out, options=options(threshold=0.3))
+      predict_images([image], out, options=options(threshold=0.3))
   assert (out / "big.csv").read_bytes() != table
   counted.clear()
-  predict([image], out, options=options(threshold=0.1))
+  predict_images([image], out, options=options(threshold=0.1))
   assert len(counted) == TILES
   assert (out / "big.csv").read_bytes() == table
   assert not (out / ".big.partial").exists()
@@ -222,7 +224,9 @@ def test_without_tissue_there_are_no_nuclei_and_a_note(
     monkeypatch.setattr(scan_module, "SLIDE_PIXELS", SLIDE)
   PIL.Image.fromarray(np.full(shape, 250, np.uint8)).save(tmp_path / "w.png")
   out = tmp_path / "out"
-  (result,) = predict([str(tmp_path / "w.png")], out, options=options(formats=ALL))
+  (result,) = predict_images(
+    [str(tmp_path / "w.png")], out, options=options(formats=ALL)
+  )
   assert result["nuclei"] == 0
   assert "w.png shows no tissue" in caplog.text
   assert (out / "w.csv").read_text() == "x,y,score\n"

@@ -10,6 +10,7 @@ from tissue import config as make_config
 from tissue import write_folder
 
 from micronet_jax.datasets import sources
+from micronet_jax.datasets.provenance import Provenance, records_of
 from micronet_jax.errors import InputError
 from micronet_jax.training.data import load_data
 
@@ -176,15 +177,17 @@ def test_auxiliary_data_that_holds_the_target(config, root):
 
 def test_images_that_a_checkpoint_has_seen(config):
   data = load_data(config())
-  seen = [*data.split.train, *data.split.validation]
-  load_data(config(), trained_on=seen)
-  with pytest.raises(InputError, match=data.split.test[3]):
-    load_data(config(), trained_on=[*seen, data.split.test[3]])
+  seen = data.provenance
+  again = load_data(config(), seen=seen)
+  assert names_of(again.test) == names_of(data.test)
+  assert again.inherited == seen
+  tested = records_of(data.test[3:4], "train")
+  with pytest.raises(InputError, match=f"1 of the 8 images .* '{data.split.test[3]}'"):
+    load_data(config(), seen=Provenance(own=(*seen.own, *tested)))
+  # Without a test part it is validation that a network must not have seen.
   with pytest.raises(InputError, match="trained on"):
-    load_data(
-      config(split__test_fraction=0.0),
-      trained_on=[one.name for one in data.train + data.validation + data.test],
-    )
+    whole = Provenance(own=(*seen.own, *records_of(data.test, "train")))
+    load_data(config(split__test_fraction=0.0), seen=whole)
 
 
 def test_too_few_patients_in_a_folder(tmp_path):
@@ -220,7 +223,7 @@ def test_synthetic_data_asks_for_one_organ_and_so_many_images(monkeypatch):
     return [sample("a", mpp=0.25)]
 
   monkeypatch.setattr(sources, "load_samples", load_samples)
-  sources.load_source(make_config(target__synthetic_images=7))
+  sources.load_source(make_config(target__synthetic_images=7).target)
   assert asked == {
     "name": "synthetic_he",
     "root": None,
