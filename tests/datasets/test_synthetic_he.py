@@ -129,7 +129,7 @@ def test_an_ellipse_has_the_area_and_darkness_worked_out_by_hand():
   mask = nuclei.window(one, 0, 80)
   assert (mask.depth >= 0).sum() == pytest.approx(np.pi * 12 * 6, rel=0.03)
   blue, eosin = np.zeros((80, 80), np.float32), np.ones((80, 80), np.float32)
-  nuclei.paint(np.random.default_rng(0), one, blue, eosin)
+  nuclei.paint_nuclei(np.random.default_rng(0), one, blue, eosin)
   assert blue[30, 40] == pytest.approx(0.7, rel=0.03)
   assert blue[38, 40] > 0.5  # 8 px along the long axis: inside
   assert blue[30, 48] == 0.0  # 8 px along the short one: outside
@@ -165,10 +165,12 @@ def test_beer_lambert_by_hand():
   density = generator.optical_density(stains, vectors)
   assert density[0, 0] == pytest.approx([0.5, 0.5, 1.5])
   # 255 exp(-0.5) = 154.665, 255 exp(-1.5) = 56.898
-  assert generator.to_rgb(density)[0, 0] == pytest.approx(
+  assert generator.passing_light(density)[0, 0] == pytest.approx(
     [154.665, 154.665, 56.898], abs=1e-2
   )
-  assert generator.to_rgb(np.zeros(3, np.float32), white=240.0) == pytest.approx(240.0)
+  assert generator.passing_light(np.zeros(3, np.float32), white=240.0) == pytest.approx(
+    240.0
+  )
 
 
 @settings(max_examples=20, deadline=None)

@@ -185,8 +185,8 @@ def test_images_that_a_checkpoint_has_seen(config):
   with pytest.raises(InputError, match=f"1 of the 8 images .* '{data.split.test[3]}'"):
     load_data(config(), seen=Provenance(own=(*seen.own, *tested)))
   # Without a test part it is validation that a network must not have seen.
+  whole = Provenance(own=(*seen.own, *records_of(data.test, "train")))
   with pytest.raises(InputError, match="trained on"):
-    whole = Provenance(own=(*seen.own, *records_of(data.test, "train")))
     load_data(config(split__test_fraction=0.0), seen=whole)
 
 
