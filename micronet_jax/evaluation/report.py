@@ -16,7 +16,7 @@ from micronet_jax.detection.detector import Detector
 from micronet_jax.evaluation import matching, scores
 from micronet_jax.evaluation.scoring import Scored, score_detector
 from micronet_jax.files import write_json
-from micronet_jax.imaging.resolution import WORKING_MPP
+from micronet_jax.imaging.resampling import WORKING_MPP
 from micronet_jax.version import __version__
 
 SHEET_TILES = 6
@@ -96,7 +96,8 @@ def write_report(
 
 def score_table(outcomes: Mapping[str, Scored], report: Mapping[str, Any]) -> str:
   """The scores of all detectors as text, at 16 and at 12 pixels."""
-  width = max(len(label) for label in (*outcomes, *report.get("failed", ())))
+  labels = *outcomes, *report.get("failed", ()), "by chance"
+  width = max(map(len, labels))
   lines = [
     "",
     f"{report['dataset']}, {report['part']} part: {report['images']} images of "
