@@ -136,7 +136,7 @@ __all__ = [
   "MicroNet",
   "Model",
   "UNet",
-  "create",
-  "find",
+  "create_model",
+  "find_model",
   "score_map",
 ]
