@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import report, timing, twin
+from benchmarks import pytorch, report, timing
 from benchmarks.slide_memory import BLOCK, write_slide
 from benchmarks.train_step import ratio, works
 from micronet_jax import models
@@ -83,7 +83,7 @@ def compare(
   image = random.normal(size=(1, padded, padded, 3)).astype(np.float32)
   predict, on_device = compile_predict(graph), jnp.asarray(image)
   variants = {"ours": lambda: np.asarray(predict(weights, on_device))}
-  variants |= twin.inference(weights, width, dtype, image)
+  variants |= pytorch.inference(weights, width, dtype, image)
   times = timing.interleave(
     works(variants), repeats=options.repeats, budget_s=options.budget_s
   )

@@ -25,6 +25,7 @@ from skimage.feature import peak_local_max
 from benchmarks import charts, report, timing, workload
 from micronet_jax.detection import detector, peaks
 from micronet_jax.evaluation import matching
+from micronet_jax.figures import save_figure
 from micronet_jax.training.targets import proximity
 
 SPACING = {"peaks": 14, "matching": 26}
@@ -66,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   report.print_table(part)
   report.write_json(options.json, rows + part, times=times)
   if options.draw:
-    charts.growth(times, options.draw)
+    save_figure(charts.growth(times), options.draw)
 
 
 def growth_rows(times: Mapping[str, charts.Growth]) -> list[dict[str, Any]]:

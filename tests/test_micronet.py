@@ -26,8 +26,8 @@ from networks import (
   random_network,
   within,
 )
-from torch_twin import MicroNetTwin, load, tree, units
 
+from benchmarks.torch_twins.micronet import MicroNetTwin, load, tree, units
 from micronet_jax import models
 from micronet_jax.devices import make_mesh
 from micronet_jax.errors import InputError

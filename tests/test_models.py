@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-import torch_twins
 from flax import nnx
 from networks import (
   assert_near,
@@ -26,6 +25,7 @@ from networks import (
 )
 from torch.nn import functional
 
+from benchmarks.torch_twins import compared
 from micronet_jax import models
 from micronet_jax.errors import InputError
 from micronet_jax.models import resizing
@@ -94,12 +94,12 @@ def both(request):
 
 def _twin(name, weights, images, maps):
   before = flat(weights)
-  twin = torch_twins.load(torch_twins.TWINS[name](2).double(), before)
+  twin = compared.load(compared.TWINS[name](2).double(), before)
   pixels = torch.tensor(images).double().permute(0, 3, 1, 2)
   y = torch.tensor(maps).double()
   inference = twin.eval()(pixels).detach().numpy()
   counts = {}  # values behind each mean
-  for path, norm in torch_twins.norms(twin):
+  for path, norm in compared.norms(twin):
     norm.register_forward_hook(
       lambda module, inputs, output, path=path: counts.update(
         {path: output.numel() // output.shape[1]}
@@ -111,7 +111,7 @@ def _twin(name, weights, images, maps):
   else:
     mean = y.mean((1, 2), keepdim=True)
     (0.5 * ((y + 5 * mean) * (training - 5 * y) ** 2).mean()).backward()
-  stats = {k: v for k, v in torch_twins.tree(twin).items() if k.startswith("batch")}
+  stats = {k: v for k, v in compared.tree(twin).items() if k.startswith("batch")}
   # torch moves the running variance by the unbiased variance, Flax by the biased one
   for path, n in counts.items():
     old = 0.9 * before[f"{path}/var"].astype(float)
@@ -119,7 +119,7 @@ def _twin(name, weights, images, maps):
   return {
     "inference": inference,
     "training": training.detach().numpy(),
-    "gradient": torch_twins.tree(twin, gradients=True),
+    "gradient": compared.tree(twin, gradients=True),
     "stats": stats,
   }
 
@@ -142,9 +142,9 @@ def test_gradient_and_running_statistics_equal_the_twin(both, what):
 def test_twins_refuse_weights_of_another_network():
   fcrn = flat(network("fcrna")[1])
   with pytest.raises(ValueError, match="down1/first/conv/kernel"):
-    torch_twins.load(torch_twins.UNetTwin(2), fcrn)
+    compared.load(compared.UNetTwin(2), fcrn)
   with pytest.raises(ValueError, match="conv4/conv/kernel"):
-    torch_twins.load(torch_twins.FCRNBTwin(2), fcrn)
+    compared.load(compared.FCRNBTwin(2), fcrn)
 
 
 # --- sizes ------------------------------------------------------------------------
