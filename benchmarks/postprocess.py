@@ -187,13 +187,13 @@ def greedy(found: np.ndarray, truth: np.ndarray) -> int:
 def share(width: int, tile: int, repeats: int) -> dict[str, Any]:
   """The search of one tile beside the network."""
   config = workload.configure(width=width, patch=32, batch=1)
-  recipe, weights, *_ = workload.prepare(config, workload.tissue(count=1, size=100))
-  predict = detector.compile_predict(recipe.graph)
+  work = workload.prepare(config, workload.tissue(count=1, size=100))
+  predict = detector.compile_predict(work.recipe.graph)
   images = jnp.zeros((1, tile, tile, 3))
   values = jnp.asarray(draw_map((tile // 14 + 1) ** 2, 14)[:tile, :tile])
   times = timing.interleave(
     {
-      "network": lambda: predict(weights, images),
+      "network": lambda: predict(work.weights, images),
       "search": lambda: peaks.local_maxima(values, min_distance=DISTANCE),
     },
     repeats=repeats,

@@ -18,9 +18,9 @@ from scipy import ndimage, spatial
 from torch.utils.data import DataLoader, IterableDataset
 
 from benchmarks.torch_twins.micronet import MicroNetTwin, load
+from micronet_jax.config import WarpConfig
 from micronet_jax.datasets.sample import Sample
 from micronet_jax.imaging.normalisation import normalise
-from micronet_jax.training.augmentation import Warp
 
 Variants = dict[str, Callable[[], Any]]
 
@@ -110,7 +110,7 @@ def _loss(output: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
 class Patches(IterableDataset):
   """Endless warped patches and proximity maps, drawn as `augmentation` draws them."""
 
-  def __init__(self, samples: Sequence[Sample], warp: Warp):
+  def __init__(self, samples: Sequence[Sample], warp: WarpConfig):
     self.images = [normalise(sample.image) for sample in samples]
     self.trees = [spatial.cKDTree(sample.centers) for sample in samples]
     self.warp = warp
@@ -154,7 +154,7 @@ class Patches(IterableDataset):
 
 
 def loader(
-  samples: Sequence[Sample], warp: Warp, *, batch: int, workers: int
+  samples: Sequence[Sample], warp: WarpConfig, *, batch: int, workers: int
 ) -> Callable[[], tuple[torch.Tensor, torch.Tensor]]:
   """A function that gives the next batch on the device."""
   data = DataLoader(

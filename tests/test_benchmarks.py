@@ -1,5 +1,6 @@
 """The benchmarks: what they time is what they say, and each runs to its table."""
 
+import dataclasses
 import json
 
 import jax
@@ -21,12 +22,12 @@ from benchmarks import (
   train_step,
   workload,
 )
+from micronet_jax.config import WarpConfig
 from micronet_jax.imaging.normalisation import normalise
-from micronet_jax.training.augmentation import Warp
 from micronet_jax.training.losses import weighted_mse
 from micronet_jax.training.targets import proximity
 
-STILL = Warp(patch=32, rotate=0.0, mirror=0.0, shift=0.0, elastic=0.0)
+STILL = WarpConfig(patch=32, rotate=0.0, mirror=0.0, shift=0.0, elastic=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +110,7 @@ def test_the_loader_draws_patches_inside_the_image(samples):
 
 def test_the_loader_warps_as_ours_does(samples):
   # what the warp may do to distances: turns and mirror images keep them
-  turned = STILL._replace(rotate=180.0, mirror=1.0)
+  turned = dataclasses.replace(STILL, rotate=180.0, mirror=1.0)
   random = np.random.default_rng(1)
   place = pytorch.Patches(samples, turned).positions(random, (100, 100))
   down, right = np.diff(place, axis=1), np.diff(place, axis=2)
@@ -161,7 +162,7 @@ def test_pipeline(tmp_path):
   pipeline.main(["--quick", f"--json={path}"])
   drawn, waited = rows_of(path)
   assert drawn["drawing alone of the step"].endswith("%")
-  assert waited["idle"].endswith("%")
+  assert waited["more in the loop"].endswith("%")
 
 
 def test_postprocess_and_its_picture(tmp_path):
