@@ -1,18 +1,19 @@
-"""The one entry: python launch.py --config=configs/finetune.py [--config.field=value].
+"""The research door: python launch.py --config=configs/X.py [--config.field=value].
 
 Every run has a folder, --workdir; the same command goes on where it stopped.
 """
 
-import hashlib
-import json
 import pathlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from micronet_jax.config import Config, determining, from_dict
 from micronet_jax.errors import InputError, Stopped
+from micronet_jax.files import digest
 
 CONFIG = config_flags.DEFINE_config_file(
   "config", None, "File of configs/; --config.field=value changes a field."
@@ -54,43 +55,65 @@ def _sentence(error: BaseException, argv: Sequence[str]) -> str:
   return text if text else type(error).__name__
 
 
-def default_workdir(config) -> pathlib.Path:
-  """runs/JOB-DATA-HASH: another config never lands in the same folder.
+def default_workdir(job: str, config: Config | Mapping[str, Any]) -> pathlib.Path:
+  """runs/JOB-DATA-HASH: what would give another result never lands in the same folder.
 
   Studies share one, so that they share their runs.
   """
-  if config.job == "study":
+  if job == "study":
     return pathlib.Path("runs/studies")
-  data = []
-  if "target" in config:
-    root = pathlib.Path(config.target.root)
-    data = [config.target.name, config.target.organs or root.name]
-  text = json.dumps(config.to_dict(), sort_keys=True)
-  digest = hashlib.sha256(text.encode()).hexdigest()[:8]
-  name = "-".join([config.job, *filter(None, data), digest])
+  data, fields = [], config
+  if isinstance(config, Config):
+    target, fields = config.target, determining(config)
+    data = [target.name, target.organs or pathlib.Path(target.root).name]
+  name = "-".join([job, *filter(None, data), digest(fields, digits=8)])
   return pathlib.Path("runs") / name.replace(",", "+").replace("/", "_")
 
 
+def run_job(job: str, fields: Mapping[str, Any], workdir: str | None) -> None:
+  """Hands a config, typed, to the job that it names.
+
+  Args:
+    job: its name.
+    fields: of the config.
+    workdir: of the run; None for one of its own.
+
+  Raises:
+    InputError: there is no such job, or as the job raises it.
+    Stopped: the job was asked to stop.
+  """
+  jobs = ("train", "finetune", "auxiliary", "evaluate", "predict", "study")
+  if job not in jobs:
+    raise InputError(f"config.job is {job!r}; the jobs are {', '.join(jobs)}")
+  config = fields if job in ("predict", "study") else from_dict(Config, fields)
+  folder = pathlib.Path(workdir or default_workdir(job, config))
+  print(f"workdir {folder}", flush=True)
+  # Each brings what it needs: JAX takes seconds to import.
+  if isinstance(config, Config) and job == "evaluate":
+    from micronet_jax.evaluation.job import evaluate
+
+    evaluate(config, folder)
+  elif isinstance(config, Config):
+    from micronet_jax.training.job import train_and_evaluate
+
+    train_and_evaluate(config, folder)
+  elif job == "predict":
+    from micronet_jax import cli
+
+    raise SystemExit(cli.run_config(config, folder))
+  else:
+    from micronet_jax.studies.study import run_study
+
+    run_study(config, folder)
+
+
 def main(argv: Sequence[str]) -> None:
-  """Dispatches the job that the config names."""
+  """Runs the job that the config names; errors are one sentence."""
   del argv
   logging.set_verbosity(logging.ERROR)  # Orbax reports every file it writes
-  # JAX takes seconds to import.
-  from micronet_jax import cli
-  from micronet_jax.evaluation.job import evaluate
-  from micronet_jax.studies import study
-  from micronet_jax.training.job import train_and_evaluate
-
-  config = CONFIG.value
-  jobs = {"evaluate": evaluate, "study": study.run_study}
-  jobs["predict"] = lambda *run: sys.exit(cli.run_config(*run))
-  jobs |= dict.fromkeys(("train", "finetune", "auxiliary"), train_and_evaluate)
+  fields = CONFIG.value.to_dict()
   try:
-    if config.job not in jobs:
-      raise InputError(f"config.job is {config.job!r}; the jobs are {sorted(jobs)}")
-    workdir = pathlib.Path(WORKDIR.value or default_workdir(config))
-    print(f"workdir {workdir}", flush=True)
-    jobs[config.job](config, workdir)
+    run_job(fields.get("job", ""), fields, WORKDIR.value)
   except InputError as error:
     print(f"error: {error}", file=sys.stderr)
     raise SystemExit(1) from None

@@ -8,7 +8,7 @@ the step beside drawing its patches and maps alone. Second: what a call takes in
 `training.loop`, which looks at its numbers and writes the log, beside the same calls
 back to back. The loop's time is what its own log says, from its first line to its last,
 without compiling, validation and saving. The second command is for a GPU; on a CPU such
-calls take seconds each, and the smaller defaults show the same milliseconds of the host.
+calls take seconds each, and the smaller defaults show the same milliseconds.
 """
 
 import argparse

@@ -19,7 +19,6 @@ def get_config() -> ml_collections.ConfigDict:
   config = common.get_config()
   config.job = "finetune"
   config.init_from = "base"
-  config.model.width = 16  # the base's
   config.compare = ("base", "scratch")
   config.target.synthetic_images = 24
   config.warp.patch = 128

@@ -9,38 +9,23 @@ where it stopped; after an image that failed the exit status is 1.
 """
 
 import ml_collections
-from ml_collections import config_dict
+
+from configs import _schema
+from micronet_jax.config import PredictConfig
 
 
 def get_config() -> ml_collections.ConfigDict:
-  """The defaults of `micronet detect`."""
-  config = ml_collections.ConfigDict()
-
+  """The defaults of `micronet detect`; `micronet_jax/config.py` says what each is."""
+  options = PredictConfig()
+  config = _schema.to_config_dict(options)
   config.job = "predict"
   # Files, folders (all images directly in them) and globs, separated by commas.
   config.images = ""
   # The weights: the folder of a run or a checkpoint, or the name of packaged ones.
   config.init_from = "base"
-
-  # Microns per pixel of the images; None for what each file says.
-  config.mpp = config_dict.placeholder(float)
-  # Least score of a nucleus, 0 to 1; None for the checkpoint's own, on images up to
-  # 1 mm² relative to the best score in them.
-  config.threshold = config_dict.placeholder(float)
-  # Parts to look in, "x,y,width,height" in the image's own pixels, separated by
-  # semicolons; "" for all of it.
-  config.regions = ""
-  # Look on tissue only, not on glass; None for images beyond 1 mm² only.
-  config.tissue = config_dict.placeholder(bool)
-  # What to write, of csv, geojson, overlay and density.
-  config.formats = "csv,geojson,overlay"
-
-  # Longest side of what is read at once, in pixels at 0.25 microns; 0 chooses. This
-  # and the next two do not change the result.
-  config.tile = 0
-  # Tiles on the devices at once; 0 for one a device.
-  config.batch = 0
-  # Devices to use; 0 for all.
-  config.devices = 0
-
+  with config.ignore_type():
+    # "x,y,width,height" in the image's own pixels, separated by semicolons.
+    config.regions = ""
+    # Separated by commas.
+    config.formats = ",".join(options.formats)
   return config

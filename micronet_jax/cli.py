@@ -1,18 +1,17 @@
-"""The `micronet` command."""
+"""The users' door: the `micronet` command."""
 
 import argparse
 import contextlib
 import logging
 import os
-import signal
 import sys
-import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
-from micronet_jax.devices import use_compilation_cache
-from micronet_jax.errors import InputError
+from micronet_jax.config import PredictConfig, from_dict
+from micronet_jax.errors import InputError, Stopped
+from micronet_jax.signals import interruptible
 from micronet_jax.version import __version__
 
 DETECT = """\
@@ -136,10 +135,7 @@ def region(text: str) -> tuple[int, int, int, int]:
 def main(arguments: Sequence[str] | None = None) -> int:
   """Runs the command; returns its exit status."""
   given = parser().parse_args(arguments)
-  return run_detect(
-    given.images,
-    given.out,
-    given.weights,
+  options = PredictConfig(
     mpp=given.mpp,
     threshold=given.threshold,
     regions=tuple(given.region),
@@ -149,13 +145,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     batch=given.batch,
     devices=given.devices,
   )
+  return run_detect(given.images, given.out, given.weights, options)
 
 
-def run_config(config: Any, workdir: str | os.PathLike[str]) -> int:
+def run_config(config: Mapping[str, Any], workdir: str | os.PathLike[str]) -> int:
   """Does what `micronet detect` does, told by configs/predict.py.
 
   Args:
-    config: with the fields of configs/predict.py.
+    config: the fields of configs/predict.py, as a dict.
     workdir: the folder for the results.
 
   Returns:
@@ -164,28 +161,19 @@ def run_config(config: Any, workdir: str | os.PathLike[str]) -> int:
   Raises:
     InputError: a field that cannot be read.
   """
-  try:
-    regions = tuple(region(part) for part in _listed(config.regions, ";"))
-  except argparse.ArgumentTypeError as error:
-    raise InputError(f"config.regions: {error}") from error
-  images = _listed(config.images)
+  fields = {**config}
+  fields.pop("job", None)
+  images, weights = _listed(fields.pop("images")), fields.pop("init_from")
   if not images:
     raise InputError(
       "config.images names no image; for instance --config.images='tiles/*.png'"
     )
-  return run_detect(
-    images,
-    workdir,
-    config.init_from,
-    mpp=config.mpp,
-    threshold=config.threshold,
-    regions=regions,
-    formats=_listed(config.formats),
-    tissue=config.tissue,
-    tile=config.tile or None,
-    batch=config.batch or None,
-    devices=config.devices or None,
-  )
+  try:
+    fields["regions"] = tuple(region(part) for part in _listed(fields["regions"], ";"))
+  except argparse.ArgumentTypeError as error:
+    raise InputError(f"config.regions: {error}") from error
+  fields["formats"] = _listed(fields["formats"])
+  return run_detect(images, workdir, weights, from_dict(PredictConfig, fields))
 
 
 def _listed(text: str, between: str = ",") -> tuple[str, ...]:
@@ -193,37 +181,38 @@ def _listed(text: str, between: str = ",") -> tuple[str, ...]:
 
 
 def run_detect(
-  images: Sequence[str], out: str | os.PathLike[str], weights: str, **options: Any
+  images: Sequence[str],
+  out: str | os.PathLike[str],
+  weights: str,
+  options: PredictConfig,
 ) -> int:
   """The predict job of both command lines, up to what is printed at its end.
 
   Args:
-    images: as `prediction.predict` takes them.
-    out: likewise.
-    weights: likewise.
-    **options: the fields of `prediction.Options`.
+    images: as `predict.job.predict` takes them, as the others.
+    out: for the results.
+    weights: of the network.
+    options: the rest.
 
   Returns:
     The exit status: 0, 1 after an error, 130 when interrupted.
   """
+  going_on = "stopped; the same command goes on from here"
   try:
-    with notes(), terminated_is_interrupted(), warnings.catch_warnings():
+    with notes(), interruptible(going_on), warnings.catch_warnings():
       # Of a cache that cannot be read or written: JAX then compiles again.
       warnings.filterwarnings("ignore", "Error (read|writ)ing persistent compilation")
-      from micronet_jax.predict.job import (
-        PredictOptions,
-        predict,
-        report_failures,  # JAX takes seconds to import
-      )
+      from micronet_jax import devices  # JAX takes seconds to import
+      from micronet_jax.predict import job
 
-      use_compilation_cache()
-      done = predict(images, out, weights=weights, options=PredictOptions(**options))
-      return report_failures(done)
+      devices.use_compilation_cache()
+      done = job.predict(images, out, weights=weights, options=options)
+      return job.report_failures(done)
   except InputError as error:
     print(f"error: {error}", file=sys.stderr)
     return 1
-  except KeyboardInterrupt:
-    print("\nstopped; the same command goes on from here", file=sys.stderr)
+  except Stopped as stopped:
+    print(f"\n{stopped}", file=sys.stderr)
     return 130
 
 
@@ -243,19 +232,6 @@ def notes() -> Iterator[None]:
   finally:
     logger.removeHandler(handler)
     logger.level, logger.propagate = before
-
-
-@contextlib.contextmanager
-def terminated_is_interrupted() -> Iterator[None]:
-  """Lets SIGTERM end the work as Ctrl-C does: orderly."""
-  if threading.current_thread() is not threading.main_thread():
-    yield  # only there are signals caught
-    return
-  before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-  try:
-    yield
-  finally:
-    signal.signal(signal.SIGTERM, before)
 
 
 if __name__ == "__main__":

@@ -1,50 +1,258 @@
-"""What is checked of a configuration before anything expensive starts."""
+"""The schema: every field of a run, once, typed, with default, range, unit and source.
 
+`configs/*.py` are made from it and change what differs; `launch.py` and anybody else
+hand it typed to `training.job`, `evaluation.job` and `predict.job`. Lengths are in
+pixels at 0.25 microns. Sections in brackets are those of Xing et al., BMC
+Bioinformatics 20:472 (2019).
+"""
+
+import dataclasses
 import json
-import pathlib
-from typing import Any
+import math
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
-from micronet_jax import models
 from micronet_jax.errors import InputError
-from micronet_jax.files import write_json
 
-ABOVE_ZERO = 1e-9  # the smallest value of what must not be zero
-
-
-FREE_FIELDS = ("log_every", "num_devices", "steps_per_call", "data_dir", "remat")
-"""Fields that may change when a run is resumed: none changes its result beyond
-rounding."""
+T = TypeVar("T")
 
 
-def as_dict(config: Any) -> dict[str, Any]:
-  """A config as JSON would give it back: nested dicts, lists, numbers, strings."""
-  items = config.to_dict() if hasattr(config, "to_dict") else config
-  return json.loads(json.dumps(items))
+def setting(
+  default: Any,
+  *,
+  low: float | None = None,
+  above: float | None = None,
+  high: float | None = None,
+  choices: Sequence[str] = (),
+  unit: str = "",
+  source: str = "",
+  free: bool = False,
+) -> Any:
+  """Declares a field.
+
+  Args:
+    default: its value unless somebody says otherwise; None if something else decides.
+    low: the least value, of a tuple that of each entry.
+    above: what the value must exceed, instead of `low`.
+    high: the largest value.
+    choices: all values there are.
+    unit: of the number.
+    source: section or figure of the paper that has the default, or names the field.
+    free: it cannot change a result beyond rounding, so a run may be resumed with
+      another value, and its folder is the same.
+  """
+  kept = {
+    **{"low": low, "above": above, "high": high, "choices": tuple(choices)},
+    **{"unit": unit, "source": source, "free": free},
+  }
+  return dataclasses.field(default=default, metadata=kept)
 
 
-def check_config(config: Any) -> None:
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+  """A data set."""
+
+  # "synthetic_he", "folder", "monuseg", "crchisto", "bbbc038"; of auxiliary data "" for
+  # none.
+  name: str = setting("synthetic_he")
+  # Folder of the images and points (`folder`), or where the download lies.
+  root: str = setting("")
+  # Organs to use, separated by commas; "" for all there are (of synthetic_he: one,
+  # prostate).
+  organs: str = setting("")
+  # Images an organ that synthetic_he makes.
+  synthetic_images: int = setting(50, low=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class SplitConfig:
+  """Split by patient within each organ [Datasets]."""
+
+  # Share of the patients that only tests; 0 for none.
+  test_fraction: float = setting(0.5, low=0, high=0.95, source="Datasets")
+  # Share of the other patients that ξ, min_distance and the best step are chosen on.
+  validation_fraction: float = setting(0.2, above=0, high=0.95, source="Datasets")
+  seed: int = setting(0, low=0, high=2**32 - 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+  """The network, by the arguments of its class; None is the network's own default.
+
+  With `init_from`, what is None follows the checkpoint.
+  """
+
+  # "micronet", "frcn", "fcrna", "fcrnb", "unet", "fcn".
+  name: str = setting("micronet")
+  # Channels of the first block; all others scale with it [Fig. 2: 32].
+  width: int | None = setting(None, low=1, source="Fig. 2")
+  # Stages that feed the multi-context aggregation of micronet [Fig. 2].
+  context: tuple[str, ...] = setting(("up4", "up3"), source="Fig. 2")
+  # Dropout rate [Implementation details: 0.5 in the last two downsampling blocks].
+  dropout: float | None = setting(None, low=0, high=0.999)
+  # Of the computation (parameters stay float32).
+  dtype: str = setting("float32", choices=("float32", "bfloat16"))
+  # Batch normalisation at test time: "running" statistics or those of the "batch".
+  test_norm: str = setting("running", choices=("running", "batch"))
+  # Compute each block again in the backward pass instead of keeping its insides: less
+  # memory, more time (benchmarks/RESULTS.md).
+  remat: bool = setting(False, free=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class ProximityConfig:
+  """Proximity map [Eq. 1]: α, d, and what the map is multiplied by."""
+
+  alpha: float = setting(3.0, above=0, source="Eq. 1")
+  radius: float = setting(15.0, above=0, unit="px", source="Eq. 1")
+  scale: float = setting(5.0, above=0, source="Implementation details")
+
+
+@dataclasses.dataclass(frozen=True)
+class WarpConfig:
+  """How patches are drawn [Implementation details, and the authors' code]."""
+
+  # Side of a patch.
+  patch: int = setting(200, low=16, unit="px", source="Implementation details")
+  # Rotation is uniform within ± so many degrees.
+  rotate: float = setting(180.0, low=0, unit="degrees")
+  # Probability of a mirror image.
+  mirror: float = setting(0.5, low=0, high=1)
+  # How far a patch may reach over the image's border (reflected).
+  shift: float = setting(10.0, low=0, unit="px")
+  # Probability of an elastic distortion: uniform noise in [-1, 1], smoothed by a
+  # Gaussian of sd `elastic_sigma`, times `elastic_alpha`.
+  elastic: float = setting(0.5, low=0, high=1)
+  elastic_sigma: float = setting(5.0, low=0.5, unit="px")
+  elastic_alpha: float = setting(35.0, low=0, unit="px")
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig:
+  """SGD with Nesterov momentum [Implementation details]."""
+
+  learning_rate: float = setting(0.01, above=0, source="Implementation details")
+  momentum: float = setting(0.9, low=0, high=1, source="Implementation details")
+  weight_decay: float = setting(1e-6, low=0, source="Implementation details")
+  # "plateau": a tenth of the rate when validation has not improved for so many steps,
+  # stop under the minimum; "cosine": decay to zero over num_steps, for short runs.
+  schedule: str = setting("plateau", choices=("plateau", "cosine"))
+  plateau_patience: int = setting(10_000, low=1, unit="steps")
+  min_learning_rate: float = setting(1e-4, low=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """A run: training, fine-tuning or evaluation; the defaults are the paper's recipe."""
+
+  job: str = setting("train", choices=("train", "finetune", "auxiliary", "evaluate"))
+  # Seed of the initial weights, of patches and dropout.
+  seed: int = setting(0, low=0, high=2**32 - 1)
+
+  # Data to learn from and be tested on.
+  target: DataConfig = DataConfig()
+  # Share of the target's training images that is used.
+  target_fraction: float = setting(1.0, above=0, high=1, source="Fig. 5, row 2")
+  # Where prepared data sets are kept; "" for TFDS's own place.
+  data_dir: str = setting("", free=True)
+  # Data of other organs to learn from as well [Training with auxiliary datasets].
+  auxiliary: DataConfig = DataConfig(name="")
+  # Percentage of the auxiliary training images that is used.
+  auxiliary_percentage: float = setting(100.0, above=0, high=100, source="Fig. 6")
+  # γ in L = γ·L_target + L_auxiliary, each over its half of the batch.
+  gamma: float = setting(1.0, above=0, source="Fig. 7")
+  # Pool both kinds naively instead: one loss over patches of the union.
+  naive_pooling: bool = setting(False)
+  split: SplitConfig = SplitConfig()
+
+  model: ModelConfig = ModelConfig()
+  # Checkpoint to start from: the folder of a run or a checkpoint, or the name of
+  # packaged weights ("base"); "" to start from scratch.
+  init_from: str = setting("")
+  # Take over what fits when the checkpoint is of another model, instead of refusing.
+  init_partial: bool = setting(False)
+  # The first so many blocks of the network stay as they are.
+  freeze_blocks: int = setting(0, low=0, source="Fig. 5, row 4")
+  # Also report the checkpoint as it was ("base") and a network trained from scratch
+  # with the same budget ("scratch").
+  compare: tuple[str, ...] = setting((), choices=("base", "scratch"))
+
+  proximity: ProximityConfig = ProximityConfig()
+  # Radius of the disks around the centres that pixel classifiers (unet, fcn) learn
+  # instead; the probability of being in one goes through the same detection.
+  disk_radius: float = setting(8.0, above=0, unit="px")
+  # λ, the weight of the regions without nuclei.
+  loss_lambda: float = setting(5.0, low=0, source="Eq. 2")
+  # Which images configs/evaluate.py scores: all, or a part of the checkpoint's split.
+  evaluate_part: str = setting("all", choices=("all", "test", "validation"))
+
+  warp: WarpConfig = WarpConfig()
+  optimizer: OptimizerConfig = OptimizerConfig()
+  # Patches in a batch, over all devices.
+  batch_size: int = setting(4, low=1, source="Implementation details")
+  num_steps: int = setting(100_000, low=1, source="Implementation details")
+  # Steps in one compiled call; 0 chooses (1 or 4 on the CPU, up to 64 elsewhere).
+  steps_per_call: int = setting(0, low=0, free=True)
+  # Devices to share the batch; 0 for as many of those there as divide it.
+  num_devices: int = setting(0, low=0, free=True)
+
+  # Steps between validations (each also saves a checkpoint).
+  eval_every: int = setting(1_000, low=1)
+  # Steps between checkpoints that are kept for good; 0 for none.
+  snapshot_every: int = setting(0, low=0, source="Fig. 5, row 3")
+  # Steps between lines of the log.
+  log_every: int = setting(50, low=1, free=True)
+
+  # min_distance is chosen among these on the validation part, with ξ.
+  min_distances: tuple[int, ...] = setting((3, 5, 7, 9, 11), low=1, unit="px")
+  # Matching radius that the choice is made at.
+  select_radius: float = setting(16.0, above=0, unit="px", source="Evaluation metrics")
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictConfig:
+  """How images are searched and what is written; see `Detector.detect`."""
+
+  # Microns per pixel of the images; None for what each file says.
+  mpp: float | None = setting(None, low=0.01, high=5.0, unit="microns")
+  # Least score of a nucleus; None for the checkpoint's own.
+  threshold: float | None = setting(None, low=0, high=1)
+  # Parts to look in: (x, y, width, height) in the image's own pixels; none for all.
+  regions: tuple[tuple[int, int, int, int], ...] = setting(())
+  # Look on tissue only, not on glass; None for images beyond 1 mm² only.
+  tissue: bool | None = setting(None)
+  formats: tuple[str, ...] = setting(
+    ("csv", "geojson", "overlay"), choices=("csv", "geojson", "overlay", "density")
+  )
+  # Longest side of what is read at once, in pixels that the network sees; None chooses.
+  tile: int | None = setting(None, low=1, free=True)
+  # Tiles on the devices at once; None for one a device.
+  batch: int | None = setting(None, low=1, free=True)
+  # Devices to use; None for all.
+  devices: int | None = setting(None, low=1, free=True)
+
+
+def check_config(config: Config) -> None:
   """Checks the values that would otherwise fail late or mean nothing.
 
   Raises:
     InputError: naming the field, its value and what would be right.
   """
-  _check_ranges(config)
-  if config.optimizer.schedule not in ("plateau", "cosine"):
-    raise InputError(
-      f"config.optimizer.schedule is {config.optimizer.schedule!r}; "
-      "use 'plateau' or 'cosine'"
-    )
+  check_ranges(config)
   for field in ("eval_every", "snapshot_every", "num_steps"):
-    if config[field] % max(config.steps_per_call, 1):
+    if getattr(config, field) % max(config.steps_per_call, 1):
       raise InputError(
-        f"config.{field} {config[field]} is not a multiple of config.steps_per_call "
-        f"{config.steps_per_call}"
+        f"config.{field} {getattr(config, field)} is not a multiple of "
+        f"config.steps_per_call {config.steps_per_call}"
       )
-  unknown = set(config.compare) - {"base", "scratch"}
-  if unknown or ("base" in config.compare and not config.init_from):
+  if not config.min_distances:
+    raise InputError("config.min_distances is (); give at least one distance")
+  if "base" in config.compare and not config.init_from:
     raise InputError(
-      f"config.compare is {tuple(config.compare)}; it takes 'scratch', and 'base' when "
-      "config.init_from is set"
+      f"config.compare is {config.compare}, but there is no base without "
+      "config.init_from"
     )
   if config.freeze_blocks and not config.init_from:
     raise InputError(
@@ -58,94 +266,123 @@ def check_config(config: Any) -> None:
     )
 
 
-def _check_ranges(config: Any) -> None:
-  blocks = models.find_model(config.model.name).BLOCKS
-  ranges = {
-    "batch_size": (config.batch_size, 1, None),
-    "num_steps": (config.num_steps, 1, None),
-    "eval_every": (config.eval_every, 1, None),
-    "log_every": (config.log_every, 1, None),
-    "steps_per_call": (config.steps_per_call, 0, None),
-    "num_devices": (config.num_devices, 0, None),
-    "snapshot_every": (config.snapshot_every, 0, None),
-    "freeze_blocks": (config.freeze_blocks, 0, len(blocks) - 1),
-    "warp.patch": (config.warp.patch, 16, None),
-    "warp.rotate": (config.warp.rotate, 0, None),
-    "warp.mirror": (config.warp.mirror, 0, 1),
-    "warp.shift": (config.warp.shift, 0, None),
-    "warp.elastic": (config.warp.elastic, 0, 1),
-    "warp.elastic_sigma": (config.warp.elastic_sigma, 0.5, None),
-    "warp.elastic_alpha": (config.warp.elastic_alpha, 0, None),
-    "target_fraction": (config.target_fraction, ABOVE_ZERO, 1),
-    "auxiliary_percentage": (config.auxiliary_percentage, ABOVE_ZERO, 100),
-    "gamma": (config.gamma, ABOVE_ZERO, None),
-    "loss_lambda": (config.loss_lambda, 0, None),
-    "proximity.alpha": (config.proximity.alpha, ABOVE_ZERO, None),
-    "proximity.radius": (config.proximity.radius, ABOVE_ZERO, None),
-    "proximity.scale": (config.proximity.scale, ABOVE_ZERO, None),
-    "disk_radius": (config.disk_radius, ABOVE_ZERO, None),
-    "model.dropout": (config.model.dropout, 0, 0.999),
-    "split.test_fraction": (config.split.test_fraction, 0, 0.95),
-    "split.validation_fraction": (config.split.validation_fraction, ABOVE_ZERO, 0.95),
-    "optimizer.learning_rate": (config.optimizer.learning_rate, ABOVE_ZERO, None),
-    "select_radius": (config.select_radius, ABOVE_ZERO, None),
-  }
-  for field, (value, low, high) in ranges.items():
-    # Written so that NaN fails.
-    if not value >= low or (high is not None and not value <= high):
-      wanted = f"at least {low}" if high is None else f"from {low} to {high}"
-      if low == ABOVE_ZERO:
-        wanted = "above 0" if high is None else f"above 0 and at most {high}"
-      raise InputError(f"config.{field} is {value}; it must be {wanted}")
-  if not config.min_distances or min(config.min_distances) < 1:
-    raise InputError(
-      f"config.min_distances is {tuple(config.min_distances)}; give at least one "
-      "distance of 1 pixel or more"
-    )
+def check_ranges(config: Any, prefix: str = "config") -> None:
+  """Checks every field of a schema, and of those in it, against what it declares.
 
-
-def claim_workdir(config: Any, workdir: pathlib.Path) -> None:
-  """Makes a run's folder, or makes sure that the run in it has the same config.
+  Args:
+    config: a dataclass whose fields are `setting`s or dataclasses.
+    prefix: what its fields are called in messages; may be empty.
 
   Raises:
-    InputError: the folder holds a run of another config (every field that differs is
-      listed), or cannot be written.
+    InputError: naming the field, its value and what would be right.
   """
-  path = workdir / "config.json"
-  mine = as_dict(config)
-  if path.exists():
-    try:
-      theirs = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-      raise InputError(
-        f"{path} cannot be read ({error.strerror}); use another workdir"
-      ) from error
-    except ValueError as error:  # neither JSON nor text
-      raise InputError(f"{path} is not JSON ({error}); use another workdir") from error
-    lines = _differences(theirs, mine)
-    if lines:
-      raise InputError(
-        f"{workdir} holds a run with another config; use another --workdir, or these "
-        "values:\n  " + "\n  ".join(lines)
-      )
-  try:
-    write_json(path, mine)
-  except InputError as error:
+  for field in dataclasses.fields(config):
+    value = getattr(config, field.name)
+    name = f"{prefix}.{field.name}" if prefix else field.name
+    if dataclasses.is_dataclass(value):
+      check_ranges(value, name)
+      continue
+    for entry in value if isinstance(value, tuple) else (value,):
+      if entry is not None:
+        _check_value(name, entry, field.metadata)
+
+
+def _check_value(name: str, value: Any, rules: Mapping[str, Any]) -> None:
+  choices = rules.get("choices")
+  if choices and value not in choices:
+    raise InputError(f"{name} is {value!r}; use {' or '.join(map(repr, choices))}")
+  low, above, high = (rules.get(rule) for rule in ("low", "above", "high"))
+  if low is None and above is None and high is None:
+    return
+  # Written so that NaN fails.
+  fits = (
+    (low is None or value >= low)
+    and (above is None or value > above)
+    and (high is None or value <= high)
+    and math.isfinite(value)
+  )
+  if fits:
+    return
+  least = f"at least {low}" if above is None else f"above {above}"
+  if high is None:
+    wanted = least
+  else:
+    wanted = f"from {low} to {high}" if above is None else f"{least} and at most {high}"
+  raise InputError(f"{name} is {value}; it must be {wanted}")
+
+
+def from_dict(kind: type[T], values: Mapping[str, Any], prefix: str = "config") -> T:
+  """Makes a schema of a dict, as JSON or ml_collections give it; what lacks is default.
+
+  Args:
+    kind: `Config`, or another dataclass of settings.
+    values: by field; lists for tuples, whole numbers for fractions are welcome.
+    prefix: what the fields are called in messages.
+
+  Raises:
+    InputError: an unknown field, or a value of another type.
+  """
+  wanted = typing.get_type_hints(kind)
+  unknown = sorted(set(values) - set(wanted))
+  if unknown:
     raise InputError(
-      f"the workdir {workdir} cannot be written ({_reason(error)}); give another "
-      "--workdir"
-    ) from error
+      f"there is no field {prefix}.{unknown[0]}; the fields are {', '.join(wanted)}"
+    )
+  made = {
+    name: _typed(wanted[name], value, f"{prefix}.{name}")
+    for name, value in values.items()
+  }
+  return kind(**made)
 
 
-def _reason(error: InputError) -> str:
-  """What the operating system said."""
-  return getattr(error.__cause__, "strerror", None) or str(error)
+def _typed(kind: Any, value: Any, name: str) -> Any:
+  """A value in the type that a field declares."""
+  if dataclasses.is_dataclass(kind) and isinstance(value, Mapping):
+    return from_dict(typing.cast(type, kind), value, name)
+  if isinstance(kind, types.UnionType):
+    (inner,) = (part for part in kind.__args__ if part is not types.NoneType)
+    return None if value is None else _typed(inner, value, name)
+  if typing.get_origin(kind) is tuple and isinstance(value, list | tuple):
+    inner = typing.get_args(kind)[0]
+    return tuple(_typed(inner, entry, name) for entry in value)
+  whole = isinstance(value, int) and not isinstance(value, bool)
+  if kind is float and (whole or isinstance(value, float)):
+    return float(value)
+  if (kind is int and whole) or (kind in (bool, str) and isinstance(value, kind)):
+    return value
+  words = {int: "a whole number", float: "a number", bool: "True or False", str: "text"}
+  wanted = words.get(kind) or getattr(kind, "__name__", str(kind))
+  raise InputError(f"{name} is {value!r}; it must be {wanted}")
 
 
-def _differences(theirs: Any, mine: Any, field: str = "config") -> list[str]:
-  if isinstance(theirs, dict) and isinstance(mine, dict):
-    lines = []
-    for key in sorted({*theirs, *mine} - set(FREE_FIELDS)):
-      lines += _differences(theirs.get(key), mine.get(key), f"{field}.{key}")
-    return lines
-  return [] if theirs == mine else [f"{field} was {theirs!r}, now {mine!r}"]
+def as_dict(config: Any) -> dict[str, Any]:
+  """A schema as JSON would give it back: nested dicts, lists, numbers, strings."""
+  return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def determining(config: Any) -> dict[str, Any]:
+  """`as_dict` without the fields that cannot change a result."""
+  kept = {}
+  for field in dataclasses.fields(config):
+    value = getattr(config, field.name)
+    if dataclasses.is_dataclass(value):
+      kept[field.name] = determining(value)
+    elif not field.metadata.get("free"):
+      kept[field.name] = json.loads(json.dumps(value))
+  return kept
+
+
+def changed(config: T, values: Mapping[str, Any]) -> T:
+  """A copy with other values, by field: `{"model.width": 8, "gamma": 5.0}`.
+
+  Raises:
+    InputError: as `from_dict`.
+  """
+  nested = as_dict(config)
+  for path, value in values.items():
+    *homes, name = path.split(".")
+    place = nested
+    for home in homes:
+      place = place[home]
+    place[name] = value
+  return from_dict(type(config), nested)

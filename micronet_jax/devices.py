@@ -62,8 +62,6 @@ def check_devices(batch: int, devices: int) -> None:
 
 def use_compilation_cache() -> None:
   """Keeps compiled programs between starts, where JAX has not been told a place."""
-  import jax
-
   if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
     return
   try:

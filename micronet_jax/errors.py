@@ -1,4 +1,4 @@
-"""The exceptions a user is expected to read."""
+"""The exceptions a user is expected to read; raised anywhere, caught by the doors."""
 
 
 class InputError(ValueError):
@@ -11,4 +11,4 @@ class InputError(ValueError):
 
 
 class Stopped(Exception):
-  """The run was asked to stop and saved where it was."""
+  """The work was asked to stop, and saved where it was."""

@@ -157,17 +157,12 @@ def locked(
     told: gets one line if the wait begins.
 
   Raises:
-    InputError: another process works there, or the folder cannot be written.
+    InputError: another process works there.
+    OSError: the folder cannot be written.
     Stopped: `wait` was set before it was this process's turn.
   """
-  try:
-    folder.mkdir(parents=True, exist_ok=True)
-    file = (folder / "lock").open("a")
-  except OSError as error:
-    raise InputError(
-      f"{folder} cannot be written ({error.strerror}); use a folder that can"
-    ) from error
-  with file:
+  folder.mkdir(parents=True, exist_ok=True)
+  with (folder / "lock").open("a") as file:
     waiting = False
     while not _lock(file):
       if wait is None:

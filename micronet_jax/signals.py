@@ -1,22 +1,55 @@
-"""One way to stop: SIGINT and SIGTERM become an event that work looks at."""
+"""One way to stop: SIGINT and SIGTERM end in `Stopped`, with the work kept.
 
+Called by the doors: `training.job` and the studies, which finish their step and save,
+and `cli`, whose journal holds every finished tile and which stops where it is.
+"""
+
+import contextlib
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from micronet_jax.errors import Stopped
 
 
-@contextmanager
+@contextlib.contextmanager
 def caught_signals() -> Iterator[threading.Event]:
-  """An event that SIGINT and SIGTERM set, instead of ending the process at once."""
+  """Gives an event that both signals set, for work that stops by itself."""
   stop = threading.Event()
-  if threading.current_thread() is not threading.main_thread():
+  with _handled(lambda *_: stop.set()):
     yield stop
+
+
+@contextlib.contextmanager
+def interruptible(message: str) -> Iterator[None]:
+  """Ends the work within where it is, at either signal.
+
+  Args:
+    message: of the error.
+
+  Raises:
+    Stopped: a signal came.
+  """
+  try:
+    # A KeyboardInterrupt passes the handlers of errors on its way, which must not take
+    # it for a damaged image.
+    with _handled(signal.default_int_handler):
+      yield
+  except KeyboardInterrupt:
+    raise Stopped(message) from None
+
+
+@contextlib.contextmanager
+def _handled(handler: Callable[..., Any]) -> Iterator[None]:
+  """Handles both signals, in the main thread; elsewhere none are caught."""
+  if threading.current_thread() is not threading.main_thread():
+    yield
     return
   caught = (signal.SIGINT, signal.SIGTERM)
-  before = [signal.signal(each, lambda *_: stop.set()) for each in caught]
+  before = [signal.signal(each, handler) for each in caught]
   try:
-    yield stop
+    yield
   finally:
-    for each, handler in zip(caught, before, strict=True):
-      signal.signal(each, handler)
+    for each, old in zip(caught, before, strict=True):
+      signal.signal(each, old)

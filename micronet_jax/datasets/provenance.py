@@ -1,26 +1,192 @@
-"""What a checkpoint has seen."""
+"""What a network has seen: one object, kept in its checkpoint.
 
-from collections.abc import Mapping, Sequence
+Made by `training.data` for a run, read from checkpoints by `training.job`,
+`evaluation.job` and the studies. Images are known by their content, not by file names.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from micronet_jax.datasets.sample import Sample
 from micronet_jax.errors import InputError
 
+PARTS = ("train", "validation", "test", "auxiliary")
 
-def images_seen(meta: Mapping[str, Any]) -> list[str]:
-  """Names of the images that a checkpoint was trained or validated on."""
+
+@dataclasses.dataclass(frozen=True)
+class ImageRecord:
+  """One image of a run.
+
+  Attributes:
+    name: in its data set, for messages.
+    patient: whose it is.
+    part: one of `PARTS`.
+    pixels: digest of the image, see `Sample`; "" in checkpoints of version 0.1, whose
+      images are known by their names.
+    points: digest of its centres and resolution.
+  """
+
+  name: str
+  patient: str
+  part: str
+  pixels: str = ""
+  points: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Provenance:
+  """The images of a run, and those that its ancestors have seen.
+
+  Attributes:
+    own: all images of the run, the test part included.
+    inherited: what the network had seen that it was started from.
+  """
+
+  own: tuple[ImageRecord, ...] = ()
+  inherited: tuple[ImageRecord, ...] = ()
+
+  @property
+  def seen(self) -> tuple[ImageRecord, ...]:
+    """The images that weights, ξ or min_distance depend on."""
+    own = (record for record in self.own if record.part != "test")
+    return tuple(dict.fromkeys([*own, *self.inherited]))
+
+  def has_seen(self, sample: Sample) -> bool:
+    """Whether an image is among those seen: the same pixels, whatever its name."""
+    pixels, names = self._known
+    return sample.pixels_digest in pixels or sample.name in names
+
+  @functools.cached_property
+  def _known(self) -> tuple[set[str], set[str]]:
+    """Digests of the images seen, and names of those of version 0.1."""
+    pixels = {record.pixels for record in self.seen if record.pixels}
+    return pixels, {record.name for record in self.seen if not record.pixels}
+
+  def part(self, samples: Sequence[Sample], part: str) -> list[Sample]:
+    """The samples that are of one part of the run.
+
+    Raises:
+      InputError: one of the part's images is not among them.
+    """
+    records = [record for record in self.own if record.part == part]
+    found = [(r, next((s for s in samples if _is_of(r, s)), None)) for r in records]
+    missing = [record.name for record, sample in found if sample is None]
+    if missing:
+      raise InputError(
+        f"the checkpoint's {part} part has {len(missing)} images that the data set "
+        f"lacks, first {missing[0]!r}; evaluate it on the data that it was trained on"
+      )
+    return [sample for _, sample in found if sample is not None]
+
+  def to_json(self) -> dict[str, Any]:
+    """For the checkpoint's meta."""
+    return {
+      name: [dataclasses.asdict(record) for record in getattr(self, name)]
+      for name in ("own", "inherited")
+    }
+
+
+def _is_of(record: ImageRecord, sample: Sample) -> bool:
+  if record.pixels:
+    return record.pixels == sample.pixels_digest
+  return record.name == sample.name
+
+
+def provenance_of(meta: Mapping[str, Any]) -> Provenance:
+  """What a checkpoint's meta says that it has seen; of version 0.1, names only."""
+  if "provenance" in meta:
+    return Provenance(
+      **{
+        name: tuple(ImageRecord(**record) for record in meta["provenance"][name])
+        for name in ("own", "inherited")
+      }
+    )
   split = meta.get("split", {})
-  return [*split.get("train", ()), *split.get("validation", ())]
+  return Provenance(
+    tuple(
+      ImageRecord(name=name, patient="", part=part)
+      for part in ("train", "validation", "test")
+      for name in split.get(part, ())
+    )
+  )
 
 
-def check_unseen(names: Sequence[str], trained_on: Sequence[str]) -> None:
-  """Makes sure that no image to be tested on was trained on.
+def records_of(samples: Iterable[Sample], part: str) -> list[ImageRecord]:
+  """One part of a run's provenance."""
+  return [
+    ImageRecord(s.name, s.patient, part, s.pixels_digest, s.points_digest)
+    for s in samples
+  ]
+
+
+def check_unseen(
+  tested: Sequence[Sample], everything: Sequence[Sample], seen: Provenance
+) -> None:
+  """Makes sure that a network is tested on images, and patients, that it has not seen.
+
+  Args:
+    tested: what it would be tested on.
+    everything: the whole data set: an image of it that was seen says whose other images
+      were seen in part.
+    seen: of the network.
 
   Raises:
-    InputError: some were.
+    InputError: it has seen one, or another image of the same patient.
   """
-  seen = sorted(set(names) & set(trained_on))
-  if seen:
+  known = [sample for sample in everything if seen.has_seen(sample)]
+  patients = {sample.patient: sample.name for sample in known}
+  names = {sample.name for sample in known}
+  same = [sample.name for sample in tested if sample.name in names]
+  if same:
     raise InputError(
-      f"the checkpoint was trained on {len(seen)} of the {len(names)} images that it "
-      f"would be tested on, first {seen[0]!r}; test on images that it has not seen"
+      f"the checkpoint was trained on {len(same)} of the {len(tested)} images that it "
+      f"would be tested on, first {same[0]!r}; test on images that it has not seen"
+    )
+  shared = [sample for sample in tested if sample.patient in patients]
+  if shared:
+    patient = shared[0].patient
+    raise InputError(
+      f"the checkpoint was trained on patient {patient!r} (image "
+      f"{patients[patient]!r}), of whom {shared[0].name!r} would test it; test on "
+      "patients that it has not seen"
+    )
+
+
+def check_same_data(before: Provenance, now: Provenance) -> None:
+  """Makes sure that a run goes on with the data that it began with.
+
+  Raises:
+    InputError: images, points or the split have changed since.
+  """
+  old = {record.name: record for record in before.own}
+  new = {record.name: record for record in now.own}
+  named = not any(record.pixels for record in before.own)  # of version 0.1
+  changes = []
+  for what, names in (
+    ("new", [name for name in new if name not in old]),
+    ("gone", [name for name in old if name not in new]),
+  ):
+    # Version 0.1 kept no auxiliary images.
+    names = [n for n in names if not (named and (new | old)[n].part == "auxiliary")]
+    if names:
+      changes.append(f"{len(names)} image(s) {what}, first {names[0]!r}")
+  both = [(old[name], new[name]) for name in new if name in old]
+  for what, field in (
+    ("other pixels", "pixels"),
+    ("other points or resolution", "points"),
+    ("another part of the split", "part"),
+  ):
+    names = [
+      a.name
+      for a, b in both
+      if getattr(a, field) != getattr(b, field) and getattr(a, field)
+    ]
+    if names:
+      changes.append(f"{len(names)} image(s) with {what}, first {names[0]!r}")
+  if changes:
+    raise InputError(
+      f"the data have changed since this run began: {'; '.join(changes)}; give another "
+      "--workdir to train on them as they are now, or restore them"
     )

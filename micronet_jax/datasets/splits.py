@@ -1,4 +1,7 @@
-"""Splits by patient, and shares of them."""
+"""Splits by patient, and shares of them.
+
+Called by `training.data` and the studies.
+"""
 
 import dataclasses
 import zlib
@@ -6,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from micronet_jax.config import SplitConfig
 from micronet_jax.datasets.sample import Sample
 from micronet_jax.errors import InputError
 
@@ -36,11 +40,7 @@ class Split:
 
 
 def split_by_patient(
-  samples: Sequence[Sample],
-  *,
-  test_fraction: float = 0.5,
-  validation_fraction: float = 0.2,
-  seed: int = 0,
+  samples: Sequence[Sample], options: SplitConfig | None = None
 ) -> Split:
   """Splits by patient, within each organ (section "Datasets": half, half, 20 %).
 
@@ -50,9 +50,8 @@ def split_by_patient(
 
   Args:
     samples: all of them.
-    test_fraction: of the patients, in [0, 1); 0 for no test part.
-    validation_fraction: of the remaining patients, in (0, 1).
-    seed: the same seed and patients give the same split, whatever the order.
+    options: the fractions and the seed; the same seed and patients give the same split,
+      whatever the order.
 
   Returns:
     The split; names sorted.
@@ -60,6 +59,8 @@ def split_by_patient(
   Raises:
     InputError: too few patients to fill the parts that are asked for.
   """
+  options = options or SplitConfig()
+  seed, test_fraction = options.seed, options.test_fraction
   organ_of: dict[str, str] = {}
   for sample in sorted(samples, key=lambda sample: sample.name):
     organ_of.setdefault(sample.patient, sample.organ)
@@ -69,7 +70,7 @@ def split_by_patient(
   for organ, queue in queues.items():
     np.random.default_rng([seed, zlib.crc32(organ.encode())]).shuffle(queue)
   part_of: dict[str, str] = {}
-  parts = (("test", test_fraction, 2), ("validation", validation_fraction, 1))
+  parts = (("test", test_fraction, 2), ("validation", options.validation_fraction, 1))
   for part, fraction, spare in parts:
     sizes = [len(queue) for queue in queues.values()]
     for queue, count in zip(

@@ -1,26 +1,28 @@
-"""The evaluate job: a checkpoint on annotated data, without training."""
+"""The evaluate job: a checkpoint on annotated data, without training.
+
+Called by `launch.py` (configs/evaluate.py) and as `micronet_jax.evaluate`.
+"""
 
 import pathlib
 import time
 from typing import Any
 
-from micronet_jax import checkpoints
-from micronet_jax.config import claim_workdir
-from micronet_jax.datasets.provenance import check_unseen, images_seen
+from micronet_jax import checkpoints, devices
+from micronet_jax.config import Config, check_config
+from micronet_jax.datasets.provenance import check_unseen, provenance_of
 from micronet_jax.datasets.sources import load_source, source_name
-from micronet_jax.datasets.splits import Split
 from micronet_jax.detection.detector import Detector
 from micronet_jax.errors import InputError
 from micronet_jax.evaluation.report import write_report
+from micronet_jax.evaluation.workdir import claim_workdir
 
 
-def evaluate(config: Any, workdir: str | pathlib.Path) -> dict[str, Any]:
+def evaluate(config: Config, workdir: str | pathlib.Path) -> dict[str, Any]:
   """Scores a checkpoint on data, without training.
 
   Args:
-    config: the fields of configs/common.py; `init_from` names the checkpoint and
-      `evaluate_part` the images: "all", or the "test" or "validation" part of the
-      checkpoint's own split.
+    config: `init_from` names the checkpoint and `evaluate_part` the images: "all", or
+      the "test" or "validation" part of the checkpoint's own split.
     workdir: gets the report.
 
   Returns:
@@ -32,22 +34,23 @@ def evaluate(config: Any, workdir: str | pathlib.Path) -> dict[str, Any]:
   """
   began = time.monotonic()
   workdir = pathlib.Path(workdir)
+  check_config(config)
   if not config.init_from:
     raise InputError(
       "config.init_from is empty; name the checkpoint to evaluate, for instance 'base'"
     )
+  devices.use_compilation_cache()
   detector = Detector(*checkpoints.load_weights(config.init_from))
-  samples = load_source(config)
-  split = detector.meta.get("split", {})
-  part = config.evaluate_part
+  samples = load_source(config.target, data_dir=config.data_dir)
+  provenance, part = provenance_of(detector.meta), config.evaluate_part
   if part == "all":
-    check_unseen([s.name for s in samples], images_seen(detector.meta))
-  elif part in ("test", "validation"):
-    samples = Split(**split).of(samples, part) if split else []
-  if part not in ("all", "test", "validation") or not samples:
+    check_unseen(samples, samples, provenance)
+  else:
+    samples = provenance.part(samples, part)
+  if not samples:
     raise InputError(
-      f"config.evaluate_part is {part!r}; use 'all', or 'test' or 'validation' if the "
-      "checkpoint's split has that part"
+      f"config.evaluate_part is {part!r}, but the checkpoint's split has no such part; "
+      "use 'all'"
     )
   claim_workdir(config, workdir)
   return write_report(

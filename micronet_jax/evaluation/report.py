@@ -1,4 +1,7 @@
-"""What an evaluation leaves behind: `report.json`, pictures, a table."""
+"""What an evaluation leaves behind: `report.json`, pictures, a table.
+
+Called by `training.job` and `evaluation.job`.
+"""
 
 import pathlib
 import time
@@ -28,6 +31,7 @@ def report_entry(detector: Detector, outcome: Scored) -> dict[str, Any]:
     "xi": detector.meta["xi"],
     "min_distance": detector.meta["min_distance"],
     "step": detector.meta.get("step"),
+    **({"note": detector.meta["note"]} if "note" in detector.meta else {}),
   }
 
 
@@ -40,6 +44,7 @@ def write_report(
   dataset: str,
   part: str,
   began: float,
+  failed: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
   """Scores detectors on the same samples; writes and prints the result.
 
@@ -51,6 +56,7 @@ def write_report(
     dataset: what reports call the data.
     part: "test", "validation" or "all".
     began: `time.monotonic()` at the start of the job.
+    failed: by label, one sentence on what has no detector.
 
   Returns:
     What `report.json` holds.
@@ -76,6 +82,7 @@ def write_report(
       for name, outcome in outcomes.items()
       if name != label
     },
+    **({"failed": dict(failed)} if failed else {}),
     "device": jax.devices()[0].device_kind,
     "version": __version__,
     "seconds": round(time.monotonic() - began, 1),
@@ -89,7 +96,7 @@ def write_report(
 
 def score_table(outcomes: Mapping[str, Scored], report: Mapping[str, Any]) -> str:
   """The scores of all detectors as text, at 16 and at 12 pixels."""
-  width = max(len(label) for label in outcomes)
+  width = max(len(label) for label in (*outcomes, *report.get("failed", ())))
   lines = [
     "",
     f"{report['dataset']}, {report['part']} part: {report['images']} images of "
@@ -105,6 +112,8 @@ def score_table(outcomes: Mapping[str, Scored], report: Mapping[str, Any]) -> st
       ed = "-" if s["ed"] is None else f"{s['ed']:.2f}"
       cells.append(f"{s['f1']:.3f}  {s['precision']:.3f}  {s['recall']:.3f}  {ed:5}")
     lines.append(f"{label:{width}}  {'  '.join(cells)}".rstrip())
+  for label, sentence in report.get("failed", {}).items():
+    lines.append(f"{label:{width}}  {sentence.partition(';')[0]}")
   chance = outcomes[report["detector"]].chance
   lines.append(f"{'by chance':{width}}  {chance['16']:.3f}{'':24}{chance['12']:.3f}")
   interval = report["f1_interval_95"]["12"]

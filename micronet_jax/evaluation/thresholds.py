@@ -2,10 +2,10 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
+from micronet_jax.config import Config
 from micronet_jax.datasets.sample import Sample
 from micronet_jax.detection.detector import Detector
 from micronet_jax.detection.peaks import XI_GRID
@@ -65,7 +65,7 @@ def select_threshold(
 
 
 def choose_threshold(
-  config: Any, detector: Detector, samples: Sequence[Sample]
+  config: Config, detector: Detector, samples: Sequence[Sample]
 ) -> Choice:
   """ξ and min_distance with the highest F1 over samples."""
   peaks = detector.peaks((s.image for s in samples), config.min_distances)

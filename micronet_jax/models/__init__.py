@@ -65,32 +65,61 @@ def find_model(name: str) -> type[Model]:
   return MODELS[name]
 
 
+def complete_options(
+  options: Mapping[str, Any], *, like: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+  """The arguments of a network, its own defaults filled in.
+
+  Args:
+    options: the fields of `config.model`; None where nobody chose. Arguments that only
+      MicroNet takes may be there as long as they have its default values, so that
+      changing the name is all that it takes to change the model.
+    like: options of a checkpoint, which come before the defaults if it is of the same
+      network.
+
+  Returns:
+    `name` and every argument that the network takes.
+
+  Raises:
+    InputError: an unknown name, or arguments that the network does not take.
+  """
+  name = options["name"]
+  taken, defaults = _arguments(find_model(name)), _arguments(MicroNet)
+  given = {
+    key: tuple(value) if isinstance(value, list) else value
+    for key, value in options.items()
+    if value is not None and key != "name"
+  }
+  for field in given.keys() - taken.keys():
+    value = given.pop(field)
+    if field not in defaults or value != defaults[field]:
+      raise InputError(
+        f"config.model.{field} is {value!r}, but {name} has no such argument; it takes "
+        f"{', '.join(taken)}"
+      )
+  followed = dict(like or {}) if like and like["name"] == name else {}
+  for key, value in followed.items():
+    if key in taken and value is not None:
+      taken[key] = tuple(value) if isinstance(value, list) else value
+  return {"name": name, **taken, **given}
+
+
 def create_model(
   options: Mapping[str, Any], *, axis_name: str | None = None, seed: int = 0
 ) -> nnx.Module:
   """Builds a network from the fields of `config.model`.
 
   Args:
-    options: `name` (one of `MODELS`) and the model's own arguments. Arguments that
-      only MicroNet takes may be there as long as they have its default values, so that
-      changing the name is all that it takes to change the model.
+    options: as `complete_options` takes them.
     axis_name: mapped axis that training statistics are averaged over.
     seed: of the initial parameters.
 
   Raises:
     InputError: an unknown name, or arguments that the model does not take or refuses.
   """
-  arguments = dict(options)
+  arguments = complete_options(options)
   name = arguments.pop("name")
   model: Any = find_model(name)
-  taken, defaults = _arguments(model), _arguments(MicroNet)
-  for field in arguments.keys() - taken.keys():
-    value = arguments.pop(field)
-    if field not in defaults or not _same(value, defaults[field]):
-      raise InputError(
-        f"config.model.{field} is {value!r}, but {name} has no such argument; it takes "
-        f"{', '.join(taken)}"
-      )
   try:
     return model(**arguments, axis_name=axis_name, rngs=nnx.Rngs(seed))
   except (TypeError, ValueError) as error:
@@ -102,11 +131,6 @@ def _arguments(model: type[Model]) -> dict[str, Any]:
   parameters = inspect.signature(model.__init__).parameters
   own = {"self", "axis_name", "rngs"}
   return {name: each.default for name, each in parameters.items() if name not in own}
-
-
-def _same(value: Any, default: Any) -> bool:
-  """Whether they are equal, be they lists or tuples."""
-  return (tuple(value) if isinstance(value, list) else value) == default
 
 
 def score_map(
@@ -136,7 +160,8 @@ __all__ = [
   "MicroNet",
   "Model",
   "UNet",
-  "create_model",
-  "find_model",
+  "complete_options",
+  "create",
+  "find",
   "score_map",
 ]

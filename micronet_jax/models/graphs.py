@@ -27,8 +27,7 @@ def abstract_model(options: Mapping[str, Any]) -> tuple[Any, Any]:
   Raises:
     InputError: an unknown model or a wrong argument.
   """
-  hashable = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
-  return _abstract_model(tuple(sorted(hashable.items())))
+  return _abstract_model(tuple(sorted(models.complete_options(options).items())))
 
 
 def split_model(model: nnx.Module) -> tuple[Any, dict[str, Any]]:

@@ -6,7 +6,6 @@ its next tile, a finished one is not repeated, and a bad one does not stop the r
 """
 
 import contextlib
-import dataclasses
 import hashlib
 import json
 import os
@@ -22,42 +21,18 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
+from micronet_jax.config import PredictConfig, check_ranges
 from micronet_jax.detection.detector import Detector, load
 from micronet_jax.detection.scan import Scan
 from micronet_jax.errors import InputError
 from micronet_jax.files import write_json
 from micronet_jax.imaging.opening import open_image
-from micronet_jax.imaging.resolution import MPP_RANGE
 from micronet_jax.predict import outputs, summary
 from micronet_jax.predict.journal import CannotWrite, Journal
-from micronet_jax.predict.outputs import FORMATS
 from micronet_jax.version import __version__
 
 LONG_WORK = 8
 """Tiles from which on an image gets a progress bar."""
-
-
-@dataclasses.dataclass(frozen=True)
-class PredictOptions:
-  """How images are searched and what is written; see `Detector.detect`.
-
-  Attributes:
-    mpp: microns per pixel; None for what each file says.
-    threshold: least score; None for the checkpoint's.
-    regions: (x, y, width, height) in each image's own pixels; none for all.
-    tissue: True, False, or None to decide by size.
-    formats: of `FORMATS`.
-    tile, batch, devices: None to decide by the machine.
-  """
-
-  mpp: float | None = None
-  threshold: float | None = None
-  regions: tuple[tuple[int, int, int, int], ...] = ()
-  tissue: bool | None = None
-  formats: tuple[str, ...] = ("csv", "geojson", "overlay")
-  tile: int | None = None
-  batch: int | None = None
-  devices: int | None = None
 
 
 def predict(
@@ -65,7 +40,7 @@ def predict(
   out: str | os.PathLike[str],
   *,
   weights: str = "base",
-  options: PredictOptions | None = None,
+  options: PredictConfig | None = None,
 ) -> list[dict[str, Any]]:
   """Detects nuclei in images and writes the results to a folder.
 
@@ -83,7 +58,7 @@ def predict(
     InputError: nothing to do, an impossible option, or `out` cannot be written. What
       is wrong with one image only is printed and returned.
   """
-  options, out = options or PredictOptions(), pathlib.Path(out)
+  options, out = options or PredictConfig(), pathlib.Path(out)
   _check(options)
   found = outputs.find_images(images)
   jobs = outputs.name_outputs(found, out, options.formats)
@@ -124,26 +99,8 @@ def _named(result: Mapping[str, Any]) -> str:
   return error if image in error else f"{image}: {error}"
 
 
-def _check(options: PredictOptions) -> None:
-  unknown = sorted(set(options.formats) - set(FORMATS))
-  if unknown:
-    raise InputError(
-      f"format {unknown[0]!r} is unknown; there are {', '.join(FORMATS)}"
-    )
-  if options.threshold is not None and not 0 <= options.threshold <= 1:
-    raise InputError(
-      f"threshold is a score, about 1 at a clear nucleus, from 0 to 1; got "
-      f"{options.threshold:g}"
-    )
-  low, high = MPP_RANGE
-  if options.mpp is not None and not low <= options.mpp <= high:
-    raise InputError(
-      f"mpp is microns per pixel, {low:g} to {high:g}, got {options.mpp:g}"
-    )
-  for name in ("tile", "batch", "devices"):
-    value = getattr(options, name)
-    if value is not None and value < 1:
-      raise InputError(f"{name} is a number from 1 on, got {value}")
+def _check(options: PredictConfig) -> None:
+  check_ranges(options, "")
   if options.devices is not None and options.devices > jax.device_count():
     raise InputError(
       f"devices is {options.devices}, but this machine has {jax.device_count()}"
@@ -182,7 +139,7 @@ def _predict_one(
   stem: pathlib.Path,
   weights: str,
   digest: str,
-  options: PredictOptions,
+  options: PredictConfig,
 ) -> dict[str, Any]:
   """Detects in one image, or takes up where that was interrupted."""
   began = time.monotonic()
@@ -228,7 +185,7 @@ def _predict_one(
   return result
 
 
-def _settings(image: str, digest: str, options: PredictOptions) -> dict[str, Any]:
+def _settings(image: str, digest: str, options: PredictConfig) -> dict[str, Any]:
   """All that determines the points of an image, as JSON gives it back."""
   try:
     file = os.stat(image)
@@ -248,7 +205,7 @@ def _settings(image: str, digest: str, options: PredictOptions) -> dict[str, Any
 
 
 def _search(
-  detector: Detector, scan: Scan, journal: Journal, options: PredictOptions
+  detector: Detector, scan: Scan, journal: Journal, options: PredictConfig
 ) -> None:
   """Runs the tiles that are not done, with a progress bar if they are many."""
   left = [tile for tile in scan.tiles if tile.index not in journal.done]

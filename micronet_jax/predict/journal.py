@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from micronet_jax.errors import InputError
+from micronet_jax.files import locked
 
 POINT = np.dtype([("y", "<f8"), ("x", "<f8"), ("score", "<f4")])
 
@@ -55,37 +56,22 @@ class Journal:
     text = json.dumps(dict(settings), sort_keys=True)
     try:
       with contextlib.ExitStack() as stack:
-        folder.mkdir(parents=True, exist_ok=True)
+        stack.enter_context(locked(folder))
         self._points, self._tiles = (
           stack.enter_context((folder / name).open("ab"))
           for name in ("points.bin", "tiles.jsonl")
         )
-        self._lock()
         # Only cut, never written again: a full disk or a kill here loses nothing.
         self._tiles.truncate(self._resume(text))
         self._points.truncate(self.count * POINT.itemsize)
         if not self.done:
           (folder / "settings.json").write_text(text)
-        stack.pop_all()
+        self._open = stack.pop_all()
     except OSError as error:
       with contextlib.suppress(OSError):
         if sum(each.stat().st_size for each in folder.glob("tiles.jsonl")) == 0:
           shutil.rmtree(folder, ignore_errors=True)  # nothing is lost
       raise self._cannot_write(error) from error
-
-  def _lock(self) -> None:
-    """Keeps a second process away, where the file system can; ends with this one."""
-    try:
-      import fcntl
-
-      fcntl.flock(self._points, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-      raise InputError(
-        f"{self.folder} is being written by another run; wait for it, or use another "
-        "output folder"
-      ) from error
-    except (ImportError, OSError):
-      pass
 
   def _resume(self, settings: str) -> int:
     """Reads what an interrupted search of the same settings left.
@@ -126,6 +112,7 @@ class Journal:
     for file in (self._points, self._tiles):
       with contextlib.suppress(OSError):  # a full disk, again
         file.close()
+    self._open.close()
 
   def add(
     self, tile: int, centers: np.ndarray, scores: np.ndarray, *, best: float

@@ -4,38 +4,17 @@ An output pixel knows where in the image it comes from; the image is read there
 (bilinear) and the map is computed from the distance between that place and its
 nearest centre (Eq. 1, for instance). So the map is never interpolated, and what is
 reflected at the border of an image brings its centres along.
+
+Called by `training.step`, inside the compiled step.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from micronet_jax.config import WarpConfig
 from micronet_jax.training.pool import Images
-
-
-class Warp(NamedTuple):
-  """How patches are drawn; see "Implementation details" and the authors' code.
-
-  Attributes:
-    patch: side of a patch in pixels.
-    rotate: degrees; the angle is uniform in [-rotate, rotate].
-    mirror: probability of a horizontal mirror image.
-    shift: pixels by which a patch may reach over the image's border (reflected).
-    elastic: probability of an elastic distortion.
-    elastic_sigma: its smoothness, the sd of a Gaussian in pixels.
-    elastic_alpha: its strength; the field is uniform noise in [-1, 1], smoothed,
-      times this.
-  """
-
-  patch: int = 200
-  rotate: float = 180.0
-  mirror: float = 0.5
-  shift: float = 10.0
-  elastic: float = 0.5
-  elastic_sigma: float = 5.0
-  elastic_alpha: float = 35.0
 
 
 def reflect(position: jax.Array, size: jax.Array) -> jax.Array:
@@ -46,7 +25,7 @@ def reflect(position: jax.Array, size: jax.Array) -> jax.Array:
   return jnp.where(last > 0, jnp.minimum(folded, period - folded), 0.0)
 
 
-def source_positions(key: jax.Array, size: jax.Array, warp: Warp) -> jax.Array:
+def source_positions(key: jax.Array, size: jax.Array, warp: WarpConfig) -> jax.Array:
   """Draws one patch: where in the image each of its pixels comes from.
 
   Args:
@@ -76,7 +55,7 @@ def source_positions(key: jax.Array, size: jax.Array, warp: Warp) -> jax.Array:
   )
 
 
-def elastic_field(key: jax.Array, warp: Warp) -> jax.Array:
+def elastic_field(key: jax.Array, warp: WarpConfig) -> jax.Array:
   """Displacements in pixels, `[patch, patch, 2]`: smoothed noise times alpha."""
   noise = jax.random.uniform(key, (2, warp.patch, warp.patch), minval=-1.0)
   offset = jnp.arange(warp.patch, dtype=jnp.float32)
@@ -133,7 +112,7 @@ def draw_patches(
   index: jax.Array,
   keys: jax.Array,
   *,
-  warp: Warp,
+  warp: WarpConfig,
   label: Callable[[jax.Array], jax.Array],
 ) -> tuple[jax.Array, jax.Array]:
   """Draws a batch of augmented patches with the maps that a network learns.

@@ -1,11 +1,14 @@
-"""The data of one run: target and auxiliary, split by patient."""
+"""The data of one run: target and auxiliary, split by patient.
+
+Called by `training.job` and the studies; what it gives goes to `training.loop`.
+"""
 
 import dataclasses
 import pathlib
 from collections.abc import Sequence
-from typing import Any
 
-from micronet_jax.datasets.provenance import check_unseen
+from micronet_jax.config import Config, DataConfig
+from micronet_jax.datasets.provenance import Provenance, check_unseen, records_of
 from micronet_jax.datasets.sample import Sample
 from micronet_jax.datasets.sources import load_source, source_name
 from micronet_jax.datasets.splits import (
@@ -26,6 +29,7 @@ class Data:
     split: of the target.
     train, validation, test: target samples; train after `target_fraction`.
     auxiliary: training samples of other organs; empty without.
+    inherited: what the initial checkpoint has seen.
   """
 
   name: str
@@ -34,53 +38,63 @@ class Data:
   validation: list[Sample]
   test: list[Sample]
   auxiliary: list[Sample]
+  inherited: Provenance
+
+  @property
+  def provenance(self) -> Provenance:
+    """Of a network that is trained on these data, from what `inherited` is of."""
+    parts = ("train", "validation", "test", "auxiliary")
+    own = [record for part in parts for record in records_of(getattr(self, part), part)]
+    return Provenance(tuple(own), self.inherited.seen)
+
+  def from_scratch(self) -> "Data":
+    """The same data, for a network that begins with random weights."""
+    return dataclasses.replace(self, inherited=Provenance())
 
 
-def load_data(config: Any, *, trained_on: Sequence[str] = ()) -> Data:
+def load_data(config: Config, *, seen: Provenance | None = None) -> Data:
   """Loads, resamples and splits what a config asks for.
 
   Args:
-    config: the fields of configs/common.py.
-    trained_on: names of images that the initial checkpoint has seen.
+    config: of the run.
+    seen: by the initial checkpoint.
 
   Raises:
     InputError: data that cannot be used, or an image or patient on both sides.
   """
-  samples = load_source(config)
-  auxiliary = load_source(config, "auxiliary") if config.auxiliary.name else []
+  samples = load_source(config.target, data_dir=config.data_dir)
+  auxiliary = []
+  if config.auxiliary.name:
+    auxiliary = load_source(config.auxiliary, data_dir=config.data_dir)
   return arrange_data(
-    config, samples, auxiliary, name=source_name(config.target), trained_on=trained_on
+    config, samples, auxiliary, name=source_name(config.target), seen=seen
   )
 
 
 def arrange_data(
-  config: Any,
+  config: Config,
   samples: Sequence[Sample],
   auxiliary: Sequence[Sample],
   *,
   name: str,
-  trained_on: Sequence[str] = (),
+  seen: Provenance | None = None,
 ) -> Data:
   """Splits what was loaded, and takes the shares that a config asks for.
 
   Args:
-    config: the fields of configs/common.py.
+    config: of the run.
     samples: of the target, at working resolution.
     auxiliary: of other organs, likewise; empty without.
     name: of the target, for reports.
-    trained_on: names of images that the initial checkpoint has seen.
+    seen: by the initial checkpoint.
 
   Raises:
     InputError: too few patients, or an image or patient on both sides.
   """
-  split = split_by_patient(
-    samples,
-    test_fraction=config.split.test_fraction,
-    validation_fraction=config.split.validation_fraction,
-    seed=config.split.seed,
-  )
+  seen = seen or Provenance()
+  split = split_by_patient(samples, config.split)
   check_no_leakage(split, samples)
-  check_unseen(split.test or split.validation, trained_on)
+  check_unseen(split.of(samples, "test" if split.test else "validation"), samples, seen)
   chosen = take_fraction(split.train, config.target_fraction, seed=config.split.seed)
   return Data(
     name=name,
@@ -89,33 +103,37 @@ def arrange_data(
     validation=split.of(samples, "validation"),
     test=split.of(samples, "test"),
     auxiliary=_take_auxiliary(config, split, samples, auxiliary) if auxiliary else [],
+    inherited=seen,
   )
 
 
 def _take_auxiliary(
-  config: Any, split: Split, targets: Sequence[Sample], samples: Sequence[Sample]
+  config: Config, split: Split, targets: Sequence[Sample], samples: Sequence[Sample]
 ) -> list[Sample]:
-  """The auxiliary training images: their own training part, then the percentage."""
-  own = split_by_patient(
-    samples,
-    test_fraction=config.split.test_fraction,
-    validation_fraction=config.split.validation_fraction,
-    seed=config.split.seed,
-  )
+  """The auxiliary training images: their own training part, then the percentage.
+
+  Raises:
+    InputError: one is, or is of a patient, that the target is validated or tested on.
+  """
+  own = split_by_patient(samples, config.split)
+  held_out = [sample for sample in targets if sample.name not in split.train]
+  training = own.of(samples, "train")
+  pixels = {sample.pixels_digest for sample in held_out}
+  patients: set[str] = set()
   if _place(config.auxiliary) == _place(config.target):
-    held_out = {s.patient for s in targets if s.name not in split.train}
-    shared = sorted(held_out & {s.patient for s in own.of(samples, "train")})
-    if shared:
-      raise InputError(
-        f"auxiliary training data holds patient {shared[0]!r}, whom the target is "
-        "validated or tested on; choose other organs in config.auxiliary.organs"
-      )
-  names = take_fraction(
-    own.train, config.auxiliary_percentage / 100, seed=config.split.seed
-  )
+    patients = {sample.patient for sample in held_out}
+  shared = [s for s in training if s.pixels_digest in pixels or s.patient in patients]
+  if shared:
+    raise InputError(
+      f"auxiliary training data holds image {shared[0].name!r} of patient "
+      f"{shared[0].patient!r}, whom the target is validated or tested on; choose other "
+      "organs in config.auxiliary.organs"
+    )
+  share = config.auxiliary_percentage / 100
+  names = take_fraction(own.train, share, seed=config.split.seed)
   return dataclasses.replace(own, train=names).of(samples, "train")
 
 
-def _place(source: Any) -> tuple[str, pathlib.Path]:
+def _place(source: DataConfig) -> tuple[str, pathlib.Path]:
   """The same for the same data, however its root is written."""
   return source.name, pathlib.Path(source.root).expanduser().resolve()

@@ -1,60 +1,60 @@
-"""Training a detector, from data to report: `train_and_evaluate(config, workdir)`."""
+"""Training a detector, from data to report: `train_and_evaluate(config, workdir)`.
 
+Called by `launch.py` (configs/train.py, finetune.py, auxiliary.py) and as
+`micronet_jax.train_and_evaluate`; reads from top to bottom.
+"""
+
+import dataclasses
 import pathlib
+import threading
 import time
 from typing import Any
 
 from micronet_jax import checkpoints
-from micronet_jax.config import check_config, claim_workdir
-from micronet_jax.datasets.provenance import images_seen
+from micronet_jax.config import Config, check_config
+from micronet_jax.datasets.provenance import provenance_of
 from micronet_jax.detection.detector import Detector
+from micronet_jax.devices import use_compilation_cache
 from micronet_jax.evaluation import report
 from micronet_jax.evaluation.thresholds import choose_threshold
+from micronet_jax.evaluation.workdir import claim_workdir
+from micronet_jax.files import locked, read_json, write_json
 from micronet_jax.signals import caught_signals
-from micronet_jax.training.data import load_data
-from micronet_jax.training.loop import fit
-from micronet_jax.training.run import prepare_training
+from micronet_jax.training.data import Data, load_data
+from micronet_jax.training.loop import Diverged, fit
+from micronet_jax.training.run import follow_checkpoint, prepare_training
 
 
-def train_and_evaluate(config: Any, workdir: str | pathlib.Path) -> dict[str, Any]:
+def train_and_evaluate(config: Config, workdir: str | pathlib.Path) -> dict[str, Any]:
   """Trains, or resumes, and reports on held-out images.
 
   Args:
-    config: the fields of configs/common.py.
+    config: `Config()` is the paper's recipe; `config.changed` changes fields.
     workdir: of the run. The same config continues the run that is there.
 
   Returns:
     What `report.json` holds.
 
   Raises:
-    InputError: a field, file or checkpoint that cannot be used, or a loss that is
-      not finite.
+    InputError: a field, file or checkpoint that cannot be used, data that have changed
+      since the run began, or a loss that is not finite.
     Stopped: on SIGINT or SIGTERM, after saving.
   """
   began = time.monotonic()
   workdir = pathlib.Path(workdir)
   check_config(config)
+  use_compilation_cache()
   start = checkpoints.load_weights(config.init_from) if config.init_from else None
+  meta = start[1] if start else None
+  config = follow_checkpoint(config, meta)
   prepared = prepare_training(config, start=start)
-  data = load_data(config, trained_on=images_seen(start[1]) if start else ())
+  data = load_data(config, seen=provenance_of(meta) if meta else None)
   claim_workdir(config, workdir)
-  rows: dict[str, Detector] = {}
-  if start and "base" in config.compare:
-    base = Detector(*start)
-    rows["base"] = base
-    choice = choose_threshold(config, base, data.validation)
-    rows["base, threshold re-chosen"] = base.with_threshold(
-      xi=choice.xi, min_distance=choice.min_distance
-    )
-  with caught_signals() as stop:
-    if "scratch" in config.compare:
-      scratch = prepare_training(config) if start else prepared
-      scratch = scratch._replace(recipe=scratch.recipe._replace(frozen=0))
-      rows["from scratch"] = fit(
-        config, data, workdir / "scratch", scratch, label="from scratch", stop=stop
-      )
-    name = "fine-tuned" if start else "trained"
-    rows[name] = fit(config, data, workdir, prepared, label=name, stop=stop)
+  name = "fine-tuned" if start else "trained"
+  with locked(workdir), caught_signals() as stop:
+    trained = fit(config, data, workdir, prepared, label=name, stop=stop)
+    rows, failed = compared(config, data, workdir, start, stop)
+  rows[name] = trained
   draw_course(workdir, name)
   return report.write_report(
     workdir,
@@ -64,7 +64,53 @@ def train_and_evaluate(config: Any, workdir: str | pathlib.Path) -> dict[str, An
     dataset=data.name,
     part="test" if data.test else "validation",
     began=began,
+    failed=failed,
   )
+
+
+def compared(
+  config: Config,
+  data: Data,
+  workdir: pathlib.Path,
+  start: tuple[Any, dict[str, Any]] | None,
+  stop: threading.Event,
+) -> tuple[dict[str, Detector], dict[str, str]]:
+  """What the trained network is compared with, as `config.compare` asks.
+
+  Returns:
+    Detectors by label; and by label one sentence on what failed.
+  """
+  rows: dict[str, Detector] = {}
+  failed: dict[str, str] = {}
+  if start and "base" in config.compare:
+    base = Detector(*start)
+    rows["base"] = base
+    choice = choose_threshold(config, base, data.validation)
+    rows["base, threshold re-chosen"] = base.with_threshold(
+      xi=choice.xi, min_distance=choice.min_distance
+    )
+  if "scratch" in config.compare:
+    folder, label = workdir / "scratch", "from scratch"
+    note = folder / "diverged.json"  # it would diverge again
+    failure = (read_json(note) or {}).get("diverged")
+    if not failure:
+      plain = dataclasses.replace(config, init_from="", freeze_blocks=0)
+      try:
+        rows[label] = fit(
+          plain,
+          data.from_scratch(),
+          folder,
+          prepare_training(plain),
+          label=label,
+          stop=stop,
+        )
+      except Diverged as error:
+        failure = str(error)
+        write_json(note, {"diverged": failure})
+    if failure:
+      print(f"{label}: {failure}", flush=True)
+      failed[label] = failure
+  return rows, failed
 
 
 def draw_course(workdir: pathlib.Path, label: str) -> None:

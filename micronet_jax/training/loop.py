@@ -7,12 +7,13 @@ import pathlib
 import threading
 import time
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import numpy as np
 
 from micronet_jax import checkpoints, devices
+from micronet_jax.config import Config
+from micronet_jax.datasets.provenance import check_same_data, provenance_of
 from micronet_jax.detection.detector import Detector
 from micronet_jax.errors import InputError, Stopped
 from micronet_jax.evaluation.thresholds import choose_threshold
@@ -27,7 +28,6 @@ from micronet_jax.training.run import (
   as_saved,
   from_saved,
 )
-from micronet_jax.training.step import compile_shared
 
 
 class Diverged(InputError):
@@ -35,7 +35,7 @@ class Diverged(InputError):
 
 
 def fit(
-  config: Any,
+  config: Config,
   data: Data,
   workdir: pathlib.Path,
   prepared: Prepared,
@@ -46,7 +46,7 @@ def fit(
   """Trains one network, or resumes, and returns the best of its validations.
 
   Args:
-    config: the fields of configs/common.py.
+    config: of the run, its network complete (`run.follow_checkpoint`).
     data: to train and validate on.
     workdir: gets `checkpoints/`, `log.jsonl` and `tensorboard/`.
     prepared: the compiled step's constants and the initial weights.
@@ -54,31 +54,73 @@ def fit(
     stop: when set, the run saves and raises `Stopped`.
 
   Raises:
-    InputError: a loss that is not finite, or no checkpoint that is whole.
+    InputError: data that have changed since the run began, or no checkpoint that is
+      whole.
+    Diverged: a loss that is not finite.
+    Stopped: `stop` was set.
   """
-  recipe = prepared.recipe
-  state = steps.create_state(recipe, prepared.weights)
+  state = steps.create_state(prepared.recipe, prepared.weights)
   saved = checkpoints.Checkpoints(workdir / "checkpoints")
-  run = TrainingRun(config=config, data=data, recipe=recipe, saved=saved)
+  run = TrainingRun(config, data, prepared.recipe, prepared.numbers, saved)
   try:
     found = saved.restore("latest", *as_saved(state))
     if found:
+      check_same_data(provenance_of(found["meta"]), data.provenance)
       state = from_saved(found, state)
       run.record = Record(**found["meta"]["record"])
     if not run.record.finished:
-      with Progress(
-        workdir, label=label, start=int(state.step), num_steps=config.num_steps
-      ) as progress:
-        if found:
-          progress.line(f"{label}  resumed at step {int(state.step)}")
-        first = found is None and prepared.transferred
-        take_steps(run, state, progress, stop, first=first)
+      _go_on(run, state, workdir, label, stop, resumed=found is not None, new=prepared)
     saved.wait()
-    best = saved.restore("best", *as_saved(state))
+    return _best(run, state)
   finally:
     saved.close()
-  if best is None:
-    raise InputError(f"{workdir} holds no whole checkpoint; remove it and train again")
+
+
+def _go_on(
+  run: TrainingRun,
+  state: steps.TrainState,
+  workdir: pathlib.Path,
+  label: str,
+  stop: threading.Event,
+  *,
+  resumed: bool,
+  new: Prepared,
+) -> None:
+  """Trains from a state to the end."""
+  step = int(state.step)
+  best = run.saved.newest("best")
+  if resumed and (best is None or best.name != str(run.record.best_step)):
+    # Else nothing would be kept until validation exceeds what is lost.
+    run.record.best_f1 = -1.0
+  with Progress(
+    workdir, label=label, start=step, num_steps=run.config.num_steps
+  ) as progress:
+    if resumed:
+      progress.line(f"{label}  resumed at step {step}")
+    take_steps(run, state, progress, stop, first=not resumed and new.transferred)
+
+
+def _best(run: TrainingRun, like: steps.TrainState) -> Detector:
+  """The best checkpoint of a finished run, else its latest, which then is said.
+
+  Raises:
+    InputError: neither is whole.
+  """
+  wanted = run.record.best_step
+  best = run.saved.restore("best", *as_saved(like))
+  if best is None or best["meta"]["step"] != wanted:
+    found = run.saved.restore("latest", *as_saved(like)) or best
+    if found is None:
+      raise InputError(
+        f"{run.saved.folder} holds no whole checkpoint; remove it and train again"
+      )
+    best = found
+    note = (
+      f"the best checkpoint, of step {wanted}, is damaged or missing; this is the "
+      f"network after step {best['meta']['step']}"
+    )
+    print(f"note: {note}", flush=True)
+    best["meta"]["note"] = note
   return Detector(best["weights"], best["meta"])
 
 
@@ -100,22 +142,22 @@ def take_steps(
     first: validate before the first step too.
   """
   config, recipe = run.config, run.recipe
-  images, pools, names = pool_images(run.data, balanced=recipe.gamma is not None)
+  images, pools, names = pool_images(run.data, balanced=recipe.balanced)
   pauses = [config.num_steps, config.eval_every, config.snapshot_every]
   size, unroll = steps.steps_per_call(config.steps_per_call, pauses=pauses)
-  take = compile_shared(recipe, size=size, unroll=unroll)
-  state, images, pools = devices.replicate((state, images, pools), recipe.devices)
+  take = steps.compile_steps(recipe, size=size, unroll=unroll)
+  state, *fixed = devices.replicate((state, images, pools, run.numbers), recipe.devices)
   losses: list[float] = []
   step = int(state.step)
   if first:
     validate(run, state, progress)
   while not run.record.finished:
-    state, metrics = take(state, images, pools)
+    state, metrics = take(state, *fixed)
     step += size
     check_finite(run, step - size, metrics, names)
     losses.extend(np.asarray(metrics.loss).tolist())
     if step % config.log_every < size or step >= config.num_steps:
-      rate = float(steps.learning_rate(recipe, state))
+      rate = float(steps.learning_rate(recipe, run.numbers, state))
       progress.train(step, loss=float(np.mean(losses)), learning_rate=rate)
       losses.clear()
     # "< size", not "== 0": a resumed run may have another number of steps a call.

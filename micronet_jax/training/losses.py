@@ -6,7 +6,11 @@ import optax
 
 
 def weighted_mse_per_example(
-  prediction: jax.Array, target: jax.Array, *, lam: float = 5.0, scale: float = 5.0
+  prediction: jax.Array,
+  target: jax.Array,
+  *,
+  lam: float | jax.Array = 5.0,
+  scale: float = 5.0,
 ) -> jax.Array:
   """Eq. 2 for each patch: ½ · mean over pixels of (y + λ·ȳ)(o - scale·y)².
 
@@ -29,7 +33,11 @@ def weighted_mse_per_example(
 
 
 def weighted_mse(
-  prediction: jax.Array, target: jax.Array, *, lam: float = 5.0, scale: float = 5.0
+  prediction: jax.Array,
+  target: jax.Array,
+  *,
+  lam: float | jax.Array = 5.0,
+  scale: float = 5.0,
 ) -> jax.Array:
   """Eq. 2 averaged over the batch; arguments as in `weighted_mse_per_example`."""
   return jnp.mean(weighted_mse_per_example(prediction, target, lam=lam, scale=scale))
@@ -52,7 +60,7 @@ def cross_entropy_per_example(logits: jax.Array, target: jax.Array) -> jax.Array
   return jnp.mean(optax.sigmoid_binary_cross_entropy(logits, target), axis=(-2, -1))
 
 
-def balance_weights(is_target: jax.Array, *, gamma: float) -> jax.Array:
+def balance_weights(is_target: jax.Array, *, gamma: float | jax.Array) -> jax.Array:
   """Weights w with sum(w · loss) = γ · mean over target + mean over auxiliary.
 
   This is L = γ·L_T + L_A of "Training with auxiliary datasets", each term the mean

@@ -1,8 +1,12 @@
-"""What a training run begins with, what it remembers, and how it is saved."""
+"""What a training run begins with, what it remembers, and how it is saved.
+
+Called by `training.loop`, `training.job` and the studies.
+"""
 
 import dataclasses
 import functools
 import math
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -10,12 +14,12 @@ import jax.numpy as jnp
 from flax import nnx
 
 from micronet_jax import checkpoints, models
-from micronet_jax.config import as_dict
+from micronet_jax.config import Config, as_dict, changed
 from micronet_jax.devices import AXIS, check_devices
+from micronet_jax.errors import InputError
 from micronet_jax.imaging.resolution import WORKING_MPP
 from micronet_jax.models import graphs
 from micronet_jax.training import step as steps
-from micronet_jax.training.augmentation import Warp
 from micronet_jax.training.data import Data
 from micronet_jax.version import __version__
 
@@ -44,9 +48,10 @@ class Record:
 class TrainingRun:
   """One training run: what stays the same, and its record."""
 
-  config: Any
+  config: Config
   data: Data
   recipe: steps.Recipe
+  numbers: steps.Numbers
   saved: checkpoints.Checkpoints
   record: Record = dataclasses.field(default_factory=Record)
 
@@ -57,13 +62,14 @@ class TrainingRun:
       "version": __version__,
       "job": config["job"],
       "step": step,
-      "model": config["model"],
+      "model": models.complete_options(config["model"]),
       "proximity": config["proximity"],
       "normalisation": "mean and standard deviation of each channel of the image",
       "mpp": WORKING_MPP,
       "xi": self.record.xi,
       "min_distance": self.record.min_distance,
       "split": dataclasses.asdict(self.data.split),
+      "provenance": self.data.provenance.to_json(),
       "record": dataclasses.asdict(self.record),
       "config": config,
     }
@@ -79,29 +85,53 @@ class Prepared(NamedTuple):
 
   Attributes:
     recipe: the constants of the compiled step.
+    numbers: its scalars, on the host.
     weights: `{"params", "batch_stats"}`.
     transferred: whether they come from a checkpoint.
   """
 
   recipe: steps.Recipe
+  numbers: steps.Numbers
   weights: Any
   transferred: bool
 
 
+def follow_checkpoint(config: Config, meta: Mapping[str, Any] | None) -> Config:
+  """The config with its network complete: as chosen, as the checkpoint's, as usual.
+
+  Args:
+    config: of the run.
+    meta: of the checkpoint that it begins with, or None.
+
+  Raises:
+    InputError: an unknown network or argument, or more frozen blocks than it has.
+  """
+  like = meta["model"] if meta and not config.init_partial else None
+  options = models.complete_options(as_dict(config.model), like=like)
+  config = changed(config, {f"model.{name}": each for name, each in options.items()})
+  most = len(models.find_model(config.model.name).BLOCKS) - 1
+  if config.freeze_blocks > most:
+    raise InputError(
+      f"config.freeze_blocks is {config.freeze_blocks}; it must be from 0 to {most}"
+    )
+  return config
+
+
 def prepare_training(
-  config: Any, *, start: tuple[Any, dict[str, Any]] | None = None
+  config: Config, *, start: tuple[Any, Mapping[str, Any]] | None = None
 ) -> Prepared:
   """Makes sure that model, checkpoint and devices fit together.
 
   Args:
-    config: the fields of configs/common.py.
+    config: of the run.
     start: weights and meta to begin from, or None for random weights.
 
   Raises:
     InputError: they do not.
   """
+  config = follow_checkpoint(config, start[1] if start else None)
   create = functools.partial(
-    models.create_model, config.model, axis_name=AXIS, seed=config.seed
+    models.create_model, as_dict(config.model), axis_name=AXIS, seed=config.seed
   )
   # Random weights take seconds to draw: only if they are needed.
   needed = start is None or config.init_partial
@@ -110,29 +140,29 @@ def prepare_training(
     weights = checkpoints.transfer(start[0], weights, partial=config.init_partial)
   devices = config.num_devices or math.gcd(config.batch_size, jax.device_count())
   check_devices(config.batch_size, devices)
-  balanced = bool(config.auxiliary.name) and not config.naive_pooling
   optimizer = config.optimizer
   recipe = steps.Recipe(
     model=models.find_model(config.model.name),
     graph=graph,
-    warp=Warp(**config.warp),
+    warp=config.warp,
     batch=config.batch_size,
     devices=devices,
-    seed=config.seed,
     frozen=config.freeze_blocks,
-    alpha=config.proximity.alpha,
-    radius=config.proximity.radius,
-    scale=config.proximity.scale,
-    lam=config.loss_lambda,
+    proximity=config.proximity,
     disk_radius=config.disk_radius,
-    gamma=config.gamma if balanced else None,
-    learning_rate=optimizer.learning_rate,
+    balanced=bool(config.auxiliary.name) and not config.naive_pooling,
     momentum=optimizer.momentum,
     weight_decay=optimizer.weight_decay,
     decay_steps=config.num_steps if optimizer.schedule == "cosine" else None,
   )
+  numbers = steps.as_numbers(
+    seed=config.seed,
+    lam=config.loss_lambda,
+    gamma=config.gamma,
+    learning_rate=optimizer.learning_rate,
+  )
   weights = jax.tree.map(jnp.asarray, weights)
-  return Prepared(recipe, weights, transferred=start is not None)
+  return Prepared(recipe, numbers, weights, transferred=start is not None)
 
 
 def as_saved(state: steps.TrainState) -> tuple[Any, Any]:

@@ -1,9 +1,9 @@
 """The compiled part of training: state, one step, many steps, many devices.
 
 `train_step` is written for one device of a mapped axis named `data`; `compile_steps`
-maps it with `jax.shard_map`. Every random number comes from
-fold_in(seed, step) and the place of the patch in the whole batch, so neither
-resuming nor the number of devices changes a run.
+maps it with `jax.shard_map`, for `training.loop`, the studies, tests and benchmarks
+alike. Every random number comes from fold_in(seed, step) and the place of the patch in
+the whole batch, so neither resuming nor the number of devices changes a run.
 """
 
 import functools
@@ -19,15 +19,15 @@ from flax import nnx
 from jax.sharding import PartitionSpec
 
 from micronet_jax import models
+from micronet_jax.config import ProximityConfig, WarpConfig
 from micronet_jax.devices import (
   AXIS,
   check_devices,
   compiler_options,
   make_mesh,
-  replicate,
 )
 from micronet_jax.models.graphs import merge_model
-from micronet_jax.training.augmentation import Warp, draw_patches
+from micronet_jax.training.augmentation import draw_patches
 from micronet_jax.training.losses import (
   balance_weights,
   cross_entropy_per_example,
@@ -56,7 +56,7 @@ class TrainState(NamedTuple):
 
 
 class Recipe(NamedTuple):
-  """What a compiled step depends on besides its arguments; hashable.
+  """What a step is compiled for; hashable. Runs with equal recipes share a program.
 
   Attributes:
     model: class of the network, one of `models.MODELS`.
@@ -64,32 +64,48 @@ class Recipe(NamedTuple):
     warp: how patches are drawn.
     batch: patches in the whole batch, over all devices.
     devices: how many share it.
-    seed: of patches and dropout.
     frozen: how many of the first blocks are frozen.
-    alpha, radius, scale, lam: of Eq. 1 and 2.
+    proximity: α, d and scale of Eq. 1.
     disk_radius: of the disks that pixel classifiers learn, in pixels.
-    gamma: γ with a target and an auxiliary pool that take turns; None without.
-    learning_rate, momentum, weight_decay: of SGD.
+    balanced: whether target and auxiliary pool take turns, balanced by γ.
+    momentum, weight_decay: of SGD.
     decay_steps: length of a cosine decay to zero; None for a constant rate.
   """
 
   model: type[models.Model]
   graph: Any
-  warp: Warp
+  warp: WarpConfig
   batch: int
   devices: int
-  seed: int
   frozen: int
-  alpha: float
-  radius: float
-  scale: float
-  lam: float
+  proximity: ProximityConfig
   disk_radius: float
-  gamma: float | None
-  learning_rate: float
+  balanced: bool
   momentum: float
   weight_decay: float
   decay_steps: int | None
+
+
+class Numbers(NamedTuple):
+  """What else a step depends on: arguments of the compiled step, scalars on the device.
+
+  Attributes:
+    seed: int32, of patches and dropout; the bits of a seed below 2^32.
+    lam: float32, λ of Eq. 2.
+    gamma: float32, γ; without effect unless the recipe is balanced.
+    learning_rate: float32, of the first step.
+  """
+
+  seed: Any
+  lam: Any
+  gamma: Any
+  learning_rate: Any
+
+
+def as_numbers(*, seed: int, lam: float, gamma: float, learning_rate: float) -> Numbers:
+  """The numbers of a step as host arrays; `devices.replicate` brings them there."""
+  floats = (np.asarray(value, np.float32) for value in (lam, gamma, learning_rate))
+  return Numbers(np.asarray(seed, np.uint32).astype(np.int32), *floats)
 
 
 class Metrics(NamedTuple):
@@ -141,16 +157,16 @@ def create_state(recipe: Recipe, weights: dict[str, Any]) -> TrainState:
   )
 
 
-def learning_rate(recipe: Recipe, state: TrainState) -> jax.Array:
+def learning_rate(recipe: Recipe, numbers: Numbers, state: TrainState) -> jax.Array:
   """The rate of the coming step: base · plateau factor · cosine decay."""
-  rate = recipe.learning_rate * state.rate_scale
+  rate = numbers.learning_rate * state.rate_scale
   if recipe.decay_steps:
     rate *= optax.cosine_decay_schedule(1.0, recipe.decay_steps)(state.step)
   return rate
 
 
 def make_objective(
-  recipe: Recipe,
+  recipe: Recipe, lam: float | jax.Array
 ) -> tuple[Callable[..., jax.Array], Callable[..., jax.Array]]:
   """What the network learns, and how far it is from it.
 
@@ -161,14 +177,20 @@ def make_objective(
   if recipe.model.TARGET == "disks":
     label = functools.partial(disk, radius=recipe.disk_radius)
     return label, cross_entropy_per_example
-  label = functools.partial(proximity, alpha=recipe.alpha, radius=recipe.radius)
+  settings = recipe.proximity
+  label = functools.partial(proximity, alpha=settings.alpha, radius=settings.radius)
   return label, functools.partial(
-    weighted_mse_per_example, lam=recipe.lam, scale=recipe.scale
+    weighted_mse_per_example, lam=lam, scale=settings.scale
   )
 
 
 def train_step(
-  state: TrainState, images: Images, pools: jax.Array, *, recipe: Recipe
+  state: TrainState,
+  images: Images,
+  pools: jax.Array,
+  numbers: Numbers,
+  *,
+  recipe: Recipe,
 ) -> tuple[TrainState, Metrics]:
   """One step on one device of the mapped axis `data`.
 
@@ -181,6 +203,7 @@ def train_step(
     images: replicated.
     pools: int32 `[P, 2]`, first image and number of images of each pool: one, or
       target and auxiliary.
+    numbers: replicated.
     recipe: the constants.
 
   Returns:
@@ -188,16 +211,16 @@ def train_step(
   """
   share = recipe.batch // recipe.devices
   positions = jax.lax.axis_index(AXIS) * share + jnp.arange(share)
-  key = jax.random.fold_in(jax.random.key(recipe.seed), state.step)
+  key = jax.random.fold_in(jax.random.key(numbers.seed), state.step)
   keys = jax.vmap(lambda position: jax.random.fold_in(key, position))(positions)
   pick, draw, drop = jax.vmap(lambda k: jax.random.split(k, 3), out_axes=1)(keys)
   index = jax.vmap(choose_images, in_axes=(0, 0, None))(pick, positions, pools)
-  label, losses_of = make_objective(recipe)
+  label, losses_of = make_objective(recipe, numbers.lam)
   patches, maps = draw_patches(images, index, draw, warp=recipe.warp, label=label)
   share_of_loss = jnp.full(recipe.batch, 1.0 / recipe.batch)
-  if recipe.gamma is not None:
+  if recipe.balanced:
     is_target = jnp.arange(recipe.batch) % 2 == 0
-    share_of_loss = balance_weights(is_target, gamma=recipe.gamma)
+    share_of_loss = balance_weights(is_target, gamma=numbers.gamma)
 
   def loss_of(params: Any) -> tuple[jax.Array, Any]:
     model = merge_model(recipe.graph, {**state.weights, "params": params})
@@ -212,7 +235,7 @@ def train_step(
   updates, optimizer = make_optimizer(recipe, params).update(
     gradients, state.optimizer, params
   )
-  rate = learning_rate(recipe, state)
+  rate = learning_rate(recipe, numbers, state)
   params = jax.tree.map(lambda p, u: p - rate * u, params, updates)
   metrics = Metrics(
     loss=loss,
@@ -225,34 +248,17 @@ def train_step(
 
 @functools.cache
 def compile_steps(
-  recipe: Recipe, *, steps_per_call: int, unroll: bool
-) -> Callable[[TrainState, Images, jax.Array], tuple[TrainState, Metrics]]:
-  """`map_steps`, compiled once; the state that it is given is donated.
-
-  Args:
-    recipe: as in `map_steps`.
-    steps_per_call: as in `map_steps`.
-    unroll: as in `map_steps`.
-
-  Raises:
-    InputError: as in `map_steps`.
-  """
-  mapped = map_steps(recipe, steps_per_call=steps_per_call, unroll=unroll)
-  return jax.jit(mapped, donate_argnums=0, compiler_options=compiler_options())
-
-
-def map_steps(
-  recipe: Recipe, *, steps_per_call: int, unroll: bool
-) -> Callable[[TrainState, Images, jax.Array], tuple[TrainState, Metrics]]:
-  """Maps `train_step` over devices and runs several steps a call.
+  recipe: Recipe, *, size: int = 1, unroll: bool = True
+) -> Callable[[TrainState, Images, jax.Array, Numbers], tuple[TrainState, Metrics]]:
+  """Maps `train_step` over devices, runs several steps a call, compiled once.
 
   Args:
     recipe: the constants; `recipe.devices` of the local devices are used.
-    steps_per_call: steps in one call; the metrics gain a leading axis of this size.
+    size: steps in one call; the metrics have a leading axis of this size.
     unroll: write the steps out instead of looping over them.
 
   Returns:
-    A function to be compiled.
+    A jitted function of replicated (state, which is donated; images; pools; numbers).
 
   Raises:
     InputError: more devices than there are, or a batch they cannot share evenly.
@@ -260,25 +266,26 @@ def map_steps(
   check_devices(recipe.batch, recipe.devices)
   step = functools.partial(train_step, recipe=recipe)
 
-  def steps(state: TrainState, images: Images, pools: jax.Array):
+  def take(state: TrainState, images: Images, pools: jax.Array, numbers: Numbers):
     if not unroll:
       return jax.lax.scan(
-        lambda carry, _: step(carry, images, pools), state, length=steps_per_call
+        lambda carry, _: step(carry, images, pools, numbers), state, length=size
       )
     metrics = []
-    for _ in range(steps_per_call):  # not a scan: its loop stays, and is slow
-      state, each = step(state, images, pools)
+    for _ in range(size):  # not a scan: its loop stays, and is slow
+      state, each = step(state, images, pools, numbers)
       metrics.append(each)
     return state, jax.tree.map(lambda *leaves: jnp.stack(leaves), *metrics)
 
   spec = PartitionSpec()
-  return jax.shard_map(
-    steps,
+  mapped = jax.shard_map(
+    take,
     mesh=make_mesh(recipe.devices),
     in_specs=spec,
     out_specs=spec,
     check_vma=False,
   )
+  return jax.jit(mapped, donate_argnums=0, compiler_options=compiler_options())
 
 
 def steps_per_call(wanted: int, *, pauses: Sequence[int]) -> tuple[int, bool]:
@@ -303,36 +310,3 @@ def steps_per_call(wanted: int, *, pauses: Sequence[int]) -> tuple[int, bool]:
   if cpu:
     return (4 if common % 4 == 0 and max(pauses) >= LONG_RUN else 1), True
   return max(n for n in range(1, 65) if common % n == 0), False
-
-
-VARYING = ("seed", "lam", "gamma", "learning_rate")
-"""Numbers of a recipe that are arguments of the compiled step, not constants in it."""
-
-
-def compile_shared(
-  recipe: Recipe, *, size: int, unroll: bool
-) -> Callable[[TrainState, Images, jax.Array], tuple[Any, Metrics]]:
-  """`steps.compile_steps`, compiled once for all recipes that differ in `VARYING`.
-
-  Args:
-    recipe: the constants.
-    size: steps in one call.
-    unroll: write the steps out instead of looping over them.
-  """
-  numbers = {name: getattr(recipe, name) for name in VARYING}
-  numbers = {name: value for name, value in numbers.items() if value is not None}
-  zeros: dict[str, Any] = dict.fromkeys(numbers, 0)
-  compiled = _compile_shared(recipe._replace(**zeros), size, unroll)
-  arrays = {name: np.asarray(value, np.float32) for name, value in numbers.items()}
-  arrays["seed"] = np.asarray(recipe.seed).astype(np.int32)
-  on_devices = replicate(arrays, recipe.devices)
-  return lambda state, images, pools: compiled(state, images, pools, on_devices)
-
-
-@functools.cache
-def _compile_shared(recipe: Recipe, size: int, unroll: bool) -> Callable:
-  def take(state: TrainState, images: Images, pools: jax.Array, numbers: Any):
-    mapped = map_steps(recipe._replace(**numbers), steps_per_call=size, unroll=unroll)
-    return mapped(state, images, pools)
-
-  return jax.jit(take, donate_argnums=0, compiler_options=compiler_options())

@@ -1,0 +1,73 @@
+"""The folder of a run: whose config it holds.
+
+Called by `training.job`, `evaluation.job` and the studies before anything expensive.
+"""
+
+import pathlib
+from typing import Any
+
+from micronet_jax import models
+from micronet_jax.config import Config, as_dict, changed, determining, from_dict
+from micronet_jax.errors import InputError
+from micronet_jax.files import read_json, write_json
+
+
+def claim_workdir(config: Config, workdir: pathlib.Path) -> None:
+  """Makes a run's folder, or makes sure that the run in it has the same config.
+
+  Fields that cannot change a result may differ; networks are compared with their own
+  defaults filled in.
+
+  Raises:
+    InputError: the folder holds a run of another config (every field that differs is
+      listed), or cannot be written.
+  """
+  path = workdir / "config.json"
+  config = with_whole_model(config)
+  theirs = read_json(path)
+  if theirs is not None:
+    try:
+      before = with_whole_model(from_dict(Config, theirs))
+    except InputError as error:
+      raise InputError(
+        f"{path} is of another version of this program ({error}); use another --workdir"
+      ) from error
+    lines = _differences(determining(before), determining(config))
+    if lines:
+      raise InputError(
+        f"{workdir} holds a run with another config; use another --workdir, or these "
+        "values:\n  " + "\n  ".join(lines)
+      )
+  try:
+    write_json(path, as_dict(config))
+  except InputError as error:
+    raise InputError(
+      f"the workdir {workdir} cannot be written ({_reason(error)}); give another "
+      "--workdir"
+    ) from error
+
+
+def with_whole_model(config: Config) -> Config:
+  """The same config, its network's own defaults filled in.
+
+  Raises:
+    InputError: there is no such network, or it does not take one of the fields.
+  """
+  taken = models.complete_options(as_dict(config.model))
+  blank = {"width": None, "context": ("up4", "up3"), "dropout": None, "remat": False}
+  fields = {**blank, **taken}
+  return changed(config, {f"model.{name}": fields[name] for name in fields})
+
+
+def _reason(error: InputError) -> str:
+  """What the operating system said."""
+  return getattr(error.__cause__, "strerror", None) or str(error)
+
+
+def _differences(theirs: Any, mine: Any, field: str = "config") -> list[str]:
+  if isinstance(theirs, dict) and isinstance(mine, dict):
+    lines = []
+    for key in sorted({*theirs, *mine}):
+      lines += _differences(theirs.get(key), mine.get(key), f"{field}.{key}")
+    return lines
+  return [] if theirs == mine else [f"{field} was {theirs!r}, now {mine!r}"]
