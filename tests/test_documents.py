@@ -36,7 +36,9 @@ def test_links_lead_somewhere(page):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_files_that_are_named_are_there(page):
-  named = re.findall(r"`((?:micronet_jax|configs|tests|benchmarks)/[\w/.]+)`", read(page))
+  named = re.findall(
+    r"`((?:micronet_jax|configs|tests|benchmarks)/[\w/.]+)`", read(page)
+  )
   missing = [path for path in named if not (ROOT / path).exists()]
   assert not missing
 
@@ -71,9 +73,7 @@ def test_results_say_what_the_findings_say():
   "study", [path.name for path in sorted(ROOT.glob("results/fig[!3]*"))]
 )
 def test_results_name_every_claim(study):
-  claims = re.findall(
-    r"\| \*\*.*\*\* \|$", read(f"results/{study}/findings.md"), re.M
-  )
+  claims = re.findall(r"\| \*\*.*\*\* \|$", read(f"results/{study}/findings.md"), re.M)
   told = re.findall(
     rf"^\| \S+.*\({study}/findings.md\)", read("results/README.md"), re.M
   )

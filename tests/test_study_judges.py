@@ -33,8 +33,6 @@ def judged(module, table, study, **numbers):
   return {each.claim: each for each in found}
 
 
-
-
 def value(found, claim):
   (only,) = (each for text, each in found.items() if claim in text)
   return pytest.approx(only.estimate.value), only.decided
