@@ -103,7 +103,7 @@ def read_json(path: pathlib.Path) -> dict[str, Any] | None:
   """
   try:
     values = json.loads(path.read_text(encoding="utf-8"))
-  except FileNotFoundError:
+  except (FileNotFoundError, NotADirectoryError):
     return None
   except OSError as error:
     raise InputError(f"{path} cannot be read ({error.strerror})") from error

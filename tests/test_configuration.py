@@ -3,7 +3,6 @@
 import importlib
 import json
 import pathlib
-import re
 
 import pytest
 from hypothesis import given, settings
@@ -11,8 +10,17 @@ from hypothesis import strategies as st
 from tissue import config as make_config
 
 from configs import common
-from micronet_jax.config import FREE_FIELDS, as_dict, check_config, claim_workdir
+from micronet_jax.config import (
+  Config,
+  as_dict,
+  changed,
+  check_config,
+  determining,
+  from_dict,
+)
 from micronet_jax.errors import InputError
+from micronet_jax.evaluation.workdir import claim_workdir, with_whole_model
+from micronet_jax.training.run import follow_checkpoint
 
 CONFIGS = sorted(
   path.stem
@@ -23,7 +31,69 @@ CONFIGS = sorted(
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_the_configs_that_come_along_are_sound(name):
-  check_config(importlib.import_module(f"configs.{name}").get_config())
+  fields = importlib.import_module(f"configs.{name}").get_config().to_dict()
+  check_config(from_dict(Config, fields))
+
+
+def test_the_paper_s_recipe_is_the_default():
+  """The numbers of "Implementation details", by hand."""
+  config = from_dict(Config, common.get_config().to_dict())
+  assert config == Config()
+  assert (config.batch_size, config.num_steps, config.warp.patch) == (4, 100_000, 200)
+  optimizer = config.optimizer
+  assert (optimizer.learning_rate, optimizer.momentum) == (0.01, 0.9)
+  assert (optimizer.weight_decay, optimizer.min_learning_rate) == (1e-6, 1e-4)
+  settings = config.proximity
+  assert (settings.alpha, settings.radius, settings.scale) == (3.0, 15.0, 5.0)
+  assert (config.loss_lambda, config.select_radius) == (5.0, 16.0)
+
+
+@pytest.mark.parametrize(
+  ("name", "width", "dropout"),
+  [
+    *(("micronet", 32, 0.5), ("frcn", 32, 0.33), ("unet", 64, 0.5), ("fcn", 64, 0.5)),
+    *(("fcrna", 32, None), ("fcrnb", 32, None)),
+  ],
+)
+def test_each_network_has_its_own_defaults_wherever_it_is_chosen(name, width, dropout):
+  chosen = follow_checkpoint(changed(Config(), {"model.name": name}), None).model
+  assert (chosen.width, chosen.dropout) == (width, dropout)
+  own = changed(Config(), {"model.name": name, "model.width": 8})
+  assert follow_checkpoint(own, None).model.width == 8
+
+
+def test_a_checkpoint_s_network_is_followed():
+  meta = {
+    "model": {"name": "micronet", "width": 16, "context": ["up4"], "dropout": 0.1}
+  }
+  followed = follow_checkpoint(Config(), meta).model
+  assert (followed.width, followed.dropout) == (16, 0.1)
+  chosen = follow_checkpoint(changed(Config(), {"model.width": 8}), meta).model
+  assert chosen.width == 8
+  other = follow_checkpoint(changed(Config(), {"model.name": "unet"}), meta).model
+  assert other.width == 64
+
+
+@pytest.mark.parametrize(
+  ("values", "expected"),
+  [
+    ({"sede": 1}, ["there is no field config.sede", "seed"]),
+    ({"model": {"widht": 1}}, ["no field config.model.widht", "width"]),
+    ({"seed": 1.5}, ["config.seed is 1.5", "a whole number"]),
+    ({"seed": True}, ["config.seed is True", "a whole number"]),
+    ({"gamma": "much"}, ["config.gamma is 'much'", "a number"]),
+    ({"naive_pooling": 1}, ["config.naive_pooling is 1", "True or False"]),
+    ({"target": {"root": None}}, ["config.target.root is None", "text"]),
+    ({"min_distances": 5}, ["config.min_distances is 5"]),
+    ({"min_distances": ["a"]}, ["config.min_distances is 'a'", "a whole number"]),
+    ({"model": 3}, ["config.model is 3"]),
+  ],
+)
+def test_values_of_another_type(values, expected):
+  with pytest.raises(InputError) as caught:
+    from_dict(Config, values)
+  for part in expected:
+    assert part in str(caught.value)
 
 
 def refused(config) -> str:
@@ -45,8 +115,11 @@ RANGES = [
   ("steps_per_call", -1, "at least 0"),
   ("num_devices", -1, "at least 0"),
   ("snapshot_every", -1, "at least 0"),
-  ("freeze_blocks", -1, "from 0 to 9"),
-  ("freeze_blocks", 10, "from 0 to 9"),
+  ("freeze_blocks", -1, "at least 0"),
+  ("seed", -1, "from 0 to 4294967295"),
+  ("seed", 2**32, "from 0 to 4294967295"),
+  ("loss_lambda", float("inf"), "at least 0"),
+  ("min_distances", 0, "at least 1"),
   ("warp.patch", 15, "at least 16"),
   ("warp.rotate", -1.0, "at least 0"),
   ("warp.mirror", 1.5, "from 0 to 1"),
@@ -78,7 +151,8 @@ RANGES = [
 
 @pytest.mark.parametrize(("field", "value", "wanted"), RANGES)
 def test_out_of_range(field, value, wanted):
-  message = refused(make_config(**{field.replace(".", "__"): value}))
+  given = (value,) if field == "min_distances" else value
+  message = refused(make_config(**{field.replace(".", "__"): given}))
   assert f"config.{field} is {value};" in message
   assert message.endswith(wanted)
 
@@ -115,7 +189,7 @@ def test_at_the_border_of_a_range(field, value):
       ["config.optimizer.schedule is 'linear'", "'plateau' or 'cosine'"],
     ),
     ({"min_distances": ()}, ["config.min_distances is ()", "at least one"]),
-    ({"min_distances": (3, 0)}, ["config.min_distances is (3, 0)", "1 pixel"]),
+    ({"min_distances": (3, 0)}, ["config.min_distances is 0", "at least 1"]),
     (
       {"steps_per_call": 4, "eval_every": 6},
       ["config.eval_every 6", "multiple of config.steps_per_call 4"],
@@ -128,7 +202,7 @@ def test_at_the_border_of_a_range(field, value):
       {"steps_per_call": 4, "snapshot_every": 2},
       ["config.snapshot_every 2", "multiple of config.steps_per_call 4"],
     ),
-    ({"compare": ("best",)}, ["config.compare is ('best',)", "'scratch'", "'base'"]),
+    ({"compare": ("best",)}, ["config.compare is 'best'", "'scratch'", "'base'"]),
     ({"compare": ("base",)}, ["config.compare is ('base',)", "config.init_from"]),
     ({"freeze_blocks": 3}, ["config.freeze_blocks is 3", "config.init_from"]),
     (
@@ -159,13 +233,18 @@ def test_fields_that_go_together(changes):
   check_config(make_config(**changes))
 
 
+def test_more_frozen_blocks_than_the_network_has():
+  config = make_config(freeze_blocks=10, init_from="base")
+  with pytest.raises(InputError, match=r"freeze_blocks is 10; it must be from 0 to 9"):
+    follow_checkpoint(config, None)
+
+
 def test_a_config_as_json_gives_it_back():
-  config = common.get_config()
-  plain = as_dict(config)
+  plain = as_dict(Config())
   assert plain == json.loads(json.dumps(plain))
   assert plain["min_distances"] == [3, 5, 7, 9, 11]
-  assert plain["model"]["width"] == 32
-  assert as_dict(plain) == plain
+  assert plain["model"]["width"] is None
+  assert from_dict(Config, plain) == Config()
 
 
 # The folder of a run.
@@ -190,7 +269,7 @@ def test_a_new_folder_gets_the_config(tmp_path):
   claim_workdir(config, workdir)
   assert files(workdir) == ["config.json"]
   stored = json.loads((workdir / "config.json").read_text())
-  assert stored == as_dict(config)
+  assert stored == as_dict(with_whole_model(config))
 
 
 def test_the_same_config_may_go_on(tmp_path):
@@ -204,10 +283,10 @@ def test_the_same_config_may_go_on(tmp_path):
 
 def test_fields_that_differ_are_listed(tmp_path):
   claim_workdir(make_config(), tmp_path / "run")
-  changed = make_config(
+  other = make_config(
     seed=3, model__width=4, target__organs="kidney", min_distances=(5, 7)
   )
-  message = claim_refused(changed, tmp_path / "run")
+  message = claim_refused(other, tmp_path / "run")
   first, *lines = message.splitlines()
   assert str(tmp_path / "run") in first
   assert "--workdir" in first
@@ -219,17 +298,33 @@ def test_fields_that_differ_are_listed(tmp_path):
   ]
 
 
-FREE = {"log_every": 7, "num_devices": 2, "steps_per_call": 2, "data_dir": "/elsewhere"}
+FREE = {
+  **{"log_every": 7, "num_devices": 2, "steps_per_call": 2, "data_dir": "/elsewhere"},
+  "model__remat": True,
+}
 
 
 def test_free_fields_may_change(tmp_path):
-  assert {*FREE, "remat"} == set(FREE_FIELDS)
   claim_workdir(make_config(), tmp_path)
-  changed = make_config(**FREE)
-  changed.model.remat = not changed.model.remat
-  claim_workdir(changed, tmp_path)
+  other = make_config(**FREE)
+  assert determining(other) == determining(make_config())
+  claim_workdir(other, tmp_path)
   stored = json.loads((tmp_path / "config.json").read_text())
-  assert stored == as_dict(changed)
+  assert stored == as_dict(with_whole_model(other))
+
+
+def test_only_these_fields_are_free():
+  free = {path for path, _ in leaves(as_dict(Config()))}
+  free -= {path for path, _ in leaves(determining(Config()))}
+  assert free == {tuple(field.split("__")) for field in FREE}
+
+
+def test_the_folder_of_version_0_1_may_go_on(tmp_path):
+  """It had the network's arguments whole, MicroNet's for every network."""
+  older = as_dict(make_config(model__name="fcrna"))
+  older["model"] |= {"dropout": 0.5, "context": ["up4", "up3"]}
+  (tmp_path / "config.json").write_text(json.dumps(older))
+  claim_workdir(make_config(model__name="fcrna"), tmp_path)
 
 
 def leaves(tree, path=()):
@@ -240,7 +335,23 @@ def leaves(tree, path=()):
       yield (*path, name), value
 
 
-def different(value):
+CHOSEN = {
+  "job": "finetune",
+  "compare": ["scratch"],
+  "evaluate_part": "test",
+  "model.name": "frcn",
+  "model.context": ["up4"],
+  "model.dtype": "bfloat16",
+  "model.test_norm": "batch",
+  "model.width": 7,
+  "model.dropout": 0.25,
+  "optimizer.schedule": "cosine",
+}
+
+
+def different(path, value):
+  if path in CHOSEN:
+    return CHOSEN[path]
   if isinstance(value, list):
     return [*value, 99]
   return {bool: lambda: not value, str: lambda: value + "x"}.get(
@@ -256,30 +367,26 @@ def folder(tmp_path_factory):
 @settings(max_examples=60, deadline=None)
 @given(field=st.sampled_from([path for path, _ in leaves(as_dict(make_config()))]))
 def test_every_other_field_counts(folder, field):
-  workdir = folder / "-".join(field)
-  mine = as_dict(make_config())
+  workdir, path = folder / "-".join(field), ".".join(field)
+  mine = make_config()
   claim_workdir(mine, workdir)
-  changed = json.loads(json.dumps(mine))
-  place = changed
-  for name in field[:-1]:
-    place = place[name]
-  place[field[-1]] = different(place[field[-1]])
-  if field[-1] in FREE_FIELDS:
-    claim_workdir(changed, workdir)
+  value = dict(leaves(as_dict(mine)))[field]
+  other = changed(mine, {path: different(path, value)})
+  if "__".join(field) in FREE:
+    claim_workdir(other, workdir)
   else:
-    message = claim_refused(changed, workdir)
-    assert len(message.splitlines()) == 2
-    assert f"config.{'.'.join(field)} was " in message
+    message = claim_refused(other, workdir)
+    assert f"config.{path} was " in message
 
 
-def test_fields_that_one_version_lacks_are_listed(tmp_path):
-  older = as_dict(make_config())
-  del older["gamma"]
-  older["momentum"] = 0.5
-  claim_workdir(older, tmp_path / "run")
+def test_a_config_of_another_version_is_refused_in_one_sentence(tmp_path):
+  newer = {**as_dict(make_config()), "working_mpp": 0.5}
+  (tmp_path / "run").mkdir()
+  (tmp_path / "run" / "config.json").write_text(json.dumps(newer))
   message = claim_refused(make_config(), tmp_path / "run")
-  assert "config.gamma was None, now 1.0" in message
-  assert "config.momentum was 0.5, now None" in message
+  assert "another version" in message
+  assert "config.working_mpp" in message
+  assert "--workdir" in message
 
 
 @pytest.mark.parametrize(
@@ -290,8 +397,8 @@ def test_a_damaged_config(tmp_path, content):
   path.parent.mkdir()
   path.write_bytes(content)
   message = claim_refused(make_config(), path.parent)
-  assert str(path.parent) in message
-  assert re.search("use another (--)?workdir", message)
+  assert str(path) in message
+  assert "remove it" in message
 
 
 def test_a_folder_where_the_config_should_be(tmp_path):

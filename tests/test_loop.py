@@ -10,8 +10,9 @@ from PIL import Image
 
 import micronet_jax as mn
 from micronet_jax import checkpoints
+from micronet_jax.config import as_dict
 from micronet_jax.datasets import load_samples
-from micronet_jax.training.curves import read_log
+from micronet_jax.training.progress import read_log
 from micronet_jax.training.run import prepare_training
 
 QUPATH_CORNER = 0.5  # where QuPath has the centre of the top-left pixel
@@ -67,10 +68,10 @@ def test_corrections_in_qupath_are_what_training_reads(tmp_path, kept):
 
 def test_detect_correct_fine_tune_detect(tmp_path):
   common = {"data_dir": str(tmp_path / "cache"), "target__name": "folder"}
-  recipe = prepare_training(tissue.config())
-  meta = {"model": tissue.config().model.to_dict(), "xi": 0.4, "min_distance": 5}
+  prepared = prepare_training(tissue.config())
+  meta = {"model": as_dict(tissue.config().model), "xi": 0.4, "min_distance": 5}
   meta |= {"proximity": {"scale": 5.0}}
-  checkpoints.export_weights(tmp_path / "base", recipe.weights, meta, dtype="float32")
+  checkpoints.export_weights(tmp_path / "base", prepared.weights, meta, dtype="float32")
   base = mn.load(tmp_path / "base")
 
   mine, nuclei = tmp_path / "mine", 0

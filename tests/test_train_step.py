@@ -1,5 +1,6 @@
 """One compiled step: the optimiser, devices, freezing, γ."""
 
+import dataclasses
 import functools
 
 import jax
@@ -17,22 +18,24 @@ from micronet_jax.training import step as steps
 from micronet_jax.training.run import prepare_training
 
 
-def _start(recipe, weights):
-  return steps.create_state(recipe, jax.tree.map(jnp.array, weights))
+def _start(prepared):
+  weights = jax.tree.map(jnp.array, prepared.weights)
+  return steps.create_state(prepared.recipe, weights)
 
 
-def _run(config, data=None, *, calls=2, recipe_changes=(), size=1, unroll=True):
+def _run(config, data=None, *, calls=2, frozen=0, numbers=(), size=1, unroll=True):
   """States before and after, and the metrics of each call."""
-  recipe, weights, _ = prepare_training(config)
-  recipe = recipe._replace(**dict(recipe_changes))
+  prepared = prepare_training(config)
+  recipe = prepared.recipe._replace(frozen=frozen)
   data = data or tissue.data()
-  images, pools, _ = pool.pool_images(data, balanced=recipe.gamma is not None)
-  before = jax.device_get(_start(recipe, weights))
-  state, images, pools = devices.replicate((before, images, pools), recipe.devices)
-  take = steps.compile_steps(recipe, steps_per_call=size, unroll=unroll)
+  images, pools, _ = pool.pool_images(data, balanced=recipe.balanced)
+  before = jax.device_get(_start(prepared._replace(recipe=recipe)))
+  arguments = before, images, pools, prepared.numbers._replace(**dict(numbers))
+  state, *fixed = devices.replicate(arguments, recipe.devices)
+  take = steps.compile_steps(recipe, size=size, unroll=unroll)
   metrics = []
   for _ in range(calls):
-    state, each = take(state, images, pools)
+    state, each = take(state, *fixed)
     metrics.append(jax.device_get(each))
   return before, jax.device_get(state), metrics
 
@@ -48,8 +51,8 @@ def _assert_close(one, other, tolerance=2e-5):
 def test_eight_devices_with_one_patch_equal_one_device_with_eight():
   config = tissue.config(batch_size=8)
   _, one, metrics_one = _run(config)
-  config.num_devices = 8
-  _, eight, metrics_eight = _run(config)
+  eight_devices = dataclasses.replace(config, num_devices=8)
+  _, eight, metrics_eight = _run(eight_devices)
   _assert_close(one, eight)
   for a, b in zip(metrics_one, metrics_eight, strict=True):
     np.testing.assert_array_equal(a.images, b.images)
@@ -58,17 +61,15 @@ def test_eight_devices_with_one_patch_equal_one_device_with_eight():
 
 def test_the_step_under_pmap_is_the_step_under_shard_map():
   config = tissue.config(batch_size=8, num_devices=8)
-  recipe, weights, _ = prepare_training(config)
+  prepared = prepare_training(config)
   images, pools, _ = pool.pool_images(tissue.data(), balanced=False)
   mapped = jax.pmap(
-    functools.partial(steps.train_step, recipe=recipe),
+    functools.partial(steps.train_step, recipe=prepared.recipe),
     axis_name=devices.AXIS,
     devices=jax.devices()[:8],
   )
-  state, images, pools = jax.tree.map(
-    lambda x: jnp.stack([x] * 8), (_start(recipe, weights), images, pools)
-  )
-  state, metrics = mapped(state, images, pools)
+  arguments = _start(prepared), images, pools, prepared.numbers
+  state, metrics = mapped(*jax.tree.map(lambda x: jnp.stack([x] * 8), arguments))
   _, expected, (expected_metrics,) = _run(config, calls=1)
   first = jax.tree.map(lambda x: np.asarray(x[0]), state)
   _assert_close(first, expected, 1e-6)
@@ -98,7 +99,7 @@ def test_steps_differ_from_one_another_and_repeat_bit_for_bit():
 
 @pytest.mark.parametrize("frozen", [3])
 def test_frozen_means_frozen(frozen):
-  before, after, _ = _run(tissue.config(), recipe_changes={"frozen": frozen})
+  before, after, _ = _run(tissue.config(), frozen=frozen)
   names = models.MicroNet.BLOCKS[:frozen]
   for kind in ("params", "batch_stats"):
     for block in before.weights[kind]:
@@ -124,7 +125,7 @@ def test_the_loss_is_linear_in_gamma():
   data = tissue.data(auxiliary=2)
   losses = {}
   for gamma in (1.0, 3.0, 5.0):
-    _, _, metrics = _run(config, data, calls=1, recipe_changes={"gamma": gamma})
+    _, _, metrics = _run(config, data, calls=1, numbers={"gamma": np.float32(gamma)})
     losses[gamma] = metrics[0].loss[0]
     images = metrics[0].images[0]
     assert (images[::2] < 3).all()  # target
@@ -136,7 +137,7 @@ def test_the_loss_is_linear_in_gamma():
 
 
 def test_the_optimiser_is_pytorchs_sgd_with_nesterov_momentum():
-  recipe, *_ = prepare_training(tissue.config(optimizer__weight_decay=0.01))
+  recipe = prepare_training(tissue.config(optimizer__weight_decay=0.01)).recipe
   generator = np.random.default_rng(0)
   value = generator.normal(size=(4, 3)).astype(np.float32)
   tensor = torch.nn.Parameter(torch.tensor(value.copy()))
@@ -156,16 +157,36 @@ def test_the_optimiser_is_pytorchs_sgd_with_nesterov_momentum():
 
 
 def test_the_rate_follows_plateau_factor_and_cosine():
-  recipe, weights, _ = prepare_training(tissue.config(num_steps=100))
-  state = _start(recipe, weights)
-  assert steps.learning_rate(recipe, state) == pytest.approx(0.01)
+  prepared = prepare_training(tissue.config(num_steps=100))
+  recipe, numbers, state = prepared.recipe, prepared.numbers, _start(prepared)
+  assert steps.learning_rate(recipe, numbers, state) == pytest.approx(0.01)
   lower = state._replace(rate_scale=state.rate_scale / 10)
-  assert steps.learning_rate(recipe, lower) == pytest.approx(0.001)
+  assert steps.learning_rate(recipe, numbers, lower) == pytest.approx(0.001)
   cosine = recipe._replace(decay_steps=100)
   half = state._replace(step=jnp.asarray(50))
-  assert steps.learning_rate(cosine, half) == pytest.approx(0.005)
+  assert steps.learning_rate(cosine, numbers, half) == pytest.approx(0.005)
   end = state._replace(step=jnp.asarray(100))
-  assert steps.learning_rate(cosine, end) == pytest.approx(0, abs=1e-9)
+  assert steps.learning_rate(cosine, numbers, end) == pytest.approx(0, abs=1e-9)
+
+
+def test_runs_that_differ_in_numbers_share_one_program():
+  one, other = (
+    prepare_training(tissue.config(**changes))
+    for changes in (
+      {},
+      {"seed": 7, "loss_lambda": 0.5, "gamma": 3.0, "optimizer__learning_rate": 0.1},
+    )
+  )
+  assert steps.compile_steps(one.recipe) is steps.compile_steps(other.recipe)
+  assert one.numbers != other.numbers
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2**31 - 1, 2**31, 2**32 - 1])
+def test_every_seed_is_one_of_its_own(seed):
+  """The keys are those of the unsigned number, up to the largest that there is."""
+  numbers = steps.as_numbers(seed=seed, lam=5.0, gamma=1.0, learning_rate=0.1)
+  key = jax.random.key_data(jax.random.key(jnp.asarray(numbers.seed)))
+  assert key.tolist() == [0, seed]
 
 
 def test_devices_must_share_the_batch_evenly():
@@ -175,8 +196,8 @@ def test_devices_must_share_the_batch_evenly():
     devices.check_devices(9, 9)
   with pytest.raises(InputError, match="batch_size 2 cannot"):
     prepare_training(tissue.config(num_devices=8))
-  recipe, *_ = prepare_training(tissue.config(num_devices=0, batch_size=12))
-  assert recipe.devices == 4
+  shared = prepare_training(tissue.config(num_devices=0, batch_size=12))
+  assert shared.recipe.devices == 4
 
 
 def test_on_the_cpu_steps_are_single_or_unrolled():

@@ -9,18 +9,24 @@ import pytest
 import tissue
 
 from micronet_jax import checkpoints, errors, models
+from micronet_jax.config import changed
 from micronet_jax.errors import InputError
 from micronet_jax.evaluation import scores, thresholds
 from micronet_jax.training import loop
-from micronet_jax.training import loop as training_loop
-from micronet_jax.training.curves import read_log
+from micronet_jax.training import step as steps
 from micronet_jax.training.job import train_and_evaluate
-from micronet_jax.training.loop import check_finite
-from micronet_jax.training.run import _as_saved, fit, prepare_training
+from micronet_jax.training.loop import check_finite, fit
+from micronet_jax.training.progress import read_log
+from micronet_jax.training.run import (
+  as_saved,
+  follow_checkpoint,
+  prepare_training,
+)
 
 
 def _fit(config, workdir, *, data=None, stop=None, start=None):
   stop = stop or threading.Event()
+  config = follow_checkpoint(config, start[1] if start else None)
   prepared = prepare_training(config, start=start)
   data = data or tissue.data()
   return fit(config, data, workdir, prepared, label="test", stop=stop)
@@ -28,10 +34,10 @@ def _fit(config, workdir, *, data=None, stop=None, start=None):
 
 def _latest(workdir):
   """Every array of the newest checkpoint, by path."""
-  recipe, weights, _ = prepare_training(tissue.config())
-  state = training_loop.steps.create_state(recipe, weights)
+  prepared = prepare_training(tissue.config())
+  state = steps.create_state(prepared.recipe, prepared.weights)
   saved = checkpoints.Checkpoints(workdir / "checkpoints")
-  found = saved.restore("latest", *_as_saved(state))
+  found = saved.restore("latest", *as_saved(state))
   saved.close()
   return found["meta"], checkpoints.flatten([found["weights"], found["training"]])
 
@@ -100,7 +106,7 @@ def _assert_same(one, other):
 
 
 def test_a_finished_run_is_not_trained_again(whole, monkeypatch):
-  monkeypatch.setattr(loop, "loop", None)
+  monkeypatch.setattr(loop, "take_steps", None)
   workdir, detector = whole
   again = _fit(tissue.config(), workdir)
   assert again.meta == detector.meta
@@ -237,14 +243,14 @@ def test_the_job_writes_report_and_pictures_and_resumes(
   for picture in ("precision_recall.png", "detections.png", "training.png"):
     assert (tmp_path / "run" / picture).stat().st_size > 5_000
   assert not list((tmp_path / "run").glob("*.partial"))
-  monkeypatch.setattr(loop, "loop", None)  # nothing is trained again
+  monkeypatch.setattr(loop, "take_steps", None)  # nothing is trained again
   again = train_and_evaluate(config, tmp_path / "run")
   assert again["radius_px"] == first["radius_px"]
 
-  tuned = config.copy_and_resolve_references()
-  tuned.job = "finetune"
-  tuned.init_from = str(tmp_path / "run")
-  tuned.split.seed = 5
+  tuned = changed(
+    config,
+    {"job": "finetune", "init_from": str(tmp_path / "run"), "split.seed": 5},
+  )
   with pytest.raises(InputError, match="was trained on"):
     train_and_evaluate(tuned, tmp_path / "leak")
   assert not (tmp_path / "leak").exists()

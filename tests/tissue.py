@@ -3,7 +3,8 @@
 import numpy as np
 from PIL import Image
 
-from configs import common
+from micronet_jax.config import Config, changed
+from micronet_jax.datasets.provenance import Provenance
 from micronet_jax.datasets.sample import Sample
 from micronet_jax.datasets.splits import Split
 from micronet_jax.training.data import Data
@@ -55,28 +56,25 @@ def data(*, auxiliary: int = 0) -> Data:
     name="dots",
     split=Split(**{part: tuple(names) for part, names in parts.items()}),
     auxiliary=[dots(f"aux{i}", nuclei=9) for i in range(auxiliary)],
+    inherited=Provenance(),
     **samples,
   )
 
 
-def config(**changes):
-  """configs/common.py at a size for tests; `__` stands for a dot in a field."""
-  small = common.get_config()
-  small.model.width = 2
-  small.warp.patch = 32
-  small.batch_size = 2
-  small.num_devices = 1
-  small.num_steps = 8
-  small.eval_every = 4
-  small.log_every = 2
-  small.min_distances = (5,)
-  for field, value in changes.items():
-    *path, last = field.split("__")
-    place = small
-    for name in path:
-      place = place[name]
-    place[last] = value
-  return small
+def config(**changes) -> Config:
+  """The paper's recipe at a size for tests; `__` stands for a dot in a field."""
+  small = {
+    "model.width": 2,
+    "warp.patch": 32,
+    "batch_size": 2,
+    "num_devices": 1,
+    "num_steps": 8,
+    "eval_every": 4,
+    "log_every": 2,
+    "min_distances": (5,),
+  }
+  wanted = {field.replace("__", "."): value for field, value in changes.items()}
+  return changed(Config(), small | wanted)
 
 
 def write_folder(root, samples) -> None:

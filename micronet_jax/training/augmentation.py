@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from micronet_jax.config import WarpConfig
 from micronet_jax.training.pool import Images
+from micronet_jax.training.targets import CELL
 
 
 def reflect(position: jax.Array, size: jax.Array) -> jax.Array:
@@ -91,7 +92,7 @@ def read_bilinear(images: Images, index: jax.Array, positions: jax.Array) -> jax
 
 
 def read_distance(images: Images, index: jax.Array, positions: jax.Array) -> jax.Array:
-  """Distance in pixels from positions of one image to the centre that is nearest.
+  """Distance in pixels from places of one image to the centre that is nearest.
 
   Args:
     images: the pool.
@@ -99,12 +100,12 @@ def read_distance(images: Images, index: jax.Array, positions: jax.Array) -> jax
     positions: `[P, P, 2]` (y, x), inside the image.
 
   Returns:
-    float32 `[P, P]`.
+    float32 `[P, P]`, exact up to the pool's reach; where no centre is so near, more.
   """
-  pixel = jnp.round(positions).astype(jnp.int32)
-  nearest = images.nearest[index, pixel[..., 0], pixel[..., 1]]
-  offset = positions - images.centers[index, nearest]
-  return jnp.sqrt(jnp.sum(jnp.square(offset), axis=-1))
+  cell = jnp.floor(positions / CELL).astype(jnp.int32)
+  near = images.nearby[index, cell[..., 0], cell[..., 1]]  # [P, P, K, 2]
+  squared = jnp.sum(jnp.square(positions[..., None, :] - near), axis=-1)
+  return jnp.sqrt(jnp.min(squared, axis=-1))
 
 
 def draw_patches(

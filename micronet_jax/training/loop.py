@@ -142,7 +142,9 @@ def take_steps(
     first: validate before the first step too.
   """
   config, recipe = run.config, run.recipe
-  images, pools, names = pool_images(run.data, balanced=recipe.balanced)
+  images, pools, names = pool_images(
+    run.data, balanced=recipe.balanced, reach=steps.reach_of(recipe)
+  )
   pauses = [config.num_steps, config.eval_every, config.snapshot_every]
   size, unroll = steps.steps_per_call(config.steps_per_call, pauses=pauses)
   take = steps.compile_steps(recipe, size=size, unroll=unroll)

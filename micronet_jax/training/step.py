@@ -165,6 +165,12 @@ def learning_rate(recipe: Recipe, numbers: Numbers, state: TrainState) -> jax.Ar
   return rate
 
 
+def reach_of(recipe: Recipe) -> float:
+  """The distance in pixels from a centre up to which its map is not zero."""
+  disks = recipe.model.TARGET == "disks"
+  return recipe.disk_radius if disks else recipe.proximity.radius
+
+
 def make_objective(
   recipe: Recipe, lam: float | jax.Array
 ) -> tuple[Callable[..., jax.Array], Callable[..., jax.Array]]:

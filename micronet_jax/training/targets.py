@@ -1,4 +1,9 @@
-"""Points to proximity maps: what the network learns (paper, "Methods", Eq. 1)."""
+"""Points to proximity maps: what the network learns (paper, "Methods", Eq. 1).
+
+Called by `training.step`, inside the compiled step, and by `training.pool` before it.
+"""
+
+import math
 
 import jax
 import jax.numpy as jnp
@@ -7,6 +12,12 @@ from jax.typing import ArrayLike
 from scipy.spatial import cKDTree
 
 from micronet_jax.evaluation.matching import as_points
+
+CELL = 4
+"""Side in pixels of the cells that nearby centres are listed for."""
+
+FAR_AWAY = -1e6
+"""Where there is no centre, in pixels: no map reaches so far."""
 
 
 def proximity(
@@ -77,28 +88,48 @@ def proximity_map(
   return value.reshape(shape).astype(np.float32)
 
 
-def nearest_center(centers: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-  """Finds which centre is nearest to each pixel.
+def nearby_centers(
+  centers: np.ndarray, shape: tuple[int, int], *, reach: float
+) -> np.ndarray:
+  """Lists, for each cell of an image, the centres that may be nearest to a place in it.
 
-  The accelerator recomputes exact distances from this index, to the nearest centre
-  and to the place where a warp reads from.
+  From these the accelerator finds the exact distance between any place, wherever a warp
+  reads from, and its nearest centre: the least of a few. Cell (r, c) is the places from
+  (r, c) · CELL on, CELL long and wide. A centre is left out where it is out of reach of
+  the whole cell, or another one is nearer to all of it.
 
   Args:
     centers: `[N, 2]` (y, x) in pixels, N >= 0.
-    shape: (H, W).
+    shape: (H, W) of the image.
+    reach: in pixels, up to which distances matter.
 
   Returns:
-    int32 `[H, W]`, rows of `centers`; all 0 where N = 0 (the caller stores a dummy
-    centre far away). Of equally near centres, any one, always the same.
+    float32 `[R, C, K, 2]` (y, x), K >= 1; unused entries are `FAR_AWAY`.
 
   Raises:
     InputError: if `centers` is not `[N, 2]` or holds NaN or infinity.
   """
   centers = as_points(centers)
-  if len(centers) == 0:
-    return np.zeros(shape, np.int32)
-  _, index = cKDTree(centers).query(_pixels(shape))
-  return index.reshape(shape).astype(np.int32)
+  rows, columns = (-(-side // CELL) for side in shape)
+  span = np.arange(2 * math.ceil(reach / CELL) + 3) - math.ceil(reach / CELL) - 1
+  around = np.stack(np.meshgrid(span, span, indexing="ij"), -1).reshape(-1, 2)
+  cell = np.floor(centers / CELL).astype(np.int64)[:, None] + around  # [N, S, 2]
+  before = centers[:, None] - cell * CELL  # from the cell's first corner
+  least = np.hypot(*np.moveaxis(np.maximum(-before, before - CELL).clip(0), -1, 0))
+  most = np.hypot(*np.moveaxis(np.maximum(np.abs(before), CELL - before), -1, 0))
+  kept = ((cell >= 0) & (cell < (rows, columns))).all(-1) & (least <= reach)
+  place = cell[kept] @ (columns, 1)
+  bound = np.full(rows * columns, np.inf)
+  np.minimum.at(bound, place, most[kept])
+  owner = np.nonzero(kept)[0]
+  rival = least[kept] <= bound[place]
+  place, owner = place[rival], owner[rival]
+  order = np.argsort(place, kind="stable")
+  place, owner = place[order], owner[order]
+  rank = np.arange(len(place)) - np.searchsorted(place, place)
+  table = np.full((rows * columns, rank.max(initial=0) + 1, 2), FAR_AWAY, np.float32)
+  table[place, rank] = centers[owner]
+  return table.reshape(rows, columns, -1, 2)
 
 
 def _pixels(shape: tuple[int, int]) -> np.ndarray:
