@@ -87,7 +87,6 @@ def tissue(*, count: int = 4, size: int = 500) -> list[Sample]:
 def prepare(config: Config, samples: Sequence[Sample]) -> Workload:
   """Makes the workload of a configuration, with all samples in one pool."""
   prepared = prepare_training(config)
-  pools = jnp.asarray([[0, len(samples)]], jnp.int32)
-  return Workload(
-    prepared.recipe, prepared.numbers, prepared.weights, to_device(samples), pools
-  )
+  recipe, pools = prepared.recipe, jnp.asarray([[0, len(samples)]], jnp.int32)
+  images = to_device(samples, reach=steps.reach_of(recipe))
+  return Workload(recipe, prepared.numbers, prepared.weights, images, pools)
