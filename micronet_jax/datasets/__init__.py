@@ -126,7 +126,9 @@ def _from_files(
     )
   entries.check_unique(found)
   state = entries.fingerprint(found, folder)
-  return builders.load_prepared(builder, state, store, manual_dir=folder)
+  samples = builders.load_prepared(builder, state, store, manual_dir=folder)
+  builders.keep_newest(name, state, store, root=folder)
+  return samples
 
 
 def _synthetic(

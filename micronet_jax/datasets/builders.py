@@ -9,6 +9,7 @@ import contextlib
 import io
 import os
 import pathlib
+import shutil
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -20,6 +21,7 @@ from absl import logging
 from micronet_jax.datasets.entries import Entry, read_entry
 from micronet_jax.datasets.sample import Sample
 from micronet_jax.errors import InputError
+from micronet_jax.files import read_json, write_json
 
 _SPLIT = "train"  # all of it; splits by patient are made by who trains
 
@@ -140,6 +142,33 @@ def _prepare(builder: SampleBuilder, manual_dir: pathlib.Path | None) -> None:
       root / "downloads/extracted",
       root / "downloads",
     )
+
+
+def keep_newest(
+  name: str, state: str, data_dir: pathlib.Path, *, root: pathlib.Path
+) -> None:
+  """Removes the copy that was prepared of a folder before it changed.
+
+  A copy that another folder's files are still served from stays. `newest.json` says
+  which copy is whose; if it cannot be written, nothing is removed.
+
+  Args:
+    name: of the builder.
+    state: of the folder's files as they are now.
+    data_dir: where prepared data sets are kept.
+    root: the folder.
+  """
+  index = data_dir / name / "newest.json"
+  with contextlib.suppress(InputError):  # an index that is not ours to read or write
+    before = read_json(index) or {}
+    there = {path: each for path, each in before.items() if pathlib.Path(path).is_dir()}
+    now = {**there, str(root.resolve()): state}
+    if now == before:
+      return
+    write_json(index, now)
+    for old in {*before.values()} - {*now.values()}:
+      if isinstance(old, str) and pathlib.Path(old).name == old:
+        shutil.rmtree(data_dir / name / old, ignore_errors=True)
 
 
 def _decode(example: dict[str, Any]) -> Sample:

@@ -2,7 +2,6 @@
 
 import collections
 import dataclasses
-import hashlib
 import pathlib
 from collections.abc import Iterable, Sequence
 
@@ -11,6 +10,7 @@ import numpy as np
 from micronet_jax.datasets.annotations import read_centers
 from micronet_jax.datasets.sample import Sample
 from micronet_jax.errors import InputError
+from micronet_jax.files import digest
 from micronet_jax.imaging.decoding import read_image
 
 UNKNOWN_ORGAN = "unknown"
@@ -101,18 +101,18 @@ def fingerprint(entries: Iterable[Entry], root: pathlib.Path) -> str:
   Raises:
     InputError: a file is not there, as behind a broken link.
   """
-  digest = hashlib.sha256()
+  states = []
   for entry in sorted(entries, key=lambda entry: entry.name):
     fields = dataclasses.replace(entry, image=pathlib.Path(), annotations=())
-    digest.update(repr(fields).encode())
+    states.append(repr(fields))
     for path in (entry.image, *entry.annotations):
       try:
         status = path.stat()
       except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}).") from error
-      state = (path.relative_to(root).as_posix(), status.st_size, status.st_mtime_ns)
-      digest.update(repr(state).encode())
-  return digest.hexdigest()[:16]
+      place = path.relative_to(root).as_posix()
+      states.append(repr((place, status.st_size, status.st_mtime_ns)))
+  return digest("".join(states).encode(), digits=16)
 
 
 def visible_files(folder: pathlib.Path, pattern: str) -> list[pathlib.Path]:

@@ -9,8 +9,12 @@ import functools
 import numpy as np
 
 from micronet_jax.files import digest
-from micronet_jax.imaging.resampling import rescale_centers, rescale_image
-from micronet_jax.imaging.resolution import WORKING_MPP
+from micronet_jax.imaging.resampling import (
+  SAME_MPP,
+  WORKING_MPP,
+  rescale_centers,
+  rescale_image,
+)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -75,7 +79,7 @@ class Sample:
 
 def to_working_resolution(sample: Sample, *, mpp: float = WORKING_MPP) -> Sample:
   """Brings a sample of known resolution to `mpp`; one of unknown is left alone."""
-  if sample.mpp is None or abs(sample.mpp / mpp - 1) < 0.01:
+  if sample.mpp is None or abs(sample.mpp / mpp - 1) < SAME_MPP:
     return sample
   image = rescale_image(sample.image, sample.mpp / mpp)
   centers = rescale_centers(sample.centers, sample.image.shape, image.shape)

@@ -1,4 +1,7 @@
-"""A trained network as a detector: image or slide in, nucleus centres out."""
+"""A trained network as a detector: image or slide in, nucleus centres out.
+
+Called by whoever detects: `predict.job`, `evaluation.scoring`, `training.loop`, users.
+"""
 
 import functools
 import os
@@ -19,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from micronet_jax import checkpoints, models
+from micronet_jax.detection.peaks import ScoredPoints
 from micronet_jax.detection.points import Detections
 from micronet_jax.detection.scan import SLIDE_PIXELS, Scan, prepare_scan
 from micronet_jax.detection.searching import Program, search_tiles
@@ -29,12 +33,11 @@ from micronet_jax.imaging.canvas import Box
 from micronet_jax.imaging.normalisation import normalise
 from micronet_jax.imaging.opening import open_image
 from micronet_jax.imaging.reader import Reader
-from micronet_jax.imaging.resolution import WORKING_MPP
-from micronet_jax.models.graphs import merge_model
+from micronet_jax.imaging.resampling import SAME_MPP, WORKING_MPP
+from micronet_jax.models.graphs import abstract_model, merge_model
 
 if TYPE_CHECKING:
   import PIL.Image
-from micronet_jax.models.graphs import abstract_model
 
 LARGEST_TILE = {"cpu": 1024}
 """Longest side of a tile by platform, in pixels at working resolution."""
@@ -85,8 +88,14 @@ class Detector:
       meta: at least `model`, `proximity`, `xi` and `min_distance`.
 
     Raises:
-      InputError: the weights are not of that model.
+      InputError: the weights are not of that model, or work at another resolution.
     """
+    mpp = meta.get("mpp", WORKING_MPP)
+    if abs(mpp / WORKING_MPP - 1) >= SAME_MPP:
+      raise InputError(
+        f"the checkpoint works at {mpp:g} microns per pixel, and this version at "
+        f"{WORKING_MPP:g} only; use the version that trained it"
+      )
     self._graph, template = abstract_model(meta["model"])
     self.weights = jax.device_put(checkpoints.transfer(weights, template))
     self.meta = dict(meta)
@@ -120,29 +129,32 @@ class Detector:
 
   def peaks(
     self, images: Iterable[np.ndarray], min_distances: Iterable[int]
-  ) -> dict[int, list[tuple[np.ndarray, np.ndarray]]]:
+  ) -> dict[int, list[ScoredPoints]]:
     """All local maxima of images at working resolution, for each min_distance.
+
+    Over the threshold ξ they are what `detect` finds: on tissue only, and by ξ itself,
+    where the image is larger than 1 mm².
 
     Args:
       images: uint8 `[H, W, 3]` each.
       min_distances: radii in pixels.
 
     Returns:
-      By radius, for each image: centres float32 `[N, 2]` (y, x) and scores `[N]`,
-      falling.
+      By radius, for each image: its maxima.
     """
     distances = tuple(min_distances)
-    found: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {d: [] for d in distances}
+    found: dict[int, list[ScoredPoints]] = {d: [] for d in distances}
     program = Program(self._graph, distances, devices=1)
     for image in images:
       scan = self._prepare(open_image(image), max(distances), mpp=WORKING_MPP)
       parts: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {d: [] for d in distances}
       for tile, points in self._search(program, scan, scan.tiles, batch=1, least=0.0):
         for distance, (centers, scores) in zip(distances, points, strict=True):
-          own, owned, _ = scan.place(centers, tile)
-          parts[distance].append((own[owned], scores[owned]))
+          own, _, wanted = scan.place(centers, tile)
+          parts[distance].append((own[wanted], scores[wanted]))
+      unit = 1.0 if scan.is_slide else None
       for distance in distances:
-        found[distance].append(_by_score(parts[distance]))
+        found[distance].append(ScoredPoints(*_by_score(parts[distance]), unit))
     return found
 
   def detect(

@@ -16,6 +16,7 @@ at most one point, and joining pixels becomes joining blocks, hundreds of times 
 
 import dataclasses
 import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -246,6 +247,32 @@ def select_peaks(
     absolute = scores.dtype.type(xi) * scores.max(initial=0)
   kept = scores >= absolute
   return centers[kept], scores[kept]
+
+
+class ScoredPoints(NamedTuple):
+  """All the local maxima of one image, and what a threshold means there.
+
+  Attributes:
+    centers: float32 `[N, 2]` (y, x).
+    scores: float32 `[N]`, falling.
+    unit: what ξ is a share of: None for the highest score, as in the paper; 1, the
+      score of a clear centre, on images so large that one odd pixel would decide.
+  """
+
+  centers: np.ndarray
+  scores: np.ndarray
+  unit: float | None = None
+
+  def over(self, xi: float) -> np.ndarray:
+    """The centres whose scores reach a threshold, `[M, 2]`, in their order.
+
+    Raises:
+      InputError: ξ is not in [0, 1].
+    """
+    if self.unit is None:
+      return select_peaks(self.centers, self.scores, xi=xi)[0]
+    absolute = float(np.float32(xi) * np.float32(self.unit))
+    return select_peaks(self.centers, self.scores, absolute=absolute)[0]
 
 
 def detect_points(

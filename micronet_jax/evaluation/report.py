@@ -16,7 +16,7 @@ from micronet_jax.detection.detector import Detector
 from micronet_jax.evaluation import matching, scores
 from micronet_jax.evaluation.scoring import Scored, score_detector
 from micronet_jax.files import write_json
-from micronet_jax.imaging.resolution import WORKING_MPP
+from micronet_jax.imaging.resampling import WORKING_MPP
 from micronet_jax.version import __version__
 
 SHEET_TILES = 6

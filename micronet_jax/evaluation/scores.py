@@ -10,7 +10,7 @@ from typing import TypedDict
 
 import numpy as np
 
-from micronet_jax.detection.peaks import XI_GRID, select_peaks
+from micronet_jax.detection.peaks import XI_GRID, ScoredPoints
 from micronet_jax.evaluation.matching import (
   Match,
   check_same_length,
@@ -20,10 +20,6 @@ from micronet_jax.evaluation.matching import (
 
 # Matching radii in pixels: the paper's 16 and, for dense tissue, stricter ones.
 RADII: tuple[float, ...] = (16, 12, 8, 6)
-
-
-# centers [N, 2] (y, x) and scores [N] of one image, as `detection.trim` gives.
-ScoredPoints = tuple[np.ndarray, np.ndarray]
 
 
 class Scores(TypedDict):
@@ -147,10 +143,10 @@ def precision_recall_curve(
   radius: float = 16.0,
   grid: Sequence[float] = XI_GRID,
 ) -> Curve:
-  """Varies ξ, relative to each image's largest score (paper, Figs. 7 and 9).
+  """Varies ξ, in each image's own unit (paper, Figs. 7 and 9).
 
   Args:
-    peaks: all local maxima per image, unthresholded: centers `[N, 2]`, scores `[N]`.
+    peaks: all local maxima per image, unthresholded.
     annotated: `[M, 2]` (y, x) per image, in the same order.
     radius: matching radius, in pixels.
     grid: the ξ to try, in [0, 1].
@@ -164,10 +160,10 @@ def precision_recall_curve(
   check_same_length(peaks=peaks, annotated=annotated)
   counts = np.zeros((len(grid), 3), np.int64)
   distance = np.zeros(len(grid))
-  for (centers, values), truth in zip(peaks, annotated, strict=True):
+  for points, truth in zip(peaks, annotated, strict=True):
     known: dict[int, Match] = {}  # by how many points are left: often all, or as before
     for index, xi in enumerate(grid):
-      kept, _ = select_peaks(centers, values, xi=xi)
+      kept = points.over(xi)
       if len(kept) not in known:
         known[len(kept)] = match(kept, truth, radius=radius)
       result = known[len(kept)]

@@ -1,4 +1,7 @@
-"""One detector on annotated samples: what it finds, and every score of it."""
+"""One detector on annotated samples: what it finds, and every score of it.
+
+Called by `evaluation.report` and the studies.
+"""
 
 import dataclasses
 from collections.abc import Sequence
@@ -7,8 +10,9 @@ import numpy as np
 
 from micronet_jax.datasets.sample import Sample
 from micronet_jax.detection.detector import Detector
-from micronet_jax.detection.peaks import select_peaks
+from micronet_jax.detection.peaks import ScoredPoints
 from micronet_jax.evaluation import intervals, matching
+from micronet_jax.evaluation.matching import Match
 from micronet_jax.evaluation.scores import (
   RADII,
   Curve,
@@ -24,16 +28,18 @@ class Scored:
   """One detector on a set of samples.
 
   Attributes:
-    peaks: all local maxima of each sample: centres and scores.
-    detected: centres over the threshold, float32 `[N, 2]` a sample.
+    peaks: all local maxima of each sample.
+    detected: what `detect` finds in each: centres, float32 `[N, 2]`.
+    matches: with the annotated centres of each sample, by matching radius.
     radius_px: scores by matching radius.
     curve: precision and recall over ξ at 16 px.
     interval: 95 % interval of F1 by radius, over patients; None for one patient.
     chance: F1 of as many random points, by radius.
   """
 
-  peaks: list[tuple[np.ndarray, np.ndarray]]
+  peaks: list[ScoredPoints]
   detected: list[np.ndarray]
+  matches: dict[str, list[Match]]
   radius_px: dict[str, Scores]
   curve: Curve
   interval: dict[str, tuple[float, float] | None]
@@ -49,10 +55,7 @@ def score_detector(detector: Detector, samples: Sequence[Sample]) -> Scored:
   """
   distance = detector.meta["min_distance"]
   peaks = detector.peaks((s.image for s in samples), (distance,))[distance]
-  detected = [
-    select_peaks(centers, scores, xi=detector.meta["xi"])[0]
-    for centers, scores in peaks
-  ]
+  detected = [points.over(detector.meta["xi"]) for points in peaks]
   annotated = [s.centers for s in samples]
   patients = [s.patient for s in samples]
   matches = {
@@ -62,6 +65,7 @@ def score_detector(detector: Detector, samples: Sequence[Sample]) -> Scored:
   return Scored(
     peaks=peaks,
     detected=detected,
+    matches=matches,
     radius_px={radius: pool_matches(each) for radius, each in matches.items()},
     curve=precision_recall_curve(peaks, annotated),
     interval={

@@ -1,4 +1,7 @@
-"""How ξ and min_distance are chosen, on images that did not train."""
+"""How ξ and min_distance are chosen, on images that did not train.
+
+Called by `training.loop` and `training.job` on the validation part, and by the studies.
+"""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -8,9 +11,9 @@ import numpy as np
 from micronet_jax.config import Config
 from micronet_jax.datasets.sample import Sample
 from micronet_jax.detection.detector import Detector
-from micronet_jax.detection.peaks import XI_GRID
+from micronet_jax.detection.peaks import XI_GRID, ScoredPoints
 from micronet_jax.errors import InputError
-from micronet_jax.evaluation.scores import ScoredPoints, precision_recall_curve
+from micronet_jax.evaluation.scores import precision_recall_curve
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +41,7 @@ def select_threshold(
 
   Args:
     peaks_by_min_distance: for each `min_distance`, in pixels, all local maxima of
-      each validation image, unthresholded: centers `[N, 2]`, scores `[N]`.
+      each validation image, unthresholded.
     annotated: `[M, 2]` (y, x) per image, in the same order.
     radius: matching radius, in pixels (the paper: 16).
     grid: the ξ to try, in [0, 1].

@@ -9,10 +9,7 @@ import numpy as np
 
 from micronet_jax.imaging import resampling
 from micronet_jax.imaging.reader import Reader
-from micronet_jax.imaging.resolution import WORKING_MPP
-
-SAME = 0.01
-"""Resolutions that differ by less than this share are taken as the same."""
+from micronet_jax.imaging.resampling import SAME_MPP, WORKING_MPP
 
 
 class Box(NamedTuple):
@@ -52,11 +49,11 @@ class Canvas:
     longest = int(np.argmax(reader.levels[0]))
     for level, shape in reversed(list(enumerate(reader.levels))):
       finer = shape[longest] / (reader.levels[0][longest] * factor)
-      if finer > 1 - SAME or level == 0:
+      if finer > 1 - SAME_MPP or level == 0:
         break
     self._level, self._source = level, shape
     self.shape = shape
-    if abs(finer - 1) >= SAME:
+    if abs(finer - 1) >= SAME_MPP:
       height, width = (max(1, round(side * factor)) for side in reader.levels[0])
       self.shape = (height, width)
     height, width = (-(-side // stride) * stride for side in self.shape)

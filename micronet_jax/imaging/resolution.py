@@ -23,10 +23,6 @@ import tifffile
 MPP_RANGE = (0.01, 5.0)
 
 
-WORKING_MPP = 0.25
-"""Microns per pixel that the network sees: 40x."""
-
-
 _PLAUSIBLE = (0.05, 5.0)  # microns per pixel
 
 

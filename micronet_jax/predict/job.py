@@ -6,7 +6,6 @@ its next tile, a finished one is not repeated, and a bad one does not stop the r
 """
 
 import contextlib
-import hashlib
 import json
 import os
 import pathlib
@@ -25,7 +24,7 @@ from micronet_jax.config import PredictConfig, check_ranges
 from micronet_jax.detection.detector import Detector, load
 from micronet_jax.detection.scan import Scan
 from micronet_jax.errors import InputError
-from micronet_jax.files import write_json
+from micronet_jax.files import digest, write_json
 from micronet_jax.imaging.opening import open_image
 from micronet_jax.predict import outputs, summary
 from micronet_jax.predict.journal import CannotWrite, Journal
@@ -63,13 +62,13 @@ def predict(
   found = outputs.find_images(images)
   jobs = outputs.name_outputs(found, out, options.formats)
   detector = load(weights)
-  digest = _digest(detector)
+  network = _digest(detector)
   _check_folder(out)
   done: list[dict[str, Any]] = []
   for number, (image, stem) in enumerate(jobs, start=1):
     label = f"[{number}/{len(jobs)}] " if len(jobs) > 1 else ""
     try:
-      result = _predict_one(detector, image, stem, weights, digest, options)
+      result = _predict_one(detector, image, stem, weights, network, options)
       print(f"{label}{image}: {_sentence(result)}", flush=True)
     except InputError as error:
       result = {"image": image, "error": str(error)}
@@ -123,14 +122,13 @@ def _check_folder(out: pathlib.Path) -> None:
 
 
 def _digest(detector: Detector) -> str:
-  """Tells networks apart: a hash of weights and thresholds."""
-  digest = hashlib.sha256()
-  for path, leaf in jax.tree_util.tree_leaves_with_path(detector.weights):
-    digest.update(str(path).encode() + np.asarray(leaf).tobytes())
+  """Tells networks apart: a digest of weights and thresholds."""
   keys = ("model", "proximity", "xi", "min_distance")
   chosen = {key: detector.meta[key] for key in keys}
-  digest.update(json.dumps(chosen, sort_keys=True, default=str).encode())
-  return digest.hexdigest()[:16]
+  parts = [json.dumps(chosen, sort_keys=True, default=str).encode()]
+  for path, leaf in jax.tree_util.tree_leaves_with_path(detector.weights):
+    parts.append(str(path).encode() + np.asarray(leaf).tobytes())
+  return digest(b"".join(parts), digits=16)
 
 
 def _predict_one(
@@ -138,12 +136,12 @@ def _predict_one(
   image: str,
   stem: pathlib.Path,
   weights: str,
-  digest: str,
+  network: str,
   options: PredictConfig,
 ) -> dict[str, Any]:
   """Detects in one image, or takes up where that was interrupted."""
   began = time.monotonic()
-  settings = _settings(image, digest, options)
+  settings = _settings(image, network, options)
   before = outputs.read_record(stem, settings)
   files = [path.name for path in outputs.output_paths(stem, options.formats).values()]
   there = before.get("files", [])
@@ -185,7 +183,7 @@ def _predict_one(
   return result
 
 
-def _settings(image: str, digest: str, options: PredictConfig) -> dict[str, Any]:
+def _settings(image: str, network: str, options: PredictConfig) -> dict[str, Any]:
   """All that determines the points of an image, as JSON gives it back."""
   try:
     file = os.stat(image)
@@ -195,7 +193,7 @@ def _settings(image: str, digest: str, options: PredictConfig) -> dict[str, Any]
     "file": os.path.basename(image),
     "bytes": file.st_size,
     "modified": file.st_mtime_ns,
-    "weights": digest,
+    "weights": network,
     "mpp": options.mpp,
     "threshold": options.threshold,
     "regions": [list(region) for region in options.regions],

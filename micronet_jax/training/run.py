@@ -17,7 +17,7 @@ from micronet_jax import checkpoints, models
 from micronet_jax.config import Config, as_dict, changed
 from micronet_jax.devices import AXIS, check_devices
 from micronet_jax.errors import InputError
-from micronet_jax.imaging.resolution import WORKING_MPP
+from micronet_jax.imaging.resampling import WORKING_MPP
 from micronet_jax.models import graphs
 from micronet_jax.training import step as steps
 from micronet_jax.training.data import Data
