@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
-import torch_twin
-import torch_twins
 from networks import assert_near, batch, compiled, flat, labels, learn, network, predict
 from torch.nn import functional
 
+from benchmarks.torch_twins import compared
+from benchmarks.torch_twins import micronet as micronet_twin
 from micronet_jax import models
 
 OTHERS = tuple(name for name in models.MODELS if name != "micronet")
@@ -49,14 +49,14 @@ def both(request):
 def _twin_of(name, options, weights):
   """The twin with these weights; its arrays; its norms by where their variance is."""
   if name == "micronet":
-    twin = torch_twin.MicroNetTwin(**{"width": 2, **options}, dropout=0.0).double()
-    twin = torch_twin.load(twin, weights)
-    found = torch_twin.units(twin)
+    twin = micronet_twin.MicroNetTwin(**{"width": 2, **options}, dropout=0.0).double()
+    twin = micronet_twin.load(twin, weights)
+    found = micronet_twin.units(twin)
     norms = {f"batch_stats/{path}/norm/norm/var": unit.norm for path, unit in found}
-    return twin, torch_twin.tree, norms
-  twin = torch_twins.load(torch_twins.TWINS[name](2).double(), flat(weights))
-  norms = {f"{path}/var": norm for path, norm in torch_twins.norms(twin)}
-  return twin, torch_twins.tree, norms
+    return twin, micronet_twin.tree, norms
+  twin = compared.load(compared.TWINS[name](2).double(), flat(weights))
+  norms = {f"{path}/var": norm for path, norm in compared.norms(twin)}
+  return twin, compared.tree, norms
 
 
 def _run_twin(name, options, weights, images, maps):
@@ -109,9 +109,9 @@ def test_gradient_and_running_statistics_equal_the_twin(both, what):
 
 def test_the_twin_gives_back_what_it_was_given():
   _, weights = network("micronet")
-  twin = torch_twin.load(torch_twin.MicroNetTwin(width=2), weights)
+  twin = micronet_twin.load(micronet_twin.MicroNetTwin(width=2), weights)
   expected = flat(weights)
-  actual = torch_twin.tree(twin)
+  actual = micronet_twin.tree(twin)
   assert actual.keys() == expected.keys()
   for path, value in actual.items():
     np.testing.assert_array_equal(value, expected[path])
@@ -120,11 +120,11 @@ def test_the_twin_gives_back_what_it_was_given():
 def test_twins_refuse_weights_of_another_network():
   micronet = network("micronet")[1]
   with pytest.raises(ValueError, match="context/up2"):
-    torch_twin.load(torch_twin.MicroNetTwin(width=2, context=("up2",)), micronet)
+    micronet_twin.load(micronet_twin.MicroNetTwin(width=2, context=("up2",)), micronet)
   with pytest.raises(ValueError, match="input/conv/kernel"):
-    torch_twin.load(torch_twin.MicroNetTwin(width=3), micronet)
+    micronet_twin.load(micronet_twin.MicroNetTwin(width=3), micronet)
   fcrna = flat(network("fcrna")[1])
   with pytest.raises(ValueError, match="down1/first/conv/kernel"):
-    torch_twins.load(torch_twins.UNetTwin(2), fcrna)
+    compared.load(compared.UNetTwin(2), fcrna)
   with pytest.raises(ValueError, match="conv4/conv/kernel"):
-    torch_twins.load(torch_twins.FCRNBTwin(2), fcrna)
+    compared.load(compared.FCRNBTwin(2), fcrna)

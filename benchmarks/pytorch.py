@@ -1,14 +1,13 @@
 """The other side of the comparisons: MicroNet in PyTorch, as fast as PyTorch runs it.
 
-The network is the tests' twin, which they hold against ours with equal weights. What
-is timed is its best setting: channels_last, cudnn.benchmark, TF32, autocast where ours
-computes in bfloat16, and torch.compile where it works. The loader does in numpy and
-scipy, in processes of its own, what our step does on the device.
+Called by `train_step` and `inference`. The network is `torch_twins.micronet`, which the
+tests hold against ours with equal weights. What is timed is its best setting:
+channels_last, cudnn.benchmark, TF32, autocast where ours computes in bfloat16, and
+torch.compile where it works. The loader does in numpy and scipy, in processes of its
+own, what our step does on the device.
 """
 
 import contextlib
-import pathlib
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -18,13 +17,10 @@ import torch
 from scipy import ndimage, spatial
 from torch.utils.data import DataLoader, IterableDataset
 
+from benchmarks.torch_twins.micronet import MicroNetTwin, load
+from micronet_jax.config import WarpConfig
 from micronet_jax.datasets.sample import Sample
 from micronet_jax.imaging.normalisation import normalise
-from micronet_jax.training.augmentation import Warp
-
-sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "tests"))
-
-from torch_twin import MicroNetTwin, load
 
 Variants = dict[str, Callable[[], Any]]
 
@@ -114,7 +110,7 @@ def _loss(output: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
 class Patches(IterableDataset):
   """Endless warped patches and proximity maps, drawn as `augmentation` draws them."""
 
-  def __init__(self, samples: Sequence[Sample], warp: Warp):
+  def __init__(self, samples: Sequence[Sample], warp: WarpConfig):
     self.images = [normalise(sample.image) for sample in samples]
     self.trees = [spatial.cKDTree(sample.centers) for sample in samples]
     self.warp = warp
@@ -158,7 +154,7 @@ class Patches(IterableDataset):
 
 
 def loader(
-  samples: Sequence[Sample], warp: Warp, *, batch: int, workers: int
+  samples: Sequence[Sample], warp: WarpConfig, *, batch: int, workers: int
 ) -> Callable[[], tuple[torch.Tensor, torch.Tensor]]:
   """A function that gives the next batch on the device."""
   data = DataLoader(

@@ -1,9 +1,10 @@
 """The networks that MicroNet is compared with once more, in plain PyTorch.
 
-Written from what the class docstrings say, sharing no code with `micronet_jax`:
-convolutions, normalisation, pooling and enlargement are PyTorch's own. Modules have the
-names of the JAX networks, so `load` and `tree` find each array's partner by its path.
-There is no dropout; the tests run the JAX networks without keys, which is the same.
+The tests compare the JAX networks with these. Written from what the class docstrings
+say, sharing no code with `micronet_jax`: convolutions, normalisation, pooling and
+enlargement are PyTorch's own. Modules have the names of the JAX networks, so `load` and
+`tree` find each array's partner by its path. There is no dropout; the tests run the JAX
+networks without keys, which is the same.
 """
 
 from collections.abc import Callable, Iterator, Mapping

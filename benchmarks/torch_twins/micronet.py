@@ -1,7 +1,7 @@
 """MicroNet once more, in plain PyTorch, written from its description alone.
 
-The tests compare the JAX network with it, and the benchmarks time the two side by
-side. It shares no code with `micronet_jax`: convolutions are `nn.Conv2d` and
+The tests compare the JAX network with it, and `benchmarks.pytorch` times the two side
+by side. It shares no code with `micronet_jax`: convolutions are `nn.Conv2d` and
 `nn.ConvTranspose2d`, batch normalisation is `nn.BatchNorm2d`, sizes are numbers
 written out below. `load` fills it with the weights of the JAX network, `tree` gives
 its arrays (or their gradients) back in the JAX network's names and layouts.
