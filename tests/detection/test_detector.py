@@ -124,7 +124,7 @@ def test_peaks_are_found_for_each_min_distance(detector, image):
   assert [len(each) for each in peaks.values()] == [2, 2]
   assert len(peaks[3][0][0]) > len(peaks[9][0][0])
   for xi, min_distance in ((0.9, 3), (0.2, 9)):
-    expected, _ = select_peaks(*peaks[min_distance][0], xi=xi)
+    expected, _ = select_peaks(*peaks[min_distance][0][:2], xi=xi)
     other = detector.with_threshold(xi=xi, min_distance=min_distance)
     np.testing.assert_array_equal(other.detect(image).centers, expected)
 

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from micronet_jax.detection.peaks import ScoredPoints
 from micronet_jax.errors import InputError
 from micronet_jax.evaluation import intervals, matching, scores, thresholds
 
@@ -102,7 +103,7 @@ def noisy_peaks(seed, images=3, nuclei=40):
     centers = np.concatenate([truth + rng.normal(0, 2, truth.shape), truth[::2] + 25])
     values = np.concatenate([rng.uniform(0.4, 1, nuclei), rng.uniform(0, 0.6, 20)])
     annotated.append(truth)
-    peaks.append((centers, values.astype(np.float32)))
+    peaks.append(ScoredPoints(centers, values.astype(np.float32)))
   return peaks, annotated
 
 
@@ -111,14 +112,14 @@ def test_precision_recall_curve_equals_point_by_point():
   curve = scores.precision_recall_curve(peaks, annotated, radius=10)
   assert (np.diff(curve.recall) <= 0).all()
   for index, xi in enumerate(curve.xi):
-    kept = [centers[values >= xi * values.max()] for centers, values in peaks]
+    kept = [p.centers[p.scores >= xi * p.scores.max()] for p in peaks]
     expected = scores.evaluate_points(kept, annotated, radii=(10,))["10"]
     for name, value in expected.items():
       assert getattr(curve, name)[index] == pytest.approx(value)
 
 
 def test_curve_without_peaks():
-  nothing = (NONE, np.zeros(0, np.float32))
+  nothing = ScoredPoints(NONE, np.zeros(0, np.float32))
   curve = scores.precision_recall_curve([nothing], [np.ones((3, 2))])
   assert (curve.f1 == 0).all()
   assert np.isnan(curve.ed).all()
@@ -127,7 +128,7 @@ def test_curve_without_peaks():
 def test_select_threshold_equals_search():
   annotated = noisy_peaks(0)[1]
   peaks = {3: noisy_peaks(0)[0], 5: noisy_peaks(0)[0]}
-  peaks[5] = [(centers[:-4], values[:-4]) for centers, values in peaks[5]]
+  peaks[5] = [ScoredPoints(p.centers[:-4], p.scores[:-4]) for p in peaks[5]]
   choice = thresholds.select_threshold(peaks, annotated)
   curves = {
     key: scores.precision_recall_curve(value, annotated) for key, value in peaks.items()
@@ -142,14 +143,17 @@ def test_ties_are_broken_by_distance_then_window_then_middle():
   annotated = [np.array([[10.0, 10.0], [50.0, 50.0]])]
   values = np.array([1.0, 0.52], np.float32)
   exact, off = annotated[0], annotated[0] + 1
-  peaks = {2: [(off, values)], 6: [(exact, values)], 4: [(exact, values)]}
+  peaks = {
+    distance: [ScoredPoints(centers, values)]
+    for distance, centers in ((2, off), (6, exact), (4, exact))
+  }
   choice = thresholds.select_threshold(peaks, annotated)
   # Both points are kept for xi = 0, 0.05, ..., 0.5; the middle of those is 0.25.
   assert choice == thresholds.Choice(0.25, 4, 1.0, 0.0)
 
 
 def test_select_threshold_without_anything_right():
-  nothing = [(NONE, np.zeros(0, np.float32))]
+  nothing = [ScoredPoints(NONE, np.zeros(0, np.float32))]
   choice = thresholds.select_threshold({3: nothing}, [np.ones((3, 2))])
   assert (choice.f1, choice.ed, choice.min_distance) == (0, None, 3)
   with pytest.raises(InputError, match="at least one"):

@@ -11,7 +11,7 @@ from micronet_jax.config import WarpConfig
 from micronet_jax.datasets.sample import Sample
 from micronet_jax.training import augmentation
 from micronet_jax.training.pool import to_device
-from micronet_jax.training.targets import proximity
+from micronet_jax.training.targets import FAR_AWAY, proximity
 
 STILL = WarpConfig(patch=16, rotate=0.0, mirror=0.0, shift=0.0, elastic=0.0)
 RADIUS = 6.0
@@ -97,12 +97,14 @@ def scattered(shape, count, *, apart=0.0, seed=0):
 
 
 def pool_of(*samples):
-  """These images on the device, padded as 2 of 64 x 64 with 40 centres each."""
+  """These images on the device, padded as 2 of 64 x 64 with 24 centres a cell."""
   filler = sample((64, 64), scattered((64, 64), 40), seed=99, name="filler")
-  pool = to_device([*samples, filler])
+  pool = to_device([*samples, filler], reach=15.0)
   keep = np.array([0, 1])
   assert len(samples) <= 2
-  return jax.tree.map(lambda array: array[keep], pool)
+  pool = jax.tree.map(lambda array: array[keep], pool)
+  room = [(0, 0), (0, 0), (0, 0), (0, 24 - pool.nearby.shape[3]), (0, 0)]
+  return pool._replace(nearby=jnp.pad(pool.nearby, room, constant_values=FAR_AWAY))
 
 
 def raw(images):

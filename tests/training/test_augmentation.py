@@ -27,7 +27,7 @@ from patches import (
 
 from micronet_jax.imaging import normalisation
 from micronet_jax.training import augmentation
-from micronet_jax.training.targets import proximity, proximity_map
+from micronet_jax.training.targets import CELL, proximity, proximity_map
 
 reflect = jax.jit(augmentation.reflect)
 read_bilinear = jax.jit(augmentation.read_bilinear)
@@ -198,13 +198,17 @@ def test_padding_is_never_read():
   pool = pool_of(small, large)
   inside = np.zeros((2, 64, 64), bool)
   inside[0, :18, :25] = inside[1, :40, :40] = True
-  # Garish padding, whose nearest centre lies on every pixel.
+  # Garish padding, with a nucleus in the middle of each of its cells.
+  cells = inside.reshape(2, 64 // CELL, CELL, 64 // CELL, CELL).any((2, 4))
+  middles = (np.moveaxis(np.indices(cells.shape[1:]), 0, -1) + 0.5) * CELL
   spoilt = pool._replace(
     pixels=jnp.where(inside[..., None], pool.pixels, 255 - pool.pixels),
-    nearest=jnp.where(inside, pool.nearest, 4 - pool.nearest),
+    nearby=jnp.where(
+      cells[..., None, None], pool.nearby, middles[None, :, :, None].astype(np.float32)
+    ),
   )
   assert (spoilt.pixels != pool.pixels).any()
-  assert (spoilt.nearest != pool.nearest).any()
+  assert (spoilt.nearby != pool.nearby).any()
   warp = TURNED
   index = np.zeros(64, int)
   for clean, dirty in zip(

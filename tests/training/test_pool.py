@@ -8,6 +8,7 @@ from cohorts import sample
 
 from micronet_jax.imaging import normalisation
 from micronet_jax.training.pool import choose_images, to_device
+from micronet_jax.training.targets import FAR_AWAY, nearby_centers
 
 
 def test_pool():
@@ -22,35 +23,41 @@ def test_pool():
     )
     for i, (shape, count) in enumerate(zip(shapes, counts, strict=True))
   ]
-  pool = to_device(samples)
+  pool = to_device(samples, reach=5.0)
   assert pool.pixels.shape == (3, 10, 12, 3)
   assert pool.pixels.dtype == jnp.uint8
-  assert pool.nearest.shape == (3, 10, 12)
-  assert pool.nearest.dtype == pool.sizes.dtype == jnp.int32
-  assert pool.centers.shape == (3, 3, 2)
+  assert pool.sizes.dtype == jnp.int32
   np.testing.assert_array_equal(pool.sizes, shapes)
   for i, one in enumerate(samples):
     height, width = shapes[i]
     np.testing.assert_array_equal(pool.pixels[i, :height, :width], one.image)
     assert np.count_nonzero(pool.pixels[i]) == one.image.size
-    np.testing.assert_array_equal(pool.centers[i, : counts[i]], one.centers)
-    assert (pool.centers[i, counts[i] :] < -1e5).all()
     mean, std = normalisation.channel_statistics(one.image)
     np.testing.assert_array_equal(pool.mean[i], mean)
     np.testing.assert_array_equal(pool.std[i], std)
-    if counts[i]:
-      grid = np.stack(np.indices(shapes[i]), -1)[:, :, None]
-      distance = np.linalg.norm(grid - one.centers, axis=-1)
-      np.testing.assert_array_equal(
-        pool.nearest[i, :height, :width], distance.argmin(-1)
-      )
-  assert not np.asarray(pool.nearest[1]).any()
+    own = nearby_centers(one.centers, shapes[i], reach=5.0)
+    rows, columns, most, _ = own.shape
+    np.testing.assert_array_equal(pool.nearby[i, :rows, :columns, :most], own)
+    listed = {tuple(each) for each in np.asarray(pool.nearby[i]).reshape(-1, 2)}
+    # Every centre is listed in its own cell, and what is added is out of any reach.
+    assert listed - {(FAR_AWAY, FAR_AWAY)} == {*map(tuple, one.centers)}
 
 
-def test_a_pool_of_one_image_without_centres():
-  pool = to_device([sample("a")])
-  assert pool.centers.shape == (1, 1, 2)
-  assert (pool.centers < -1e5).all()
+@pytest.mark.parametrize("coarse", [False, True])
+def test_a_pool_of_one_image_without_centres(coarse):
+  pool = to_device([sample("a")], reach=15.0, coarse=coarse)
+  assert pool.pixels.shape == (1, 4, 4, 3)
+  assert (pool.nearby == FAR_AWAY).all()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 9, 17, 33, 100])
+def test_a_coarse_pool_is_less_than_half_larger(count):
+  samples = [sample(f"s{i}") for i in range(count)]
+  pool = to_device(samples, reach=15.0, coarse=True)
+  assert count <= len(pool.pixels) < 1.5 * count
+  exact = to_device(samples, reach=15.0)
+  np.testing.assert_array_equal(pool.pixels[:count], exact.pixels)
+  np.testing.assert_array_equal(pool.mean[:count], exact.mean)
 
 
 choose = jax.jit(jax.vmap(choose_images, in_axes=(0, 0, None)))

@@ -1,5 +1,7 @@
 """Equation 1 by hand, by brute force, and its map on the host; disks."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +11,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from micronet_jax.errors import InputError
-from micronet_jax.training.targets import disk, nearest_center, proximity, proximity_map
+from micronet_jax.training.targets import (
+  CELL,
+  FAR_AWAY,
+  disk,
+  nearby_centers,
+  proximity,
+  proximity_map,
+)
 
 SHAPE = (23, 31)
 
@@ -66,24 +75,38 @@ def test_map_equals_brute_force(centers, alpha, radius):
   np.testing.assert_allclose(actual, equation_1(nearest, alpha, radius), atol=2e-6)
 
 
+def least_distance(table, place):
+  """From a place to the nearest centre that its cell's row of the table has."""
+  row, column = np.floor(np.asarray(place) / CELL).astype(int)
+  return np.hypot(*(table[row, column] - place).astype(float).T).min()
+
+
 @settings(max_examples=60, deadline=None)
-@given(centers=points)
-def test_nearest_center_is_nearest(centers):
-  index = nearest_center(centers, SHAPE)
-  assert index.dtype == np.int32
-  everything = distances(centers)
-  chosen = np.take_along_axis(everything, index[None], 0)[0]
-  np.testing.assert_allclose(chosen, everything.min(0), atol=1e-9)
+@given(centers=points, reach=st.floats(0.5, 40), seed=st.integers(0, 2**32 - 1))
+def test_nearby_centers_hold_the_nearest_one_of_every_place(centers, reach, seed):
+  table = nearby_centers(centers, SHAPE, reach=reach)
+  assert table.dtype == np.float32
+  assert table.shape[:2] == (-(-SHAPE[0] // CELL), -(-SHAPE[1] // CELL))
+  rng = np.random.default_rng(seed)
+  inside = rng.uniform(0, np.array(SHAPE) - 1, (40, 2))
+  for place in [*inside, (0, 0), (22, 30), (CELL, CELL), (CELL - 1e-3, 2 * CELL)]:
+    nearest = np.hypot(*(centers - place).astype(float).T).min()
+    found = least_distance(table, place)
+    if nearest <= reach:
+      assert found == pytest.approx(nearest, abs=1e-4)
+    else:
+      assert found >= nearest - 1e-4
 
 
-def test_host_and_accelerator_agree():
-  centers = np.array([[3.25, 4.5], [17.0, 22.75]], np.float32)
-  rows, columns = np.indices(SHAPE)
-  nearest = centers[nearest_center(centers, SHAPE)]
-  distance = jnp.hypot(rows - nearest[..., 0], columns - nearest[..., 1])
-  np.testing.assert_allclose(
-    proximity(distance), proximity_map(centers, SHAPE), atol=1e-6
-  )
+def test_nearby_centers_by_hand():
+  # One cell with a centre in it and another behind it, seen from the next cell.
+  inside, behind, far = (3.0, 3.0), (3.0, -2.0), (300.0, 3.0)
+  table = nearby_centers(np.array([inside, behind, far]), (CELL, 4 * CELL), reach=CELL)
+  listed = [
+    {tuple(each) for each in cell.tolist() if each[0] > FAR_AWAY} for cell in table[0]
+  ]
+  # Places on the left edge of cell 0 are nearer to the one behind; none of cell 1 is.
+  assert listed == [{inside, behind}, {inside}, set(), set()]
 
 
 @settings(max_examples=20, deadline=None)
@@ -103,9 +126,9 @@ def test_disks_equal_brute_force(seed, radius):
 def test_no_centers():
   for none in (np.zeros((0, 2)), []):
     assert not proximity_map(none, SHAPE).any()
-    index = nearest_center(none, SHAPE)
-    assert index.dtype == np.int32
-    assert not index.any()
+    table = nearby_centers(none, SHAPE, reach=15)
+    assert table.shape[2:] == (1, 2)
+    assert (table == FAR_AWAY).all()
 
 
 def test_value_is_one_at_a_centre_and_row_comes_first():
@@ -115,7 +138,9 @@ def test_value_is_one_at_a_centre_and_row_comes_first():
 
 
 @pytest.mark.parametrize("bad", [[[0, np.nan]], [[0, np.inf]], [[1, 2, 3]], [1, 2]])
-@pytest.mark.parametrize("function", [proximity_map, nearest_center])
+@pytest.mark.parametrize(
+  "function", [proximity_map, functools.partial(nearby_centers, reach=15.0)]
+)
 def test_bad_centers(function, bad):
   with pytest.raises(InputError, match="centers"):
     function(bad, SHAPE)

@@ -39,8 +39,7 @@ def ramp_image(shape):
 @pytest.mark.parametrize("mirror", [0.0, 1.0])
 def test_image_and_map_turn_together(mirror):
   shape = (64, 60)
-  # Where two centres are nearly equally far, both are out of reach.
-  centers = scattered(shape, 11, apart=2 * RADIUS + 3, seed=7)
+  centers = scattered(shape, 40, seed=7)
   one = sample(shape, centers, image=ramp_image(shape))
   warp = dataclasses.replace(STILL, rotate=180.0, mirror=mirror)
   count = 60
@@ -226,24 +225,14 @@ def test_elastic_distortion_moves_positions_by_the_field_and_as_often_as_asked()
 
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 2**31), count=st.integers(1, 40))
-def test_any_map_is_that_of_the_places_read_but_for_a_pixel(seed, count):
-  """The nearest centre is looked up at the nearest pixel, at most 0.71 px away."""
+def test_any_map_is_that_of_the_places_read(seed, count):
   shape = (40, 34)
   one = sample(shape, scattered(shape, count, seed=seed))
   key = keys_of(1, seed=seed)
   _, maps = draw(pool_of(one), [0], key, warp=TURNED, radius=RADIUS)
-  drawn = maps[0]
   positions = positions_of(key, size=shape, warp=TURNED)[0]
-  offsets = positions[:, :, None] - one.centers
+  offsets = positions[:, :, None].astype(float) - one.centers
   distance = np.linalg.norm(offsets, axis=-1).min(-1)
-
-  def equation_1(distance):
-    inside = (np.exp(3 * (1 - distance / RADIUS)) - 1) / (np.exp(3) - 1)
-    return np.where(distance <= RADIUS, inside, 0)
-
-  assert (drawn <= equation_1(distance) + 1e-4).all()
-  assert (drawn >= equation_1(distance + np.sqrt(2)) - 1e-4).all()
-  # And where one centre alone is near, exactly.
-  two = np.sort(np.linalg.norm(offsets, axis=-1), -1)[..., :2]
-  clear = np.diff(two).min(-1, initial=np.inf) > 1.5
-  np.testing.assert_allclose(drawn[clear], equation_1(distance)[clear], atol=1e-4)
+  equation_1 = (np.exp(3 * (1 - distance / RADIUS)) - 1) / (np.exp(3) - 1)
+  expected = np.where(distance <= RADIUS, equation_1, 0)
+  np.testing.assert_allclose(maps[0], expected, atol=1e-4)
