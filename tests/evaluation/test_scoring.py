@@ -18,7 +18,7 @@ SIDE = 160
 
 @pytest.fixture(scope="module")
 def detector():
-  meta = {**networks.META, "xi": 0.6}
+  meta = {**networks.META, "xi": 0.3}
   return Detector(networks.random_weights(), meta)
 
 
@@ -61,7 +61,7 @@ def test_scores_are_those_of_the_points(detector, samples):
     assert [(m.tp, m.fp, m.fn) for m in matches] == [
       (m.tp, m.fp, m.fn) for m in expected
     ]
-  at_xi = scored.curve.xi == 0.6
+  at_xi = scored.curve.xi == 0.3
   assert scored.curve.f1[at_xi] == pytest.approx(scored.radius_px["16"]["f1"])
 
 
