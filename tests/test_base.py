@@ -13,6 +13,7 @@ import micronet_jax as mn
 from configs import base as base_config
 from configs import finetune
 from micronet_jax import checkpoints
+from micronet_jax.config import Config, changed, from_dict
 from micronet_jax.datasets.sample import Sample
 from micronet_jax.datasets.synthetic_he.generator import generate
 from micronet_jax.evaluation import scores
@@ -80,13 +81,16 @@ def test_the_main_job_on_real_prostate(real_data, tmp_path, capsys):
   root = real_data / "monuseg"
   tiles = sorted(p.stem for p in (root / "images").glob("prostate__*r0c0.jpg"))
   tissue.write_folder(tmp_path / "prostate", [_crop(root, t, 160) for t in tiles])
-  config = finetune.get_config()
-  config.target.name = "folder"
-  config.target.root = str(tmp_path / "prostate")
-  config.data_dir = str(tmp_path / "tfds")
-  config.num_devices = 1
-  config.warp.patch = 64
-  config.num_steps, config.eval_every = 10, 5
+  small = {
+    "target.name": "folder",
+    "target.root": str(tmp_path / "prostate"),
+    "data_dir": str(tmp_path / "tfds"),
+    "num_devices": 1,
+    "warp.patch": 64,
+    "num_steps": 10,
+    "eval_every": 5,
+  }
+  config = changed(from_dict(Config, finetune.get_config().to_dict()), small)
   report = train_and_evaluate(config, tmp_path / "run")
   assert (report["images"], report["patients"]) == (3, 3)
   # What is reported is what `detect` finds with the checkpoints that were kept.
