@@ -7,7 +7,9 @@ import dataclasses
 import functools
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from micronet_jax.errors import InputError
 from micronet_jax.files import digest
 from micronet_jax.imaging.resampling import (
   SAME_MPP,
@@ -84,3 +86,26 @@ def to_working_resolution(sample: Sample, *, mpp: float = WORKING_MPP) -> Sample
   image = rescale_image(sample.image, sample.mpp / mpp)
   centers = rescale_centers(sample.centers, sample.image.shape, image.shape)
   return sample.changed(image, centers, mpp=mpp)
+
+
+def as_points(points: ArrayLike, name: str = "centers") -> np.ndarray:
+  """Checks that an array holds points.
+
+  Args:
+    points: `[N, 2]`, N >= 0; any empty array counts as N = 0.
+    name: what to call it in the message.
+
+  Returns:
+    float64 `[N, 2]`.
+
+  Raises:
+    InputError: if it is not `[N, 2]` or holds NaN or infinity.
+  """
+  array = np.asarray(points, np.float64)
+  if array.size == 0:
+    return array.reshape(0, 2)
+  if array.ndim != 2 or array.shape[1] != 2:
+    raise InputError(f"{name}: expected an [N, 2] array of (y, x), got {array.shape}")
+  if not np.isfinite(array).all():
+    raise InputError(f"{name}: NaN or infinite coordinates; every centre needs both")
+  return array

@@ -4,33 +4,10 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
-from jax.typing import ArrayLike
 
+from micronet_jax.datasets.sample import as_points
 from micronet_jax.errors import InputError
 from micronet_jax.evaluation.assignment import assign
-
-
-def as_points(points: ArrayLike, name: str = "centers") -> np.ndarray:
-  """Checks that an array holds points.
-
-  Args:
-    points: `[N, 2]`, N >= 0; any empty array counts as N = 0.
-    name: what to call it in the message.
-
-  Returns:
-    float64 `[N, 2]`.
-
-  Raises:
-    InputError: if it is not `[N, 2]` or holds NaN or infinity.
-  """
-  array = np.asarray(points, np.float64)
-  if array.size == 0:
-    return array.reshape(0, 2)
-  if array.ndim != 2 or array.shape[1] != 2:
-    raise InputError(f"{name}: expected an [N, 2] array of (y, x), got {array.shape}")
-  if not np.isfinite(array).all():
-    raise InputError(f"{name}: NaN or infinite coordinates; every centre needs both")
-  return array
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -19,8 +19,8 @@ from micronet_jax.config import (
   from_dict,
 )
 from micronet_jax.errors import InputError
-from micronet_jax.evaluation.workdir import claim_workdir, with_whole_model
 from micronet_jax.training.run import follow_checkpoint
+from micronet_jax.workdir import claim_workdir, with_whole_model
 
 CONFIGS = sorted(
   path.stem
