@@ -171,8 +171,8 @@ class Detector:
   ) -> Detections:
     """Finds the nuclei of one image or slide.
 
-    The result depends on none of `tile`, `batch` and `devices` (`detection.tiling`), and
-    in a region it is that of the whole image there (`detection.scan`).
+    The result depends on none of `tile`, `batch` and `devices` (`detection.tiling`); in
+    a region it is that of the whole image there (`detection.scan`).
 
     Args:
       image: a path to anything `imaging.opening.open_image` reads, an array (uint8,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
 from micronet_jax.errors import InputError
-from micronet_jax.evaluation import assignment, matching
+from micronet_jax.evaluation import matching
 
 NONE = np.zeros((0, 2), np.float32)
 
@@ -69,7 +69,7 @@ def test_match_equals_permutations(detected, annotated, radius):
 @pytest.mark.parametrize(("n", "m"), [(150, 150), (260, 150), (90, 200)])
 @pytest.mark.parametrize("group", [1, 40, 500])
 def test_match_equals_dense_solver(size, n, m, group, monkeypatch):
-  monkeypatch.setattr(assignment, "GROUP", group)
+  monkeypatch.setattr(matching, "GROUP", group)
   rng = np.random.default_rng(size + n)
   annotated = rng.uniform(0, size, (m, 2))
   detected = rng.uniform(0, size, (n, 2))
