@@ -1,27 +1,26 @@
-"""Growth over size on log axes, in the colours of `micronet_jax.plots`."""
+"""Growth over size on log axes, in the one style of `micronet_jax.figures`.
+
+Called by `postprocess`.
+"""
 
 import statistics
 from collections.abc import Mapping, Sequence
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from micronet_jax.figures import COLORS, MARKS
+from micronet_jax.figures import COLORS, MARKS, new_figure
 
 Growth = Mapping[str, Mapping[int, Sequence[float]]]
 """Seconds by method and size."""
 
 
-def growth(panels: Mapping[str, Growth], path: str) -> None:
+def growth(panels: Mapping[str, Growth]) -> Figure:
   """Draws medians, least and most over size; a dotted line grows in proportion.
 
   Args:
     panels: what each shows, by its title.
-    path: of the picture.
   """
-  figure = Figure(figsize=(4.2 * len(panels), 3.8), layout="constrained")
-  FigureCanvasAgg(figure)
-  axes = figure.subplots(1, len(panels), squeeze=False)[0]
+  figure, axes = new_figure((4.2 * len(panels), 3.8), 1, len(panels))
   for axis, (title, methods) in zip(axes, panels.items(), strict=True):
     for (name, times), color, mark in zip(methods.items(), COLORS, MARKS, strict=False):
       middle = [statistics.median(each) for each in times.values()]
@@ -44,4 +43,4 @@ def growth(panels: Mapping[str, Growth], path: str) -> None:
     axis.set(xscale="log", yscale="log", xlabel="nuclei", ylabel="seconds", title=title)
     axis.grid(alpha=0.3)
     axis.legend(frameon=False, fontsize=8)
-  figure.savefig(path, dpi=150)
+  return figure

@@ -22,17 +22,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import report, timing, twin
+from benchmarks import pytorch, report, timing
 from benchmarks.slide_memory import BLOCK, write_slide
 from benchmarks.train_step import ratio, works
 from micronet_jax import models
+from micronet_jax.config import PredictConfig
 from micronet_jax.detection.detector import Detector, compile_predict, load
 from micronet_jax.detection.peaks import local_maxima
 from micronet_jax.detection.searching import Program, compile_search
 from micronet_jax.imaging.opening import open_image
 from micronet_jax.models import graphs
 from micronet_jax.predict import job
-from micronet_jax.predict.job import PredictOptions
 
 MM2 = 16e6
 """Pixels of a square millimetre at 0.25 microns."""
@@ -83,7 +83,7 @@ def compare(
   image = random.normal(size=(1, padded, padded, 3)).astype(np.float32)
   predict, on_device = compile_predict(graph), jnp.asarray(image)
   variants = {"ours": lambda: np.asarray(predict(weights, on_device))}
-  variants |= twin.inference(weights, width, dtype, image)
+  variants |= pytorch.inference(weights, width, dtype, image)
   times = timing.interleave(
     works(variants), repeats=options.repeats, budget_s=options.budget_s
   )
@@ -141,13 +141,15 @@ def by_stages(options: argparse.Namespace) -> dict[str, Any]:
 
 def end_to_end(path: pathlib.Path, options: argparse.Namespace) -> tuple[float, int]:
   """Seconds of the predict job once it is compiled, and how many nuclei it found."""
-  settings = PredictOptions(
+  settings = PredictConfig(
     formats=("csv", "geojson"), tile=options.tile, batch=options.batch
   )
   for attempt in ("warm", "timed"):
     out = path.parent / attempt
     began = time.perf_counter()
-    (result,) = job.predict([str(path)], out, weights=options.weights, options=settings)
+    (result,) = job.predict_images(
+      [str(path)], out, weights=options.weights, options=settings
+    )
     seconds = time.perf_counter() - began
   return seconds, result["nuclei"]
 

@@ -16,7 +16,7 @@ import numpy as np
 
 import micronet_jax as mn
 from benchmarks.report import print_table, write_json
-from micronet_jax.datasets.provenance import images_seen
+from micronet_jax.datasets.provenance import provenance_of
 from micronet_jax.datasets.sample import Sample, to_working_resolution
 from micronet_jax.detection.detector import Detector
 from micronet_jax.evaluation import matching
@@ -43,8 +43,8 @@ def main() -> None:
   detector = mn.load(arguments.weights)
   organs = arguments.organs or None
   samples = mn.load_samples("folder", root=arguments.root, organs=organs)
-  seen = set(images_seen(detector.meta))
-  samples = [to_working_resolution(s) for s in samples if s.name not in seen]
+  seen = provenance_of(detector.meta)
+  samples = [to_working_resolution(s) for s in samples if not seen.has_seen(s)]
   groups = {
     "image": [s.name for s in samples],
     "patient": [s.patient for s in samples],

@@ -4,16 +4,17 @@
   python -m benchmarks.pipeline --widths= --calls=1,64 --loop_width=32 --loop_patch=200
 
 Batches are made inside the compiled step, so no data is waited for there. First table:
-the step beside the same step with its patches given, and beside drawing alone. Second:
-how long the device has nothing to do while `training.loop` looks at the last call's
-numbers and writes its log. It is measured in that loop, from when the numbers of a call
-are there until the next call, and beside it as the loop's time above that of the same
-calls back to back. The second command is for a GPU; on a CPU such calls take seconds
-each, and the smaller defaults show the same milliseconds of the host.
+the step beside drawing its patches and maps alone. Second: what a call takes in
+`training.loop`, which looks at its numbers and writes the log, beside the same calls
+back to back. The loop's time is what its own log says, from its first line to its last,
+without compiling, validation and saving. The second command is for a GPU; on a CPU such
+calls take seconds each, and the smaller defaults show the same milliseconds.
 """
 
 import argparse
+import contextlib
 import functools
+import io
 import pathlib
 import statistics
 import tempfile
@@ -21,21 +22,19 @@ import threading
 import time
 from collections.abc import Sequence
 from typing import Any
-from unittest import mock
 
 import jax
 import jax.numpy as jnp
 
 from benchmarks import report, timing, workload
-from micronet_jax.datasets.splits import Split
+from micronet_jax.config import Config, changed
+from micronet_jax.datasets.sample import Sample
 from micronet_jax.training import loop
-from micronet_jax.training import loop as loop_module
 from micronet_jax.training import step as steps
 from micronet_jax.training.augmentation import draw_patches
-from micronet_jax.training.data import Data
-from micronet_jax.training.loop import check_finite
-from micronet_jax.training.progress import Progress
-from micronet_jax.training.run import TrainingRun
+from micronet_jax.training.data import Data, arrange_data
+from micronet_jax.training.progress import read_log
+from micronet_jax.training.run import follow_checkpoint, prepare_training
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -47,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   parser.add_argument("--calls", default="1,4", help="steps a call: second table")
   parser.add_argument("--loop_width", type=int, default=4)
   parser.add_argument("--loop_patch", type=int, default=64)
-  parser.add_argument("--loop_steps", type=int, default=100, help="a run")
+  parser.add_argument("--loop_steps", type=int, default=200, help="a run")
   options = parser.parse_args(argv)
   if options.quick:
     options.widths, options.patch, options.calls = "2", 32, "1"
@@ -74,9 +73,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def augmentation(
-  options: argparse.Namespace, width: int, samples: Sequence[Any]
+  options: argparse.Namespace, width: int, samples: Sequence[Sample]
 ) -> tuple[dict[str, Any], dict[str, list[float]]]:
-  """The step, the step with patches given, and drawing alone, in turn."""
+  """The step, and drawing alone, in turn."""
   config = workload.configure(
     width=width,
     patch=options.patch,
@@ -87,39 +86,29 @@ def augmentation(
   work = workload.prepare(config, samples)
   index = jnp.arange(options.batch) % len(samples)
   keys = jax.random.split(jax.random.key(0), options.batch)
-  label, _ = steps.make_objective(work.recipe)
+  label, _ = steps.make_objective(work.recipe, work.numbers.lam)
   draw = jax.jit(functools.partial(draw_patches, warp=work.recipe.warp, label=label))
-  given = work._replace(images=jax.block_until_ready(draw(work.images, index, keys)))
-  # The repository's own step, but what it takes for its images are the patches.
-  with (
-    mock.patch.object(steps, "draw_patches", lambda patches, *_, **__: patches),
-    mock.patch.object(steps, "compile_steps", steps.compile_steps.__wrapped__),
-  ):
-    without = workload.Chain(given)
   times = timing.interleave(
     {
       "step": workload.Chain(work),
-      "patches given": without,
       "drawing": lambda: draw(work.images, index, keys),
     },
     repeats=options.repeats,
   )
-  step, rest, alone = (statistics.median(seconds) for seconds in times.values())
+  step, alone = (statistics.median(seconds) for seconds in times.values())
   row = {
     "width": width,
     "batch": options.batch,
     "patch": options.patch,
     "s a step": timing.spread(times["step"]),
-    "with patches given": timing.spread(times["patches given"]),
     "drawing alone, ms": timing.spread(times["drawing"], unit=1e-3),
-    "share of the step, by difference": f"{1 - rest / step:.1%}",
     "drawing alone of the step": f"{alone / step:.1%}",
   }
   return row, times
 
 
 def waiting(
-  options: argparse.Namespace, size: int, samples: Sequence[Any]
+  options: argparse.Namespace, size: int, samples: Sequence[Sample]
 ) -> tuple[dict[str, Any], dict[str, list[float]]]:
   """Runs of the loop and of the same calls back to back, in turn."""
   config = workload.configure(
@@ -128,79 +117,59 @@ def waiting(
     batch=options.batch,
     **(workload.QUICK if options.quick else {}),
   )
-  config.update(steps_per_call=size, num_steps=options.loop_steps, eval_every=10**9)
-  work = workload.prepare(config, samples)
+  count = options.loop_steps
+  every = {"eval_every": count, "log_every": min(config.log_every, count // 2)}
+  config = changed(config, {"steps_per_call": size, "num_steps": count, **every})
+  config = follow_checkpoint(config, None)
+  data = arrange_data(config, samples, [], name="synthetic")
   unroll = steps.steps_per_call(size, pauses=[])[1]
-  chain = workload.Chain(work, size=size, unroll=unroll)
-  count = options.loop_steps // size
-  times: dict[str, list[float]] = {"loop": [], "back to back": [], "gaps": []}
+  chain = workload.Chain(workload.prepare(config, data.train), size=size, unroll=unroll)
+  times: dict[str, list[float]] = {"loop": [], "back to back": []}
   for repeat in range(options.repeats + 1):  # the first warms up
-    gaps, whole = run_loop(config, work, chain, samples)
+    inside = run_loop(config, data) * size
     began = time.perf_counter()
-    for _ in range(count):
+    for _ in range(count // size):
       state, _ = chain()
     jax.block_until_ready(state)
+    straight = (time.perf_counter() - began) / (count // size)
     if repeat:
-      times["back to back"].append((time.perf_counter() - began) / count)
-      times["loop"].append(whole / count)
-      times["gaps"].append(sum(gaps) / (count - 1))
-  loop, straight, gap = (statistics.median(seconds) for seconds in times.values())
+      times["loop"].append(inside)
+      times["back to back"].append(straight)
+  inside, straight = (statistics.median(seconds) for seconds in times.values())
   row = {
     "steps a call": size,
     "width": options.loop_width,
     "patch": options.loop_patch,
     "ms a call, in the loop": timing.spread(times["loop"], unit=1e-3),
     "back to back": timing.spread(times["back to back"], unit=1e-3),
-    "more in the loop": f"{loop / straight - 1:+.1%}",
-    "host between calls, ms": timing.spread(times["gaps"], unit=1e-3),
-    "idle": f"{gap / loop:.2%}",
+    "more in the loop, ms": f"{(inside - straight) * 1e3:+.2f}",
+    "more in the loop": f"{inside / straight - 1:+.1%}",
   }
   return row, times
 
 
-def run_loop(
-  config: Any, work: workload.Workload, chain: workload.Chain, samples: Sequence[Any]
-) -> tuple[list[float], float]:
-  """Runs `training.loop` to its end, without its validation.
-
-  Returns:
-    For each call but the first, the seconds from when the numbers of the call before
-    were there, 0 if it was made earlier; and the seconds of all calls.
-  """
-  called, ready = [], []
-  check = check_finite
-
-  def take(*arguments: Any) -> Any:
-    called.append(time.perf_counter())
-    return chain.compiled(*arguments)
-
-  def noted_check(run: Any, step: int, metrics: Any, names: Sequence[str]) -> None:
-    jax.block_until_ready(metrics)
-    ready.append(time.perf_counter())
-    check(run, step, metrics, names)
-
-  def finish(run: TrainingRun, state: Any, progress: Any) -> Any:
-    run.record.finished = True
-    return state
-
-  names = tuple(sample.name for sample in samples)
-  data = Data("synthetic", Split(names, (), ()), list(samples), [], [], [])
-  pool = work.images, work.pools, names
-  run = TrainingRun(config=config, data=data, recipe=work.recipe, saved=None)
+def run_loop(config: Config, data: Data) -> float:
+  """Trains from the first step to the last; the seconds of a step, by its own log."""
   with (
     tempfile.TemporaryDirectory() as folder,
-    mock.patch.object(loop_module, "compile_shared", return_value=take),
-    mock.patch.object(loop_module, "pool_images", return_value=pool),
-    mock.patch.object(loop_module, "check_finite", noted_check),
-    mock.patch.object(loop_module, "validate", finish),
-    mock.patch.object(Progress, "_show"),
-    Progress(
-      pathlib.Path(folder), label="", start=0, num_steps=config.num_steps
-    ) as progress,
+    contextlib.redirect_stdout(io.StringIO()),
   ):
-    loop.take_steps(run, work.place()[0], progress, threading.Event(), first=False)
-  gaps = [max(0.0, b - a) for a, b in zip(ready[:-1], called[1:], strict=True)]
-  return gaps, ready[-1] - called[0]
+    loop.fit(
+      config,
+      data,
+      pathlib.Path(folder),
+      prepare_training(config),
+      label="",
+      stop=threading.Event(),
+    )
+    log = read_log(pathlib.Path(folder) / "log.jsonl")
+  lines = [line for line in log if "steps_per_second" in line]
+  # A line has the mean rate since the run began, validation not counted.
+  (first, began), (last, ended) = (
+    (line["step"], line["step"] / line["steps_per_second"])
+    for line in (lines[0], lines[-1])
+  )
+  return (ended - began) / (last - first)
 
 
 if __name__ == "__main__":

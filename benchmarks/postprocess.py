@@ -25,6 +25,7 @@ from skimage.feature import peak_local_max
 from benchmarks import charts, report, timing, workload
 from micronet_jax.detection import detector, peaks
 from micronet_jax.evaluation import matching
+from micronet_jax.figures import save_figure
 from micronet_jax.training.targets import proximity
 
 SPACING = {"peaks": 14, "matching": 26}
@@ -66,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   report.print_table(part)
   report.write_json(options.json, rows + part, times=times)
   if options.draw:
-    charts.growth(times, options.draw)
+    save_figure(charts.growth(times), options.draw)
 
 
 def growth_rows(times: Mapping[str, charts.Growth]) -> list[dict[str, Any]]:
@@ -186,13 +187,13 @@ def greedy(found: np.ndarray, truth: np.ndarray) -> int:
 def share(width: int, tile: int, repeats: int) -> dict[str, Any]:
   """The search of one tile beside the network."""
   config = workload.configure(width=width, patch=32, batch=1)
-  recipe, weights, *_ = workload.prepare(config, workload.tissue(count=1, size=100))
-  predict = detector.compile_predict(recipe.graph)
+  work = workload.prepare(config, workload.tissue(count=1, size=100))
+  predict = detector.compile_predict(work.recipe.graph)
   images = jnp.zeros((1, tile, tile, 3))
   values = jnp.asarray(draw_map((tile // 14 + 1) ** 2, 14)[:tile, :tile])
   times = timing.interleave(
     {
-      "network": lambda: predict(weights, images),
+      "network": lambda: predict(work.weights, images),
       "search": lambda: peaks.local_maxima(values, min_distance=DISTANCE),
     },
     repeats=repeats,

@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import report, timing, twin, workload
+from benchmarks import pytorch, report, timing, workload
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -68,14 +68,14 @@ def compare(
   work = workload.prepare(config, samples)
   ours = workload.Chain(work)
   warp = work.recipe.warp
-  batch_of = twin.loader(samples, warp, batch=batch, workers=0)
+  batch_of = pytorch.loader(samples, warp, batch=batch, workers=0)
   given = batch_of()
   variants = {"ours": ours}
-  variants |= twin.training(work.weights, width, dtype, lambda: given)
+  variants |= pytorch.training(work.weights, width, dtype, lambda: given)
   variants = works(variants)
-  loading = twin.loader(samples, warp, batch=batch, workers=options.workers)
+  loading = pytorch.loader(samples, warp, batch=batch, workers=options.workers)
   best = list(variants)[-1]
-  fed = twin.training(work.weights, width, dtype, loading)
+  fed = pytorch.training(work.weights, width, dtype, loading)
   variants[f"{best}, loader"] = fed[best]
   times = timing.interleave(
     variants, repeats=options.repeats, budget_s=options.budget_s
@@ -93,7 +93,7 @@ def compare(
   return row, times
 
 
-def works(variants: twin.Variants) -> twin.Variants:
+def works(variants: pytorch.Variants) -> pytorch.Variants:
   """Those that run: torch.compile needs a compiler, which not every machine has."""
   able = {}
   for name, call in variants.items():

@@ -1,4 +1,8 @@
-"""What the benchmarks of training run: the packaged recipe on synthetic tissue."""
+"""What the benchmarks of training run: the paper's recipe on synthetic tissue.
+
+Called by all benchmarks that take training steps; the step is the one that training
+takes.
+"""
 
 import time
 from collections.abc import Sequence
@@ -7,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from configs import common
+from micronet_jax.config import Config, changed
 from micronet_jax.datasets.sample import Sample
 from micronet_jax.datasets.synthetic_he.generator import generate
 from micronet_jax.devices import replicate
@@ -21,19 +25,22 @@ class Workload(NamedTuple):
 
   Attributes:
     recipe: constants of the step.
+    numbers: its scalars.
     weights: initial ones.
     images, pools: one pool of synthetic tissue.
   """
 
   recipe: steps.Recipe
+  numbers: steps.Numbers
   weights: Any
   images: Images
   pools: jax.Array
 
-  def place(self) -> tuple[steps.TrainState, Images, jax.Array]:
-    """A state of its own (a step donates it), images and pools on the devices."""
+  def place(self) -> tuple[steps.TrainState, Images, jax.Array, steps.Numbers]:
+    """A state of its own (a step donates it) and the rest, on the devices."""
     state = steps.create_state(self.recipe, jax.tree.map(jnp.array, self.weights))
-    return replicate((state, self.images, self.pools), self.recipe.devices)
+    arguments = state, self.images, self.pools, self.numbers
+    return replicate(arguments, self.recipe.devices)
 
 
 class Chain:
@@ -46,15 +53,15 @@ class Chain:
 
   def __init__(self, work: Workload, *, size: int = 1, unroll: bool = True):
     """Compiles so many steps a call."""
-    take = steps.compile_steps(work.recipe, steps_per_call=size, unroll=unroll)
-    self.state, *self._data = work.place()
+    take = steps.compile_steps(work.recipe, size=size, unroll=unroll)
+    self.state, *self._others = work.place()
     began = time.perf_counter()
-    self.compiled = take.lower(self.state, *self._data).compile()
+    self.compiled = take.lower(self.state, *self._others).compile()
     self.compile_s = time.perf_counter() - began
 
   def __call__(self) -> tuple[steps.TrainState, steps.Metrics]:
     """Takes one call's steps, without waiting for them."""
-    self.state, metrics = self.compiled(self.state, *self._data)
+    self.state, metrics = self.compiled(self.state, *self._others)
     return self.state, metrics
 
 
@@ -64,14 +71,11 @@ QUICK = {"name": "fcrna"}
 
 def configure(
   *, width: int, patch: int, batch: int, devices: int = 1, **model: Any
-) -> Any:
-  """configs/common.py with these sizes; `model` sets other fields of config.model."""
-  config = common.get_config()
-  config.model.update({"width": width, **model})
-  config.warp.patch = patch
-  config.batch_size = batch
-  config.num_devices = devices
-  return config
+) -> Config:
+  """The paper's recipe with these sizes; `model` sets other fields of the network."""
+  sizes = {"warp.patch": patch, "batch_size": batch, "num_devices": devices}
+  network = {f"model.{name}": value for name, value in model.items()}
+  return changed(Config(), {"model.width": width, **network, **sizes})
 
 
 def tissue(*, count: int = 4, size: int = 500) -> list[Sample]:
@@ -80,8 +84,9 @@ def tissue(*, count: int = 4, size: int = 500) -> list[Sample]:
   return [Sample(str(i), "breast", str(i), 0.25, *m) for i, m in enumerate(made)]
 
 
-def prepare(config: Any, samples: Sequence[Sample]) -> Workload:
+def prepare(config: Config, samples: Sequence[Sample]) -> Workload:
   """Makes the workload of a configuration, with all samples in one pool."""
-  recipe, weights, _ = prepare_training(config)
-  pools = jnp.asarray([[0, len(samples)]], jnp.int32)
-  return Workload(recipe, weights, to_device(samples), pools)
+  prepared = prepare_training(config)
+  recipe, pools = prepared.recipe, jnp.asarray([[0, len(samples)]], jnp.int32)
+  images = to_device(samples, reach=steps.reach_of(recipe))
+  return Workload(recipe, prepared.numbers, prepared.weights, images, pools)

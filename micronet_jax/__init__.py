@@ -19,7 +19,7 @@ if TYPE_CHECKING:
   from micronet_jax.evaluation.job import evaluate
   from micronet_jax.evaluation.matching import match
   from micronet_jax.imaging.opening import open_image
-  from micronet_jax.predict.job import predict
+  from micronet_jax.predict.job import predict_images
   from micronet_jax.training.job import train_and_evaluate
   from micronet_jax.training.losses import weighted_mse
   from micronet_jax.training.targets import proximity_map
@@ -32,7 +32,7 @@ _HOMES = {
   "evaluate": "evaluation.job",
   "match": "evaluation.matching",
   "open_image": "imaging.opening",
-  "predict": "predict.job",
+  "predict_images": "predict.job",
   "proximity_map": "training.targets",
   "train_and_evaluate": "training.job",
   "weighted_mse": "training.losses",
@@ -49,7 +49,7 @@ __all__ = [
   "load_samples",
   "match",
   "open_image",
-  "predict",
+  "predict_images",
   "proximity_map",
   "train_and_evaluate",
   "weighted_mse",

@@ -57,6 +57,12 @@ def parser() -> argparse.ArgumentParser:
   )
   top.add_argument("--version", action="version", version=f"micronet {__version__}")
   commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+  _add_detect(commands)
+  return top
+
+
+def _add_detect(commands: Any) -> None:
+  """Adds the options of `micronet detect`."""
   detect = commands.add_parser(
     "detect",
     help="find the nuclei in images and slides",
@@ -108,6 +114,10 @@ def parser() -> argparse.ArgumentParser:
     action=argparse.BooleanOptionalAction,
     help="look on tissue only, not on glass (default: on images beyond 1 mm2)",
   )
+  _add_machine(detect)
+
+
+def _add_machine(detect: argparse.ArgumentParser) -> None:
   machine = detect.add_argument_group(
     "for the machine", "None of these changes the result."
   )
@@ -118,7 +128,6 @@ def parser() -> argparse.ArgumentParser:
     "--batch", type=int, metavar="N", help="tiles at once (default: one a device)"
   )
   machine.add_argument("--devices", type=int, metavar="N", help="default: all")
-  return top
 
 
 def region(text: str) -> tuple[int, int, int, int]:
@@ -189,7 +198,7 @@ def run_detect(
   """The predict job of both command lines, up to what is printed at its end.
 
   Args:
-    images: as `predict.job.predict` takes them, as the others.
+    images: as `predict.job.predict_images` takes them, as the others.
     out: for the results.
     weights: of the network.
     options: the rest.
@@ -206,7 +215,7 @@ def run_detect(
       from micronet_jax.predict import job
 
       devices.use_compilation_cache()
-      done = job.predict(images, out, weights=weights, options=options)
+      done = job.predict_images(images, out, weights=weights, options=options)
       return job.report_failures(done)
   except InputError as error:
     print(f"error: {error}", file=sys.stderr)

@@ -31,6 +31,14 @@ def pytest_collection_modifyitems(config, items):
       item.add_marker(skip)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def compiled_programs(tmp_path_factory):
+  """Programs are kept between starts; those of tests, for as long as the tests run."""
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+    yield
+
+
 @pytest.fixture(scope="session")
 def real_data() -> pathlib.Path:
   """The folder of real tissue; tests that ask for it skip where there is none."""

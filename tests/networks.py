@@ -1,13 +1,20 @@
 """Small random networks, and how tests run and compare them."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.extend.core import Literal
 
+from micronet_jax import models
 from micronet_jax.models import graphs
 from micronet_jax.models.graphs import merge_model, split_model
+from micronet_jax.training.losses import (
+  cross_entropy_per_example,
+  weighted_mse_per_example,
+)
 
 NETWORK = {"name": "micronet", "width": 2, "context": ["up4", "up3"], "dropout": 0.5}
 META = {"model": NETWORK, "proximity": {"scale": 5.0}, "xi": 0.4, "min_distance": 5}
@@ -54,6 +61,33 @@ def random_network(create):
     return jnp.array(value, jnp.float32)
 
   return graph, jax.tree_util.tree_map_with_path(fill, shapes)
+
+
+@functools.cache
+def network(name, *, axis_name=None, **options):
+  """A graph and weights that are nothing like their initial values; width 2."""
+  options = {"name": name, "width": 2, **options}
+  return random_network(lambda: models.create_model(options, axis_name=axis_name))
+
+
+def labels(name, maps):
+  """Maps as the network learns them."""
+  disks = models.find_model(name).TARGET == "disks"
+  return (maps > 0.1).astype(np.float32) if disks else maps
+
+
+def learn(name, graph, weights, images, maps, **options):
+  """Gradient of the loss in training; predictions; the statistics afterwards."""
+  disks = models.find_model(name).TARGET == "disks"
+  losses = cross_entropy_per_example if disks else weighted_mse_per_example
+
+  def loss(params):
+    model = merge_model(graph, {**weights, "params": params})
+    prediction = model(images, train=True, **options)
+    stats = nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
+    return losses(prediction, maps).mean(), (prediction, stats)
+
+  return jax.grad(loss, has_aux=True)(weights["params"])
 
 
 def batch(*shape, seed=0):

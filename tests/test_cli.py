@@ -23,10 +23,11 @@ from networks import META, random_weights
 import launch
 from configs import predict as predict_config
 from micronet_jax import checkpoints, cli, devices
+from micronet_jax.config import PredictConfig
 from micronet_jax.detection import detector
 from micronet_jax.errors import InputError
 from micronet_jax.predict import job
-from micronet_jax.predict.job import FORMATS, PredictOptions
+from micronet_jax.predict.outputs import FORMATS
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 TILES = 9 * 9  # of 272 pixels, whose cores in the middle are of 16
@@ -40,14 +41,14 @@ def no_cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def called(monkeypatch):
-  """What `prediction.predict` would have been told; it finds nothing."""
+  """What `predict_images` would have been told; it finds nothing."""
   calls = []
 
   def predict(images, out, *, weights, options):
     calls.append((list(images), str(out), weights, options))
     return [{"image": image, "nuclei": 0} for image in images]
 
-  monkeypatch.setattr(job, "predict", predict)
+  monkeypatch.setattr(job, "predict_images", predict)
   return calls
 
 
@@ -91,7 +92,7 @@ def test_version_and_help_name_everything(capsys):
   assert text.startswith(f"micronet {cli.__version__}\n")
   assert max(map(len, text.splitlines())) <= 88
   described = text[text.index("positional arguments", text.index("IMAGE [IMAGE")) :]
-  for field in PredictOptions.__dataclass_fields__:
+  for field in PredictConfig.__dataclass_fields__:
     assert f"--{field.removesuffix('s') if field != 'devices' else field}" in described
   for ending in FORMATS.values():
     assert f"NAME{ending} " in text
@@ -110,7 +111,7 @@ def test_options_arrive(called, capsys):
   text = "detect a.svs -o out -w run --mpp 0.5 --threshold 0.3 --no-tissue --tile 512 "
   text += "--batch 4 --devices 2 --region 1,2,3,4 --region 5,6,7,8"
   assert cli.main([*text.split(), "--format", "csv, overlay"]) == 0
-  every = PredictOptions(
+  every = PredictConfig(
     mpp=0.5,
     threshold=0.3,
     regions=((1, 2, 3, 4), (5, 6, 7, 8)),
@@ -121,7 +122,7 @@ def test_options_arrive(called, capsys):
     devices=2,
   )
   assert called == [
-    (["a.png", "b/"], "out", "base", PredictOptions()),
+    (["a.png", "b/"], "out", "base", PredictConfig()),
     (["a.svs"], "out", "run", every),
   ]
   assert capsys.readouterr() == ("", "")
@@ -138,7 +139,7 @@ def test_the_config_says_the_same(called):
   )
   config.update({"regions": "1,2,3,4; 5,6,7,8", "formats": "csv", "batch": 4})
   assert cli.run_config(config, "out") == 0
-  every = PredictOptions(
+  every = PredictConfig(
     mpp=0.5,
     threshold=0.3,
     regions=((1, 2, 3, 4), (5, 6, 7, 8)),
@@ -149,7 +150,7 @@ def test_the_config_says_the_same(called):
   )
   images = ["a.png", "tiles/*.png"]
   assert called == [
-    (images, "out", "base", PredictOptions()),
+    (images, "out", "base", PredictConfig()),
     (images, "out", "run", every),
   ]
   config.regions = "1,2,3"
@@ -159,9 +160,11 @@ def test_the_config_says_the_same(called):
 
 def test_every_run_by_config_has_its_own_folder():
   config = predict_config.get_config()
-  one = launch.default_workdir(config)
+  one = launch.default_workdir("predict", config.to_dict())
+  again = predict_config.get_config().to_dict()
+  assert launch.default_workdir("predict", again) == one
   config.images = "b.png"
-  other = launch.default_workdir(config)
+  other = launch.default_workdir("predict", config.to_dict())
   assert re.fullmatch(r"runs/predict-[0-9a-f]{8}", str(one))
   assert one.parent == other.parent
   assert one != other
@@ -185,14 +188,14 @@ def test_the_config_can_be_changed_from_the_command_line(monkeypatch):
 
 def test_the_exit_status(called, monkeypatch, capsys):
   failed = [{"image": "a.png", "error": "a.png is empty"}]
-  monkeypatch.setattr(job, "predict", lambda *_, **__: failed)
+  monkeypatch.setattr(job, "predict_images", lambda *_, **__: failed)
   assert cli.main(["detect", "a.png", "-o", "out"]) == 1
 
   def raises(error):
     def predict(*_, **__):
       raise error
 
-    monkeypatch.setattr(job, "predict", predict)
+    monkeypatch.setattr(job, "predict_images", predict)
     return cli.main(["detect", "a.png", "-o", "out"])
 
   assert raises(InputError("it is so")) == 1
@@ -208,7 +211,7 @@ def test_sigterm_ends_the_work_as_ctrl_c_does(monkeypatch):
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(10)
 
-  monkeypatch.setattr(job, "predict", predict)
+  monkeypatch.setattr(job, "predict_images", predict)
   assert cli.main(["detect", "a.png", "-o", "out"]) == 130
   assert signal.getsignal(signal.SIGTERM) == before
 

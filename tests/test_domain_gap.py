@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 import tissue
 
+from micronet_jax.datasets.provenance import Provenance
 from micronet_jax.datasets.sample import Sample
 from micronet_jax.datasets.splits import Split
 from micronet_jax.datasets.synthetic_he.generator import generate
 from micronet_jax.evaluation.scores import evaluate_points
 from micronet_jax.training.data import Data
-from micronet_jax.training.run import fit, prepare_training
+from micronet_jax.training.loop import fit
+from micronet_jax.training.run import prepare_training
 
 ORGANS = ("lymph_nodes", "prostate", "eye")
 
@@ -34,6 +36,7 @@ def test_a_model_is_better_on_its_own_organ_than_on_the_others(tmp_path):
       validation=_samples(organ, range(10, 13)),
       test=[],
       auxiliary=[],
+      inherited=Provenance(),
     )
     config = tissue.config(
       model__width=6,

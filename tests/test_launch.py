@@ -1,5 +1,6 @@
 """The command line: what goes wrong ends in one sentence and leaves nothing."""
 
+import importlib.util
 import os
 import pathlib
 import subprocess
@@ -19,7 +20,7 @@ SMALL = (
 )
 
 
-def _launch(*arguments, config="train", cwd):
+def _launch(*arguments, config="train", cwd, **environment):
   return subprocess.run(
     [
       *(sys.executable, str(ROOT / "launch.py")),
@@ -29,7 +30,12 @@ def _launch(*arguments, config="train", cwd):
     cwd=cwd,
     capture_output=True,
     text=True,
-    env={**os.environ, "PYTHONPATH": str(ROOT), "TFDS_DATA_DIR": str(cwd / "tfds")},
+    env={
+      **os.environ,
+      "PYTHONPATH": str(ROOT),
+      "TFDS_DATA_DIR": str(cwd / "tfds"),
+      **environment,
+    },
     check=False,
   )
 
@@ -90,6 +96,7 @@ def test_a_folder_that_cannot_be_used(folder, tmp_path, spoil, expected):
   ("arguments", "expected"),
   [
     (["--config.model.widht=2"], ["widht"]),
+    (["--config.seed=4294967296"], ["config.seed is 4294967296", "4294967295"]),
     (["--config.num_steps=many"], ["num_steps", "many"]),
     (["--configs.num_steps=2"], ["configs.num_steps"]),
     (["stray"], ["stray"]),
@@ -135,10 +142,28 @@ def _expect_error(result, expected, tmp_path, *, lines=1):
   assert not left, left
 
 
+def test_another_log_or_number_of_steps_a_call_goes_on_in_the_same_folder():
+  """The name of a run's folder depends on what can change its result."""
+  spec = importlib.util.spec_from_file_location("launch", ROOT / "launch.py")
+  launch = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(launch)
+  names = {
+    str(launch.default_workdir("train", tissue.config(**changes)))
+    for changes in ({}, {"log_every": 7}, {"steps_per_call": 2}, {"num_devices": 2})
+  }
+  assert len(names) == 1
+  other = launch.default_workdir("train", tissue.config(loss_lambda=0.5))
+  assert str(other) not in names
+
+
 def test_a_run_from_the_command_line_to_its_report(folder, tmp_path):
   arguments = [*SMALL, "--config.target.name=folder", f"--config.target.root={folder}"]
-  result = _launch(*arguments, cwd=tmp_path)
+  cache = tmp_path / "cache"
+  result = _launch(*arguments, cwd=tmp_path, XDG_CACHE_HOME=str(cache))
   assert result.returncode == 0, result.stderr
+  # What training compiled is kept for the next start.
+  kept = [path.name for path in (cache / "micronet_jax/xla").iterdir()]
+  assert any(name.startswith("jit_take") for name in kept), kept
   (run,) = (tmp_path / "runs").iterdir()
   assert run.name.startswith("train-folder-mine-")
   assert (run / "report.json").exists()

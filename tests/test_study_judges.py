@@ -1,8 +1,6 @@
 """The numbers that decide the paper's claims, checked by hand."""
 
 import dataclasses
-import pathlib
-import re
 
 import pytest
 from study_tables import Nothing, cell, made, outcome
@@ -33,9 +31,6 @@ def judged(module, table, study, **numbers):
     changed[field] = value
   found = module.judge(table, dataclasses.replace(chosen, numbers=changed))
   return {each.claim: each for each in found}
-
-
-ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
 def value(found, claim):
@@ -304,23 +299,3 @@ def test_table_1_names_what_learned_little():
   ]
   text = "\n".join(table1.notes(table, made(study="table1")))
   assert "half of the median F1: FCRNB on b, seed 0 (F1 0.300)." in text
-
-
-def test_the_readme_says_what_the_findings_say():
-  number = r"([+-]\S+)(?: px)? \((\S+ to \S+)\)"
-  pattern = rf"\(results/(\w+)/findings.md\).* {number}.* \| (.*) \|"
-  readme = (ROOT / "README.md").read_text(encoding="utf-8")
-  rows = re.findall(pattern, readme)
-  assert len(rows) >= 30
-  for study, found, ends, verdict in rows:
-    text = (ROOT / "results" / study / "findings.md").read_text(encoding="utf-8")
-    assert re.search(
-      re.escape(f"| {found} | {ends} |") + ".*" + re.escape(f"| **{verdict}** |"), text
-    ), (study, found, ends, verdict)
-  # What cannot be told is named as well.
-  for path in (ROOT / "results").glob("fig[!3]*/findings.md"):
-    claims = re.findall(r"\| \*\*.*\*\* \|$", path.read_text(encoding="utf-8"), re.M)
-    told = re.findall(
-      rf"^\| \S+.*\(results/{path.parent.name}/findings.md\)", readme, re.M
-    )
-    assert len(told) == len(claims) > 0, path.parent.name

@@ -171,7 +171,7 @@ def check_same_data(before: Provenance, now: Provenance) -> None:
     # Version 0.1 kept no auxiliary images.
     names = [n for n in names if not (named and (new | old)[n].part == "auxiliary")]
     if names:
-      changes.append(f"{len(names)} image(s) {what}, first {names[0]!r}")
+      changes.append(f"{len(names)} image(s) {what}, first {min(names)!r}")
   both = [(old[name], new[name]) for name in new if name in old]
   for what, field in (
     ("other pixels", "pixels"),
@@ -184,7 +184,7 @@ def check_same_data(before: Provenance, now: Provenance) -> None:
       if getattr(a, field) != getattr(b, field) and getattr(a, field)
     ]
     if names:
-      changes.append(f"{len(names)} image(s) with {what}, first {names[0]!r}")
+      changes.append(f"{len(names)} image(s) with {what}, first {min(names)!r}")
   if changes:
     raise InputError(
       f"the data have changed since this run began: {'; '.join(changes)}; give another "

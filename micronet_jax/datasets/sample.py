@@ -7,7 +7,9 @@ import dataclasses
 import functools
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from micronet_jax.errors import InputError
 from micronet_jax.files import digest
 from micronet_jax.imaging.resampling import (
   SAME_MPP,
@@ -96,3 +98,26 @@ def cut_middle(sample: Sample, side: int) -> Sample:
   centers = sample.centers - np.array([y, x], sample.centers.dtype)
   inside = ((centers >= -0.5) & (centers < np.array(image.shape[:2]) - 0.5)).all(1)
   return sample.changed(image, centers[inside], mpp=sample.mpp)
+
+
+def as_points(points: ArrayLike, name: str = "centers") -> np.ndarray:
+  """Checks that an array holds points.
+
+  Args:
+    points: `[N, 2]`, N >= 0; any empty array counts as N = 0.
+    name: what to call it in the message.
+
+  Returns:
+    float64 `[N, 2]`.
+
+  Raises:
+    InputError: if it is not `[N, 2]` or holds NaN or infinity.
+  """
+  array = np.asarray(points, np.float64)
+  if array.size == 0:
+    return array.reshape(0, 2)
+  if array.ndim != 2 or array.shape[1] != 2:
+    raise InputError(f"{name}: expected an [N, 2] array of (y, x), got {array.shape}")
+  if not np.isfinite(array).all():
+    raise InputError(f"{name}: NaN or infinite coordinates; every centre needs both")
+  return array

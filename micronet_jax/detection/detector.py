@@ -112,7 +112,7 @@ class Detector:
 
     Args:
       image: uint8 `[H, W, 3]`, H and W >= 1; normalised by its own statistics and
-        extended, as `tiling` says, to sides that the network's stride divides.
+        extended, as `detection.tiling` says, to sides that the stride divides.
 
     Returns:
       float32 `[H, W]`, in units of Eq. 1: about 1 at centres, 0 far from them; of a
@@ -171,12 +171,12 @@ class Detector:
   ) -> Detections:
     """Finds the nuclei of one image or slide.
 
-    The result depends on none of `tile`, `batch` and `devices` (see `tiling`), and in a
-    region it is that of the whole image there (see `scanning`).
+    The result depends on none of `tile`, `batch` and `devices` (`detection.tiling`); in
+    a region it is that of the whole image there (`detection.scan`).
 
     Args:
-      image: a path to anything `readers.open_image` reads, an array (uint8, uint16,
-        bool, or float in [0, 1]; `[H, W]`, RGB or RGBA), or a Pillow image.
+      image: a path to anything `imaging.opening.open_image` reads, an array (uint8,
+        uint16, bool, or float in [0, 1]; `[H, W]`, RGB or RGBA), or a Pillow image.
       mpp: its microns per pixel, by default what the file says; the image is brought
         to 0.25, where the network works. If nobody says, it is taken as it is.
       threshold: least score of a nucleus. By default the checkpoint's ξ, times the

@@ -287,14 +287,14 @@ def detect_points(
   Args:
     map: `[H, W]`, as predicted, on the host or the accelerator.
     min_distance: radius of the window of a local maximum, in pixels; >= 1.
-    xi: relative threshold, as `select` takes it.
-    absolute: absolute threshold, as `select` takes it; one of the two.
+    xi: relative threshold, as `select_peaks` takes it.
+    absolute: absolute threshold, as `select_peaks` takes it; one of the two.
 
   Returns:
     centers, float32 `[N, 2]` (y, x), and scores, float32 `[N]`, falling.
 
   Raises:
-    InputError: as `local_maxima` and `select` raise it.
+    InputError: as `local_maxima` and `select_peaks` raise it.
   """
   peaks = trim(local_maxima(map, min_distance=min_distance))
   return select_peaks(*peaks, xi=xi, absolute=absolute)

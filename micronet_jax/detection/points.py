@@ -74,7 +74,7 @@ class Detections(NamedTuple):
     *,
     title: str = "",
   ) -> "Figure":
-    """Draws a ring around every nucleus; `plots.save` writes the figure.
+    """Draws a ring around every nucleus; `figures.save_figure` writes the figure.
 
     Args:
       image: what the nuclei were found in, as `Detector.detect` takes it.

@@ -139,13 +139,16 @@ def search_tiles(
   except jax.errors.JaxRuntimeError as error:
     if "RESOURCE_EXHAUSTED" not in str(error):
       raise
-    height, width = scan.sides
-    raise InputError(
-      f"the device's memory does not hold {batch} tile(s) of {height} x {width} pixels;"
-      " take smaller ones with tile= or --tile"
-    ) from error
+    raise _too_large(batch, *scan.sides) from error
   finally:
     pool.shutdown(cancel_futures=True)
+
+
+def _too_large(batch: int, height: int, width: int) -> InputError:
+  return InputError(
+    f"the device's memory does not hold {batch} tile(s) of {height} x {width} pixels;"
+    " take smaller ones with tile= or --tile"
+  )
 
 
 def _read_ahead(

@@ -14,7 +14,7 @@ from micronet_jax.datasets.sources import load_source, source_name
 from micronet_jax.detection.detector import Detector
 from micronet_jax.errors import InputError
 from micronet_jax.evaluation.report import write_report
-from micronet_jax.evaluation.workdir import claim_workdir
+from micronet_jax.workdir import claim_workdir
 
 
 def evaluate(config: Config, workdir: str | pathlib.Path) -> dict[str, Any]:

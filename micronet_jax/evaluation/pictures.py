@@ -37,7 +37,7 @@ def precision_recall(curves: Mapping[str, Curve], *, title: str = "") -> Figure:
   """Draws precision against recall as ξ varies (paper, Figs. 7 and 9).
 
   Args:
-    curves: by label, as `evaluation.precision_recall_curve` gives them; each one's
+    curves: by label, as `scores.precision_recall_curve` gives them; each one's
       best F1 is marked and its value is in the legend. Thin grey lines are places
       of equal F1.
     title: above the axes.
@@ -110,7 +110,7 @@ def detection_sheet(
     images: uint8 `[H, W, 3]` per tile, of any sizes; six 500² tiles read well.
     detected: `[N, 2]` (y, x) per tile.
     annotated: `[M, 2]` (y, x) per tile.
-    matches: `evaluation.match(detected, annotated)` per tile.
+    matches: `matching.match(detected, annotated)` per tile.
     titles: the name per tile; F1 and the counts are written below it.
     radius: within which `matches` were made, in pixels, to be written beside F1.
     columns: tiles in a row.

@@ -96,7 +96,8 @@ def write_report(
 
 def score_table(outcomes: Mapping[str, Scored], report: Mapping[str, Any]) -> str:
   """The scores of all detectors as text, at 16 and at 12 pixels."""
-  width = max(len(label) for label in (*outcomes, *report.get("failed", ())))
+  labels = *outcomes, *report.get("failed", ()), "by chance"
+  width = max(map(len, labels))
   lines = [
     "",
     f"{report['dataset']}, {report['part']} part: {report['images']} images of "

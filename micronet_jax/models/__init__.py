@@ -161,7 +161,7 @@ __all__ = [
   "Model",
   "UNet",
   "complete_options",
-  "create",
-  "find",
+  "create_model",
+  "find_model",
   "score_map",
 ]

@@ -33,7 +33,7 @@ SCORED = ("conv4", "conv3")
 """The poolings whose scores are added on the way up."""
 
 
-class Convs(nnx.Module):
+class ConvStack(nnx.Module):
   """Convolutions with ReLU, one after the other, then dropout where there is any."""
 
   def __init__(
@@ -114,12 +114,12 @@ class FCN(nnx.Module):
     inputs, features = 3, {}
     for name, (multiple, count) in BODY.items():
       features[name] = multiple * width
-      setattr(self, name, Convs(inputs, features[name], 3, count, **options))
+      setattr(self, name, ConvStack(inputs, features[name], 3, count, **options))
       inputs = features[name]
     for place, (name, kernel) in enumerate(FULLY_CONNECTED.items()):
       features[name] = FC_FEATURES * width
       dropped: dict[str, Any] = {"rate": dropout, "place": place}
-      body = Convs(inputs, features[name], kernel, 1, **dropped, **options)
+      body = ConvStack(inputs, features[name], kernel, 1, **dropped, **options)
       setattr(self, name, body)
       inputs = features[name]
     zeros = nnx.initializers.zeros

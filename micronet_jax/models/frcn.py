@@ -62,7 +62,7 @@ class Unit(nnx.Module):
     return layers.convolve(self.conv, self.norm(x, train=train))
 
 
-class Residual(nnx.Module):
+class ScaledResidual(nnx.Module):
   """y = x + 0.3·f(x), f being two 3x3 units with dropout between them."""
 
   def __init__(self, features: int, *, rate: float, place: int, **options):
@@ -94,7 +94,7 @@ class Down(nnx.Module):
       if step == "enter":
         self.enter = Unit(inputs, features, 1, **options)
       elif step != "pool":
-        body = Residual(features, rate=rate, place=next(places), **options)
+        body = ScaledResidual(features, rate=rate, place=next(places), **options)
         setattr(self, step, body)
 
   def __call__(self, x: jax.Array, *, train: bool, keys: jax.Array | None) -> jax.Array:
@@ -109,14 +109,14 @@ class Down(nnx.Module):
     return x
 
 
-class Up(nnx.Module):
+class ResidualUp(nnx.Module):
   """A block of the upsampling path: bilinear x2, BN-ELU-1x1, residual block."""
 
   def __init__(
     self, inputs: int, features: int, *, rate: float, places: Iterator[int], **options
   ):
     self.enter = Unit(inputs, features, 1, **options)
-    self.body = Residual(features, rate=rate, place=next(places), **options)
+    self.body = ScaledResidual(features, rate=rate, place=next(places), **options)
 
   def __call__(
     self,
@@ -193,7 +193,7 @@ class FRCN(nnx.Module):
       inputs = features
     for name, multiple in UP.items():
       features = multiple * width
-      setattr(self, name, Up(inputs, features, **residual, **options))
+      setattr(self, name, ResidualUp(inputs, features, **residual, **options))
       inputs = features
     self.output = Unit(inputs, 1, 1, use_bias=True, **options)
 

@@ -1,15 +1,14 @@
-"""Networks taken apart for compilers: a graph, and arrays in plain dicts."""
+"""Networks taken apart for compilers: a graph, and arrays in plain dicts.
+
+Called by `detection` and `training`.
+"""
 
 import functools
-from collections.abc import (
-  Mapping,
-)
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 from flax import nnx
 
-if TYPE_CHECKING:
-  pass
 from micronet_jax import models
 
 

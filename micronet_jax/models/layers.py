@@ -185,7 +185,7 @@ class UpNorm(nnx.Module):
     return depth_to_space(y.reshape(b, h, w, -1), self.factor)
 
 
-class Up(nnx.Module):
+class TransposedConv(nnx.Module):
   """k x k transposed convolution of stride k, with bias and nothing after it."""
 
   def __init__(

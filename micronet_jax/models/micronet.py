@@ -93,8 +93,7 @@ class MicroNet(nnx.Module):
     }
     w, previous = width, "input"
     outputs = {"input": w}  # channels that leave each stage
-    self.context_stages = tuple(context)
-    self.remat = remat
+    self.context_stages, self.remat = tuple(context), remat
     self.input = layers.ConvNorm(3, w, 3, **options)
     for name, (multiple, ops) in DOWN.items():
       down = layers.DownNorm(outputs[previous], multiple * w, **options)

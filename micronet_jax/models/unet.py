@@ -27,7 +27,7 @@ UP = {
 DROPPED = ("down4", "down5")
 
 
-class Convs(nnx.Module):
+class ConvPair(nnx.Module):
   """Two 3x3 convolutions with ReLU, then dropout where there is any."""
 
   def __init__(
@@ -44,12 +44,12 @@ class Convs(nnx.Module):
     return self.dropout(self.second(self.first(x)), train=train, keys=keys)
 
 
-class Up(nnx.Module):
+class JoiningUp(nnx.Module):
   """2x2 transposed convolution of stride 2, joined with the skip, two convolutions."""
 
   def __init__(self, inputs: int, features: int, **options):
-    self.conv = layers.Up(inputs, features, 2, **options)
-    self.body = Convs(2 * features, features, **options)
+    self.conv = layers.TransposedConv(inputs, features, 2, **options)
+    self.body = ConvPair(2 * features, features, **options)
 
   def __call__(self, x: jax.Array, skip: jax.Array, *, train: bool) -> jax.Array:
     """`[B, H, W, inputs]` -> `[B, *, *, features]`, of the skip's size."""
@@ -106,11 +106,11 @@ class UNet(nnx.Module):
     inputs = 3
     for place, (name, multiple) in enumerate(DOWN.items()):
       rate = dropout if name in DROPPED else 0.0
-      body = Convs(inputs, multiple * width, rate=rate, place=place, **options)
+      body = ConvPair(inputs, multiple * width, rate=rate, place=place, **options)
       setattr(self, name, body)
       inputs = multiple * width
     for name, (_, multiple) in UP.items():
-      setattr(self, name, Up(inputs, multiple * width, **options))
+      setattr(self, name, JoiningUp(inputs, multiple * width, **options))
       inputs = multiple * width
     self.output = nnx.Linear(inputs, 1, **options)
 

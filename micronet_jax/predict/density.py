@@ -126,7 +126,7 @@ def density_map(
     title: above the pictures.
 
   Returns:
-    The figure; `plots.save` writes it.
+    The figure; `figures.save_figure` writes it.
 
   Raises:
     InputError: `thumbnail` is no such array.

@@ -34,7 +34,7 @@ LONG_WORK = 8
 """Tiles from which on an image gets a progress bar."""
 
 
-def predict(
+def predict_images(
   images: Sequence[str],
   out: str | os.PathLike[str],
   *,

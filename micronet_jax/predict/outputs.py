@@ -155,7 +155,7 @@ def write_outputs(
     formats: of `FORMATS`.
 
   Returns:
-    `count`, `regions` and `tissue_mm2`, as `exports.summary` takes them.
+    `count`, `regions` and `tissue_mm2`, as `summary.summarise` takes them.
 
   Raises:
     InputError: a file cannot be written, or the image cannot be read.

@@ -28,8 +28,8 @@ def nuclei_on_tissue(
   """Draws a ring around every nucleus of an image, however large.
 
   Args:
-    image: what `readers.open_image` takes; large ones are drawn smaller, the rings
-      with them until they are dots.
+    image: what `imaging.opening.open_image` takes; large ones are drawn smaller, the
+      rings with them until they are dots.
     centers: `[N, 2]` (y, x) in the image's own pixels; (0, 0) is the centre of the
       top-left pixel.
     title: above the axes; by default how many nuclei there are.

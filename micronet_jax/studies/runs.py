@@ -31,7 +31,7 @@ BEST = "best"
 class Run:
   """One training run of a study; data and weights to start from are not in its config.
 
-  It begins with `base` at a step or `BEST`. `may_diverge`: that is a result, no failure.
+  It begins with `base` at a step or `BEST`. `may_diverge`: that is then a result.
   """
 
   title: str

@@ -17,12 +17,12 @@ from micronet_jax.detection.detector import Detector
 from micronet_jax.devices import use_compilation_cache
 from micronet_jax.evaluation import report
 from micronet_jax.evaluation.thresholds import choose_threshold
-from micronet_jax.evaluation.workdir import claim_workdir
 from micronet_jax.files import locked, read_json, write_json
 from micronet_jax.signals import caught_signals
 from micronet_jax.training.data import Data, load_data
 from micronet_jax.training.loop import Diverged, fit
 from micronet_jax.training.run import follow_checkpoint, prepare_training
+from micronet_jax.workdir import claim_workdir
 
 
 def train_and_evaluate(config: Config, workdir: str | pathlib.Path) -> dict[str, Any]:

@@ -55,8 +55,8 @@ def to_device(
   count = len(samples)
   if coarse:
     most += -most % 4
-    # At most a third more, of many an eighth.
-    count += -count % 2 ** max(0, (count - 1).bit_length() - (3 if count > 32 else 2))
+    # At most a quarter more.
+    count += -count % 2 ** max(0, (count - 1).bit_length() - (3 if count > 8 else 2))
   pixels = np.zeros((count, height, width, 3), np.uint8)
   cells = (-(-height // CELL), -(-width // CELL), most, 2)
   table = np.full((count, *cells), FAR_AWAY, np.float32)

@@ -11,7 +11,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from scipy.spatial import cKDTree
 
-from micronet_jax.evaluation.matching import as_points
+from micronet_jax.datasets.sample import as_points
 
 CELL = 4
 """Side in pixels of the cells that nearby centres are listed for."""

@@ -18,15 +18,15 @@ from collections.abc import Callable
 
 import numpy as np
 
-from micronet_jax.datasets.annotations import labels, outlines, points
+from micronet_jax.datasets.annotations import aperio_xml, geojson, labels, points
 from micronet_jax.datasets.annotations.mark import Mark
 from micronet_jax.errors import InputError
 
 _READERS: dict[str, Callable[[pathlib.Path], list[Mark]]] = {
   ".csv": points.read_csv,
-  ".geojson": outlines.read_geojson,
-  ".json": outlines.read_geojson,
-  ".xml": outlines.read_aperio,
+  ".geojson": geojson.read_geojson,
+  ".json": geojson.read_geojson,
+  ".xml": aperio_xml.read_aperio,
   ".mat": points.read_mat,
 }
 _LABEL_ENDINGS = (".png", ".tif", ".tiff")

@@ -1,0 +1,1 @@
+"""BBBC038, nuclei of many kinds of tissue; TFDS finds the builder here."""

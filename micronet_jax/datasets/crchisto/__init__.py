@@ -1,0 +1,1 @@
+"""CRCHistoPhenotypes, colon; TFDS finds the builder here."""

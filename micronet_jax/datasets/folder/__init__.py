@@ -1,0 +1,1 @@
+"""A user's own folder; TFDS finds the builder here."""

@@ -1,0 +1,1 @@
+"""MoNuSeg, many organs; TFDS finds the builder here."""

@@ -66,7 +66,9 @@ def optical_density(
   return np.stack(channels, axis=-1).astype(np.float32)
 
 
-def to_rgb(density: np.ndarray, *, white: float | np.ndarray = 255.0) -> np.ndarray:
+def passing_light(
+  density: np.ndarray, *, white: float | np.ndarray = 255.0
+) -> np.ndarray:
   """Light that passes: white · exp(-density).
 
   Args:
@@ -202,8 +204,8 @@ def scene(
   parenchyma = [
     n.centers for n in populations if n.style not in (LYMPHOCYTE, FIBROBLAST)
   ]
-  cell = tissue.cells(streams[3], np.concatenate(parenchyma), layout.size)
-  stains = tissue.paint(streams[3], p, layout, cell)
+  cell = tissue.parenchyma_cells(streams[3], np.concatenate(parenchyma), layout.size)
+  stains = tissue.stain_tissue(streams[3], p, layout, cell)
   if p.halo_strength > 0:
     _halo(p, stains, cell.away)
   clear = layout.gap[::2, ::2] < 0.3
@@ -218,7 +220,7 @@ def scene(
   )
   dark = np.zeros_like(stains.hematoxylin)
   for population in populations:
-    nuclei.paint(streams[4], population, dark, stains.eosin)
+    nuclei.paint_nuclei(streams[4], population, dark, stains.eosin)
   np.multiply(stains.hematoxylin, 1 - 0.7 * np.minimum(dark, 1), out=stains.hematoxylin)
   np.add(stains.hematoxylin, dark, out=stains.hematoxylin)
   return Scene(p, layout, populations, stains), streams[5]
@@ -254,7 +256,7 @@ def _photograph(rng: np.random.Generator, canvas: Scene, size: int) -> np.ndarra
   full = density.shape[0]
   density *= (1 + 0.05 * texture.noise(rng, full, 120))[..., None]  # thickness
   white = rng.uniform(238, 248) + rng.normal(0, 2, 3)
-  light = to_rgb(density, white=white)
+  light = passing_light(density, white=white)
   for axis in (0, 1):
     light = ndimage.gaussian_filter1d(light, p.blur, axis=axis, truncate=3.0)
   inner = slice(_PAD, _PAD + size)

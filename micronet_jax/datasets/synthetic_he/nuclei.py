@@ -211,7 +211,7 @@ def _nucleoli(
   return spots
 
 
-def paint(
+def paint_nuclei(
   rng: np.random.Generator,
   nuclei: Nuclei,
   hematoxylin: np.ndarray,

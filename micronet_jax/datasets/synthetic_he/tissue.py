@@ -29,7 +29,7 @@ class Cells:
   tint: np.ndarray  # one standard normal number a cell
 
 
-def cells(rng: np.random.Generator, centers: np.ndarray, size: int) -> Cells:
+def parenchyma_cells(rng: np.random.Generator, centers: np.ndarray, size: int) -> Cells:
   """Divides the canvas between the nuclei.
 
   Args:
@@ -126,7 +126,9 @@ def _stroma(
   return blue * (1 - 0.7 * cleft), p.stroma_eosin * body
 
 
-def paint(rng: np.random.Generator, p: Preset, layout: Layout, cell: Cells) -> Stains:
+def stain_tissue(
+  rng: np.random.Generator, p: Preset, layout: Layout, cell: Cells
+) -> Stains:
   """Stains the tissue, nuclei left out.
 
   Args:

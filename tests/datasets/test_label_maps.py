@@ -1,0 +1,77 @@
+"""Label maps, whose centres are the means of the pixels of each label."""
+
+import imagecodecs
+import numpy as np
+import PIL.Image
+import tifffile
+from annotations import MANY, assert_centers, assert_refused
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import ndimage
+
+
+def save_labels(path, labels):
+  if path.suffix == ".png" and labels.dtype == np.uint16:
+    path.write_bytes(imagecodecs.png_encode(labels))
+  elif path.suffix == ".png":
+    PIL.Image.fromarray(labels).save(path)
+  else:
+    tifffile.imwrite(path, labels)
+  return path
+
+
+def centroids_by_hand(labels):
+  found = {}
+  for y, x in np.argwhere(labels):
+    found.setdefault(int(labels[y, x]), []).append((y, x))
+  return [tuple(np.mean(found[label], axis=0)) for label in sorted(found)]
+
+
+FORMS = [(".png", np.uint8), (".png", np.uint16), (".tif", np.uint8)]
+FORMS += [(".tif", np.uint16), (".tiff", np.uint32), (".tif", np.int32)]
+
+
+@MANY
+@given(st.integers(0, 2**32 - 1), st.sampled_from(FORMS))
+def test_label_map_round_trip(tmp_path, seed, form):
+  ending, dtype = form
+  rng = np.random.default_rng(seed)
+  numbers = rng.integers(1, np.iinfo(dtype).max, 5, endpoint=True)
+  labels = np.zeros((20, 30), dtype)
+  for index, number in enumerate(numbers):
+    top, left = 4 * index, int(rng.integers(0, 20))
+    labels[top : top + rng.integers(1, 5), left : left + rng.integers(1, 9)] = number
+  path = save_labels(tmp_path / f"a{ending}", labels)
+  assert_centers(path, centroids_by_hand(labels), shape=(20, 30))
+
+
+def test_label_map_without_nuclei(tmp_path):
+  assert_centers(save_labels(tmp_path / "a.png", np.zeros((4, 5), np.uint8)), [])
+
+
+def test_label_map_with_one_nucleus(tmp_path):
+  labels = np.zeros((9, 9), np.uint8)
+  labels[2:5, 3:4] = 255
+  assert_centers(save_labels(tmp_path / "a.png", labels), [(3, 3)])
+
+
+def test_one_label_in_two_places_is_no_label_map(tmp_path):
+  labels = np.zeros((9, 9), np.uint8)
+  labels[1:3, 1:3] = labels[6:8, 5:7] = 255
+  assert ndimage.label(labels)[1] == 2
+  path = save_labels(tmp_path / "a.png", labels)
+  assert_refused(path, "2 separate places", "a number of its own")
+  assert_centers(path, [(4, 3.5)], single=True)
+
+
+def test_label_map_of_another_size(tmp_path):
+  path = save_labels(tmp_path / "a.png", np.zeros((4, 5), np.uint8))
+  assert_refused(path, "5 x 4 pixels", "6 x 4", shape=(4, 6))
+
+
+def test_label_map_of_colours_or_fractions(tmp_path):
+  for ending in (".png", ".tif"):
+    path = save_labels(tmp_path / f"a{ending}", np.ones((4, 5, 3), np.uint8))
+    assert_refused(path, "3 channels of colour", "label map")
+  tifffile.imwrite(tmp_path / "b.tif", np.ones((4, 5), np.float32))
+  assert_refused(tmp_path / "b.tif", "fractions", "float32")

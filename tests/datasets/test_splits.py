@@ -1,0 +1,226 @@
+"""Splits by patient, leaks, and shares of the images."""
+
+import collections
+import dataclasses
+import math
+
+import pytest
+from cohorts import sample
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+
+from micronet_jax.config import SplitConfig
+from micronet_jax.datasets.splits import (
+  Split,
+  check_no_leakage,
+  split_by_patient,
+  take_fraction,
+)
+from micronet_jax.errors import InputError
+
+PARTS = ("train", "validation", "test")
+
+
+def cohort(patients):
+  """Samples of patients given as (organ, number of images)."""
+  return [
+    sample(f"{organ}__p{number}_{image}", organ=organ, patient=f"p{number}")
+    for number, (organ, images) in enumerate(patients)
+    for image in range(images)
+  ]
+
+
+def parts_of_patients(split, samples):
+  """The parts that each patient is in."""
+  patient_of = {one.name: one.patient for one in samples}
+  found = collections.defaultdict(set)
+  for part in PARTS:
+    for name in getattr(split, part):
+      found[patient_of[name]].add(part)
+  return found
+
+
+# --- Splits --------------------------------------------------------------------------
+
+
+patients = st.lists(
+  st.tuples(st.sampled_from(["breast", "kidney", "liver"]), st.integers(1, 3)),
+  min_size=3,
+  max_size=30,
+)
+fractions = st.sampled_from([0.05, 0.1, 0.2, 0.25, 0.5, 0.6, 0.8, 0.95])
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+  patients=patients,
+  test=st.just(0.0) | fractions,
+  validation=fractions,
+  seed=st.integers(0, 2**31),
+  shuffle=st.randoms(use_true_random=False),
+)
+@example([("a", 1)] * 3, 0.5, 0.2, 0, None)
+@example([("a", 1)] * 3, 0.95, 0.95, 0, None)
+@example([("a", 1), ("b", 1), ("c", 1)], 0.8, 0.5, 0, None)
+def test_split(patients, test, validation, seed, shuffle):
+  samples = cohort(patients)
+  options = SplitConfig(test, validation, seed)
+  split = split_by_patient(samples, options)
+
+  names = [name for part in PARTS for name in getattr(split, part)]
+  assert sorted(names) == sorted(one.name for one in samples)
+  for part in PARTS:
+    assert list(getattr(split, part)) == sorted(getattr(split, part))
+  part_of = parts_of_patients(split, samples)
+  assert all(len(parts) == 1 for parts in part_of.values())
+  check_no_leakage(split, samples)
+
+  count = collections.Counter(next(iter(parts)) for parts in part_of.values())
+  assert count["train"] > 0
+  assert count["validation"] > 0
+  assert (count["test"] > 0) == (test > 0)
+  total = len(patients)
+  wanted = min(max(1, math.floor(test * total + 0.5)), total - 2) if test else 0
+  assert count["test"] == wanted
+  left = total - wanted
+  assert count["validation"] == min(
+    max(1, math.floor(validation * left + 0.5)), left - 1
+  )
+
+  again = list(samples)
+  if shuffle:
+    shuffle.shuffle(again)
+  assert split_by_patient(again, options) == split
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+  sizes=st.lists(st.integers(1, 12), min_size=1, max_size=4),
+  test=st.sampled_from([0.25, 0.5, 0.6]),
+  seed=st.integers(0, 1000),
+)
+def test_fractions_hold_within_each_organ(sizes, test, seed):
+  assume(math.floor(test * sum(sizes) + 0.5) in range(1, sum(sizes) - 1))
+  organs = [f"organ{i}" for i, size in enumerate(sizes) for _ in range(size)]
+  samples = cohort([(organ, 1) for organ in organs])
+  split = split_by_patient(samples, SplitConfig(test_fraction=test, seed=seed))
+  organ_of = {one.name: one.organ for one in samples}
+  tested = collections.Counter(organ_of[name] for name in split.test)
+  validated = collections.Counter(organ_of[name] for name in split.validation)
+  for i, size in enumerate(sizes):
+    assert abs(tested[f"organ{i}"] - test * size) < 1
+    left = size - tested[f"organ{i}"]
+    # One, even where a fifth of all patients is less than half a one.
+    assert validated[f"organ{i}"] == 1 or abs(validated[f"organ{i}"] - 0.2 * left) < 1
+
+
+def test_the_papers_fractions_by_hand():
+  samples = cohort([("breast", 2)] * 20 + [("kidney", 1)] * 10)
+  split = split_by_patient(samples)
+  # 10 + 5 patients test; of the other 10 + 5, 2 + 1 validate.
+  assert [len(getattr(split, part)) for part in PARTS] == [16 + 4, 4 + 1, 20 + 5]
+
+
+def test_seeds_give_different_splits():
+  samples = cohort([("a", 1)] * 20)
+  splits = {split_by_patient(samples, SplitConfig(seed=seed)) for seed in range(10)}
+  assert len(splits) == 10
+  tested = {name for split in splits for name in split.test}
+  assert len(tested) == 20
+
+
+def test_one_organ_is_split_the_same_whatever_stands_beside_it():
+  breast = cohort([("breast", 1)] * 20)
+  kidney = [sample(f"kidney__q{i}", organ="kidney", patient=f"q{i}") for i in range(10)]
+  alone = split_by_patient(breast)
+  both = split_by_patient(breast + kidney)
+  for part in PARTS:
+    assert set(getattr(alone, part)) <= set(getattr(both, part))
+
+
+def test_a_patient_with_two_organs_stays_in_one_part():
+  samples = cohort([("a", 1)] * 6 + [("b", 1)] * 6)
+  samples += [sample(f"z{i}", organ="b", patient=f"p{i}") for i in range(6)]
+  for seed in range(20):
+    split = split_by_patient(samples, SplitConfig(seed=seed))
+    assert all(len(parts) == 1 for parts in parts_of_patients(split, samples).values())
+    assert split_by_patient(samples[::-1], SplitConfig(seed=seed)) == split
+
+
+@pytest.mark.parametrize(
+  ("count", "test"), [(0, 0.5), (1, 0.5), (2, 0.5), (1, 0), (0, 0)]
+)
+def test_too_few_patients(count, test):
+  samples = cohort([("a", 5)] * count)
+  with pytest.raises(InputError, match=f"^{count} patient") as caught:
+    split_by_patient(samples, SplitConfig(test_fraction=test))
+  assert ("no test part" in str(caught.value)) == (test == 0)
+  assert "index.csv" in str(caught.value)
+
+
+def test_just_enough_patients():
+  two = split_by_patient(cohort([("a", 4)] * 2), SplitConfig(test_fraction=0))
+  assert [len(getattr(two, part)) for part in PARTS] == [4, 4, 0]
+  three = split_by_patient(cohort([("a", 4)] * 3))
+  assert [len(getattr(three, part)) for part in PARTS] == [4, 4, 4]
+
+
+def test_samples_of_a_part_come_in_the_splits_order():
+  samples = [sample(name) for name in "cab"]
+  split = Split(("b", "c"), ("a",), ())
+  assert [one.name for one in split.of(samples, "train")] == ["b", "c"]
+  assert split.of(samples, "validation") == [samples[1]]
+  assert split.of(samples, "test") == []
+
+
+def test_a_stored_split_whose_images_are_gone():
+  with pytest.raises(InputError, match=r"validation split .* 2 images .* 'gone1'"):
+    Split((), ("a", "gone1", "gone2"), ()).of([sample("a")], "validation")
+
+
+# --- Leakage -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+  ("first", "second"),
+  [("train", "validation"), ("train", "test"), ("validation", "test")],
+)
+def test_leakage_is_named(first, second):
+  samples = [sample("a1", patient="ann"), sample("a2", patient="ann"), sample("b")]
+  empty = Split((), (), ())
+  of_patient = dataclasses.replace(empty, **{first: ("a1",), second: ("b", "a2")})
+  with pytest.raises(InputError, match=f"'ann' is in the {first} and the {second}"):
+    check_no_leakage(of_patient, samples)
+  of_image = dataclasses.replace(empty, **{first: ("b", "a1"), second: ("b",)})
+  with pytest.raises(InputError, match=f"'b' is in the {first} and the {second}"):
+    check_no_leakage(of_image, samples)
+  fine = dataclasses.replace(empty, **{first: ("a1", "a2"), second: ("b",)})
+  check_no_leakage(fine, samples)
+
+
+# --- A share of the images -----------------------------------------------------------
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+  count=st.integers(1, 40),
+  small=st.floats(0.01, 1),
+  large=st.floats(0.01, 1),
+  seed=st.integers(0, 2**31),
+)
+def test_shares_are_nested(count, small, large, seed):
+  names = [f"n{i:02d}" for i in range(count)]
+  small, large = sorted((small, large))
+  few, many = (take_fraction(names, share, seed=seed) for share in (small, large))
+  assert set(few) <= set(many) <= set(names)
+  for share, taken in ((small, few), (large, many)):
+    assert len(taken) == max(1, math.floor(share * count + 0.5))
+    assert list(taken) == sorted(set(taken))
+  assert take_fraction(names, 1.0, seed=seed) == tuple(names)
+
+
+def test_shares_are_random():
+  names = [f"n{i}" for i in range(20)]
+  taken = [take_fraction(names, 0.1, seed=seed) for seed in range(100)]
+  assert len(set(taken)) > 50
+  assert set().union(*taken) == set(names)

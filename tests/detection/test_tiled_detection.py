@@ -1,0 +1,232 @@
+"""Tiling cannot be seen: not by tile, batch, devices or region, nor at all."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tissue
+from flax import nnx
+from networks import META, NETWORK
+
+import micronet_jax as mn
+from micronet_jax import models
+from micronet_jax.detection import peaks
+from micronet_jax.detection import scan as scan_module
+from micronet_jax.detection.detector import Detector
+from micronet_jax.detection.scan import sample_statistics
+from micronet_jax.imaging.canvas import Canvas
+from micronet_jax.imaging.opening import open_image
+from micronet_jax.models import CONTEXT_FACTORS, graphs
+
+SMALLEST = 272  # two halos of 128 and a stride
+
+
+@pytest.fixture(scope="module")
+def detector():
+  """A small random network whose maps have maxima above and below ξ."""
+  return Detector(graphs.split_model(models.create_model(NETWORK))[1], META)
+
+
+@pytest.fixture(scope="module")
+def base():
+  return mn.load("base")
+
+
+def assert_same(one, other, *, atol=0.01):
+  """Point for point, whatever the order of nearly equal scores."""
+  assert len(one.scores) == len(other.scores) > 0
+  order, other_order = (np.lexsort(each.centers.T) for each in (one, other))
+  np.testing.assert_allclose(
+    one.centers[order], other.centers[other_order], rtol=0, atol=atol
+  )
+  np.testing.assert_allclose(
+    one.scores[order], other.scores[other_order], rtol=0, atol=1e-4
+  )
+
+
+def whole(detector, image):
+  """One pass over the whole image, by the plain way."""
+  meta = detector.meta
+  return mn.Detections(
+    *peaks.detect_points(
+      detector.proximity(image), min_distance=meta["min_distance"], xi=meta["xi"]
+    )
+  )
+
+
+@pytest.mark.parametrize("shape", [(523, 401), (288, 700), (60, 45)])
+def test_tiles_equal_one_pass_over_the_image(detector, shape):
+  image = tissue.dots("big", size=max(shape), nuclei=max(shape) ** 2 // 2000).image
+  image = image[: shape[0], : shape[1]]
+  expected = whole(detector, image)
+  for tile, batch, devices in ((SMALLEST, 1, 1), (400, 6, 3)):
+    found = detector.detect(image, mpp=0.25, tile=tile, batch=batch, devices=devices)
+    assert_same(found, expected)
+
+
+def test_tiles_equal_one_pass_on_real_tissue(base, real_data):
+  path = sorted((real_data / "monuseg" / "images").glob("*.jpg"))[7]
+  with open_image(path) as reader:
+    image = reader.read(0, 0, 0, *reader.levels[0])
+  expected = whole(base, image)
+  assert len(expected.scores) > 20
+  assert_same(base.detect(path, mpp=0.25), expected)
+  part = image[:, :431]
+  assert_same(base.detect(part, mpp=0.25, tile=400), whole(base, part))
+
+
+def test_a_slide_is_the_same_whatever_the_tiles(base, real_data):
+  path = real_data / "slides" / "CMU-1-Small-Region.svs"
+  around = [(1000, 1200, 131, 127)]
+  expected = base.detect(path, regions=around, tile=512, devices=1)
+  assert len(expected.scores) > 10
+  # More than 1 mm² at 0.25 microns: the threshold is ξ itself.
+  assert expected.scores.min() >= np.float32(base.meta["xi"])
+  tiled = base.detect(path, regions=around, tile=416, batch=4, devices=2)
+  assert_same(tiled, expected)
+  parts = [(1000, 1200, 60, 127), (1050, 1200, 40, 99), (1100, 1300, 31, 20)]
+  y, x = expected.centers.T + 0.5
+  inside = np.zeros(len(x), bool)
+  for left, top, width, height in parts:
+    inside |= (x >= left) & (x < left + width) & (y >= top) & (y < top + height)
+  kept = mn.Detections(expected.centers[inside], expected.scores[inside])
+  assert_same(base.detect(path, regions=parts, tile=512, devices=1), kept)
+
+
+@pytest.mark.slow
+def test_the_whole_slide_is_the_same_whatever_the_tiles(base, real_data):
+  path = real_data / "slides" / "CMU-1-Small-Region.svs"
+  expected = base.detect(path, tile=1536, devices=1)
+  assert len(expected.scores) > 1000
+  assert_same(base.detect(path, tile=640, batch=3, devices=3), expected)
+
+
+def test_a_region_of_an_image_has_the_points_of_the_image(detector):
+  image = tissue.dots("r", size=300, nuclei=60).image
+  everywhere = detector.detect(image, mpp=0.25)
+  best = everywhere.centers[0]
+  x = 0 if best[1] > 150 else 150  # ξ times a maximum that the region does not hold
+  found = detector.detect(image, mpp=0.25, regions=[(x, 0, 150, 300)])
+  inside = (everywhere.centers[:, 1] >= x - 0.5) & (
+    everywhere.centers[:, 1] < x + 149.5
+  )
+  assert_same(
+    found, mn.Detections(everywhere.centers[inside], everywhere.scores[inside])
+  )
+
+
+@pytest.mark.parametrize("context", [("up4", "up3"), tuple(CONTEXT_FACTORS)])
+def test_the_reach_is_what_a_pixel_can_change(context):
+  """NaN spreads through every layer, so it shows exactly what reads a pixel."""
+  model = models.create_model({**NETWORK, "width": 1, "context": context})
+  graph, state = nnx.split(model)
+  predict = jax.jit(lambda x: nnx.merge(graph, state)(x))
+  reach = 0
+  for row in range(256, 256 + models.MicroNet.STRIDE):
+    image = np.zeros((1, 512, 32, 3), np.float32)
+    image[0, row] = np.nan
+    rows = np.isnan(predict(jnp.asarray(image))[0]).any(1).nonzero()[0]
+    reach = max(reach, row - rows.min(), rows.max() - row)
+  assert reach == models.MicroNet.REACH
+
+
+def test_a_threshold_is_a_score(detector):
+  image = tissue.dots("t", size=120, nuclei=12).image
+  every = detector.detect(image, threshold=0.0)
+  least = float(np.median(every.scores))
+  some = detector.detect(image, threshold=least)
+  np.testing.assert_array_equal(some.scores, every.scores[every.scores >= least])
+
+
+def test_glass_is_not_looked_at_on_slides(detector, monkeypatch):
+  monkeypatch.setattr(scan_module, "SLIDE_PIXELS", 400 * 400)
+  detector = detector.with_threshold(xi=0.01, min_distance=5)
+  image = np.full((480, 720, 3), 245, np.uint8)
+  image[330:430, 560:660] = tissue.dots("g", size=100, nuclei=9).image
+  with open_image(image) as reader:
+    scan = detector.scan(reader, mpp=0.25, tile=SMALLEST)
+    everywhere = detector.scan(reader, mpp=0.25, tile=SMALLEST, tissue=False)
+  assert scan.is_slide
+  assert 0 < len(scan.tiles) < len(everywhere.tiles)
+  # What pixels are normalised by does not depend on where is looked.
+  np.testing.assert_array_equal(scan.mean, everywhere.mean)
+  found = detector.detect(image, mpp=0.25, tile=SMALLEST, devices=1)
+  assert_same(found, detector.detect(image, mpp=0.25, tile=368, devices=1))
+  # The tissue's cells of 32 pixels, grown by as many as `tissue` adds, and no more.
+  assert (found.centers.min(0) > [330 - 5 * 32, 560 - 5 * 32]).all()
+
+
+def test_samples_of_a_slide_are_of_its_tissue(monkeypatch):
+  image = np.full((640, 960, 3), 250, np.uint8)
+  image[:, :320] = np.random.default_rng(0).integers(60, 120, (640, 320, 3))
+  canvas = Canvas(open_image(image), mpp=None, stride=16)
+  found = np.zeros((20, 30), bool)
+  found[4:16, 4:6] = True  # samples of 256² around cells in the middle of the tissue
+  mean, std = sample_statistics(canvas, found)
+  np.testing.assert_allclose(mean, 89.5, atol=0.5)
+  np.testing.assert_allclose(std, np.sqrt((60**2 - 1) / 12), atol=0.3)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (40, 60), (600, 600)])
+@pytest.mark.parametrize("value", [0, 255])
+def test_one_colour_holds_no_nuclei_and_is_told(detector, shape, value, caplog):
+  result = detector.detect(np.full((*shape, 3), value, np.uint8), mpp=0.25)
+  assert result.centers.shape == (0, 2)
+  assert result.scores.shape == (0,)
+  assert "image shows no tissue" in caplog.text
+
+
+def test_an_unknown_resolution_is_told_once(detector, caplog, monkeypatch):
+  monkeypatch.setattr(scan_module, "_told", set())
+  image = tissue.dots("u", size=64).image
+  for _ in range(2):
+    detector.detect(image)
+  assert caplog.text.count("does not say its microns per pixel") == 1
+
+
+@pytest.mark.parametrize(
+  ("options", "message"),
+  [
+    ({"mpp": 0.0}, "mpp is microns per pixel"),
+    ({"mpp": -0.25}, "mpp is microns per pixel"),
+    ({"mpp": float("nan")}, "mpp is microns per pixel"),
+    ({"mpp": 250.0}, "0.01 to 5"),
+    ({"tile": 256}, "multiple of 16 beyond 256"),
+    ({"tile": 1000}, "multiple of 16"),
+    ({"regions": [(300, 0, 10, 10)]}, "holds nothing of image"),
+    ({"regions": [(0, 0, 0, 10)]}, "holds nothing of image"),
+  ],
+)
+def test_impossible_arguments(detector, options, message):
+  image = tissue.dots("w", size=300).image
+  with pytest.raises(mn.InputError, match=message):
+    detector.detect(image, **options)
+
+
+def test_batch_statistics_see_an_image_whole_and_no_slide(monkeypatch):
+  meta = {**META, "model": {**NETWORK, "test_norm": "batch"}}
+  weights = graphs.split_model(models.create_model(meta["model"]))[1]
+  detector = Detector(weights, meta)
+  image = tissue.dots("n", size=500, nuclei=80).image
+  assert_same(detector.detect(image, mpp=0.25, tile=SMALLEST), whole(detector, image))
+  monkeypatch.setattr(scan_module, "SLIDE_PIXELS", 400 * 400)
+  with pytest.raises(mn.InputError, match="test_norm='running'"):
+    detector.detect(image, mpp=0.25)
+
+
+def test_a_tile_that_cannot_be_read_ends_the_search(detector, monkeypatch):
+  monkeypatch.setattr(scan_module, "SLIDE_PIXELS", 200 * 200)
+  with open_image(tissue.dots("k", size=300, nuclei=30).image) as reader:
+    scan = detector.scan(reader, mpp=0.25, tile=SMALLEST)
+    read = reader.read
+
+    def cut(level, y, x, height, width):
+      if y > 0:
+        raise mn.InputError("broken.svs is cut short")
+      return read(level, y, x, height, width)
+
+    monkeypatch.setattr(reader, "read", cut)
+    search = detector.run(scan, batch=1, devices=1)
+    assert next(search).tile.index == 0
+    with pytest.raises(mn.InputError, match="cut short"):
+      list(search)

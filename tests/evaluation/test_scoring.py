@@ -1,0 +1,77 @@
+"""What is scored is what `detect` finds, and every number is of the same points."""
+
+import dataclasses
+
+import networks
+import numpy as np
+import pytest
+import tissue
+
+from micronet_jax.detection import scan
+from micronet_jax.detection.detector import Detector
+from micronet_jax.detection.peaks import ScoredPoints, select_peaks
+from micronet_jax.evaluation import matching, scores
+from micronet_jax.evaluation.scoring import score_detector
+
+SIDE = 160
+
+
+@pytest.fixture(scope="module")
+def detector():
+  meta = {**networks.META, "xi": 0.3}
+  return Detector(networks.random_weights(), meta)
+
+
+@pytest.fixture(scope="module")
+def samples():
+  """Tissue on the left, glass on the right."""
+  made = [tissue.dots(name, size=SIDE, nuclei=9) for name in ("one", "two")]
+  glass = np.full((SIDE, SIDE, 3), 245, np.uint8)
+  return [
+    dataclasses.replace(each, image=np.concatenate([each.image, glass], 1))
+    for each in made
+  ]
+
+
+@pytest.mark.parametrize("largest", [scan.SLIDE_PIXELS, SIDE * SIDE])
+def test_what_is_scored_is_what_detect_finds(monkeypatch, detector, samples, largest):
+  """Also beyond 1 mm², where ξ is absolute and glass is not looked at."""
+  monkeypatch.setattr(scan, "SLIDE_PIXELS", largest)
+  scored = score_detector(detector, samples)
+  for sample, found in zip(samples, scored.detected, strict=True):
+    expected = detector.detect(sample.image, mpp=0.25).centers
+    assert len(expected)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_the_two_rules_give_different_points(monkeypatch, detector, samples):
+  """Else the test above would prove nothing."""
+  small = score_detector(detector, samples[:1]).detected[0]
+  monkeypatch.setattr(scan, "SLIDE_PIXELS", SIDE * SIDE)
+  large = score_detector(detector, samples[:1]).detected[0]
+  assert {*map(tuple, small)} != {*map(tuple, large)}
+
+
+def test_scores_are_those_of_the_points(detector, samples):
+  scored = score_detector(detector, samples)
+  annotated = [sample.centers for sample in samples]
+  assert scored.radius_px == scores.evaluate_points(scored.detected, annotated)
+  for radius, matches in scored.matches.items():
+    expected = matching.match_images(scored.detected, annotated, radius=float(radius))
+    assert [(m.tp, m.fp, m.fn) for m in matches] == [
+      (m.tp, m.fp, m.fn) for m in expected
+    ]
+  at_xi = scored.curve.xi == 0.3
+  assert scored.curve.f1[at_xi] == pytest.approx(scored.radius_px["16"]["f1"])
+
+
+def test_a_threshold_means_a_share_or_a_score():
+  """By hand: of the highest score, 2, or of a clear centre's, 1."""
+  centers = np.arange(8, dtype=np.float32).reshape(4, 2)
+  values = np.array([2.0, 1.1, 0.9, 0.4], np.float32)
+  assert len(ScoredPoints(centers, values).over(0.5)) == 2
+  assert len(ScoredPoints(centers, values, 1.0).over(0.5)) == 3
+  np.testing.assert_array_equal(
+    ScoredPoints(centers, values).over(0.5),
+    select_peaks(centers, values, xi=0.5)[0],
+  )

@@ -1,0 +1,116 @@
+"""Densities of a whole image against numpy's histogram and by hand."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from overlaying import MANY, PINK, chunks_of, tissue
+
+from micronet_jax import figures
+from micronet_jax.errors import InputError
+from micronet_jax.predict import density
+
+
+@MANY
+@given(
+  st.lists(st.tuples(st.integers(-1, 1998), st.integers(-1, 3298)), max_size=60),
+  st.sampled_from([0.25, 0.5, None]),
+)
+def test_density_against_numpys_histogram(whole, mpp):
+  centers = [(y + 0.7, x + 0.7) for y, x in whole]  # on no line between two cells
+  shape = (2000, 3300)
+  grid = density.density_grid(shape, mpp=mpp)
+  passed = [*grid.counted(chunks_of(centers))]
+  np.testing.assert_array_equal(
+    np.concatenate([np.zeros((0, 2)), *(part for part, _ in passed)]),
+    np.array(centers).reshape(-1, 2),
+  )
+  edges = [
+    np.arange(k + 1) * n / k - 0.5
+    for n, k in zip(shape, grid.counts.shape, strict=True)
+  ]
+  expected = np.histogram2d(*np.array(centers).reshape(-1, 2).T, bins=edges)[0]
+  np.testing.assert_array_equal(grid.counts, expected)
+
+
+def test_density_worked_by_hand():
+  # 4000 x 2000 pixels of 0.25 microns: 1 mm x 0.5 mm, cells of 50 microns.
+  grid = density.density_grid((2000, 4000), mpp=0.25)
+  assert grid.counts.shape == (10, 20)
+  assert grid.cell == (200, 200)
+  [*grid.counted([(np.full((5, 2), 250.0), np.ones(5))])]
+  assert grid.values[1, 1] == pytest.approx(5 / 0.05**2)
+  assert np.count_nonzero(grid.values) == 1
+  unknown = density.density_grid((2000, 4000))
+  [*unknown.counted([(np.full((5, 2), 250.0), np.ones(5))])]
+  assert unknown.values[1, 1] == pytest.approx(5 / 4)  # 200² px are 4 times 10⁴
+
+
+@pytest.mark.parametrize(
+  ("shape", "mpp", "cells"),
+  [
+    ((500, 500), 0.25, (5, 5)),  # 125 microns: a fifth of it
+    ((80_000, 99_200), 0.25, (50, 62)),  # 20 x 24.8 mm: 400 microns
+    ((1, 99_200), 0.25, (1, 62)),
+    ((1, 1), 0.25, (1, 1)),
+    ((3, 3), None, (3, 3)),  # a cell is no smaller than a pixel
+    ((10**7, 10**7), None, (98, 98)),
+  ],
+)
+def test_density_grid_is_never_large(shape, mpp, cells):
+  assert density.density_grid(shape, mpp=mpp).counts.shape == cells
+
+
+@pytest.mark.parametrize(
+  ("shape", "mpp"), [((0, 5), 0.25), ((5, 5), 0.0), ((5, 5), np.nan), ((5, 5), -1)]
+)
+def test_density_of_nothing(shape, mpp):
+  with pytest.raises(InputError, match="above 0"):
+    density.density_grid(shape, mpp=mpp)
+
+
+def drawn(figure):
+  figure.canvas.draw()
+  return np.asarray(figure.canvas.buffer_rgba())[:, :, :3]
+
+
+@pytest.mark.parametrize("shape", [(900, 1800), (1800, 900), (1000, 1000)])
+@pytest.mark.parametrize("mpp", [0.5, None])
+@pytest.mark.parametrize("with_thumbnail", [True, False])
+def test_density_map(tmp_path, shape, mpp, with_thumbnail):
+  grid = density.density_grid(shape, mpp=mpp)
+  generator = np.random.default_rng(0)
+  centers = generator.uniform(0, 1, (300, 2)) * np.array(shape) / 2  # top-left quarter
+  [*grid.counted([(centers, np.ones(300))])]
+  thumbnail = tissue(shape[0] // 4, shape[1] // 4) if with_thumbnail else None
+  figure = density.density_map(grid, thumbnail=thumbnail, title="a slide")
+  heat = figure.axes[-2]
+  extent = np.array(heat.images[0].get_extent())
+  pixel = 1 if mpp is None else mpp / 1000
+  np.testing.assert_allclose(extent, np.array([0, shape[1], shape[0], 0]) * pixel)
+  unit, label = ("px", "10⁴ px") if mpp is None else ("mm", "mm²")
+  assert heat.get_xlabel() == f"x ({unit})"
+  assert figure.axes[-1].get_ylabel() == f"nuclei / {label}"
+  assert "a slide: 300 nuclei" in figure.get_suptitle()
+  pixels = drawn(figure)
+  # Cells without nuclei are white, the others are not; y points down.
+  for (y, x), expected in (((0.25, 0.25), False), ((0.75, 0.75), True)):
+    at = heat.transData.transform(np.array([x * shape[1], y * shape[0]]) * pixel)
+    column, row = round(at[0]), round(pixels.shape[0] - at[1])
+    assert (pixels[row, column] == 255).all() == expected
+  if with_thumbnail:
+    first = figure.axes[0]
+    x, y = first.transAxes.transform((0.5, 0.5))
+    assert tuple(pixels[round(pixels.shape[0] - y), round(x)]) == PINK
+    sizes = [each.get_window_extent().size for each in (first, heat)]
+    np.testing.assert_allclose(*sizes, rtol=0.02)  # side by side they compare
+  figures.save_figure(figure, tmp_path / "density.png")
+
+
+def test_density_map_of_no_nuclei():
+  figure = density.density_map(density.density_grid((500, 500), mpp=0.25))
+  heat = figure.axes[0]
+  assert heat.images[0].get_clim() == (0, 1)
+  pixels = drawn(figure)
+  x, y = heat.transData.transform((0.06, 0.06))  # of 0.125 mm
+  assert (pixels[round(pixels.shape[0] - y), round(x)] == 255).all()

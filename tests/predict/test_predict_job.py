@@ -1,0 +1,234 @@
+"""The predict job: its files, and what an interruption leaves."""
+
+import json
+import pathlib
+
+import numpy as np
+import PIL.Image
+import pytest
+from predictions import (
+  ALL,
+  DEFAULT,
+  SHAPE,
+  SLIDE,
+  SMALL,
+  TILES,
+  names,
+  options,
+  read_summary,
+  write_dots,
+)
+
+from micronet_jax.detection import scan as scan_module
+from micronet_jax.predict import job, overlays, tables
+from micronet_jax.predict.job import predict_images
+from micronet_jax.predict.journal import Journal
+
+pytestmark = pytest.mark.usefixtures("detector")
+
+
+def read_csv(path):
+  """Float64 `[N, 3]` of x, y, score."""
+  return np.genfromtxt(path, delimiter=",", skip_header=1).reshape(-1, 3)
+
+
+def read_geojson(path):
+  """The same, as QuPath has it: (0, 0) is the corner of the top-left pixel."""
+  features = json.loads(path.read_text())["features"]
+  return np.array(
+    [
+      (*each["geometry"]["coordinates"], each["properties"]["measurements"]["score"])
+      for each in features
+    ]
+  ).reshape(-1, 3)
+
+
+@pytest.mark.parametrize("slide", [False, True])
+def test_every_file_holds_the_points_of_detect(
+  detector, image, tmp_path, monkeypatch, slide, capsys
+):
+  if slide:
+    monkeypatch.setattr(scan_module, "SLIDE_PIXELS", SLIDE)
+    monkeypatch.setitem(detector.meta, "xi", 0.05)
+  expected = detector.detect(image, **SMALL)
+  assert len(expected.scores) > 20
+  out = tmp_path / "out"
+  (result,) = predict_images([image], out, options=options(formats=ALL))
+  assert names(out) == sorted(
+    ["summary.csv", *(f"big{e}" for e in (*DEFAULT, ".density.png"))]
+  )
+  points = np.column_stack([expected.centers[:, ::-1], expected.scores])
+  table, objects = read_csv(out / "big.csv"), read_geojson(out / "big.geojson")
+  np.testing.assert_allclose(objects - [0.5, 0.5, 0], table, atol=1e-6)
+  assert result["nuclei"] == len(points) == len(table)
+  for found in table:
+    distance = np.abs(points - found)
+    assert (distance <= [0.0051, 0.0051, 0.0002]).all(1).any()
+  lowest = detector.meta["xi"] * (1 if slide else expected.scores.max())
+  assert result["threshold"] == pytest.approx(lowest)
+  assert json.loads((out / "big.json").read_text()) == result
+  area = SHAPE[0] * SHAPE[1] * (0.25e-3) ** 2
+  assert result["area_mm2"] == pytest.approx(area, abs=1e-6)
+  assert result["per"] == ("tissue" if slide else "image")
+  over = result["tissue_mm2"] if slide else area
+  assert result["nuclei_per_mm2"] == pytest.approx(len(points) / over, rel=1e-3)
+  picture = np.asarray(PIL.Image.open(out / "big.overlay.png"))
+  assert picture.shape == (*SHAPE, 3)
+  chunk = expected.centers, expected.scores
+  plain = np.asarray(PIL.Image.open(image))
+  np.testing.assert_array_equal(picture, overlays.overlay(plain, [chunk], shape=SHAPE))
+  (line,) = read_summary(out)
+  assert line["image"] == image
+  assert int(line["nuclei"]) == len(points)
+  assert float(line["nuclei_per_mm2"]) == result["nuclei_per_mm2"]
+  assert line["error"] == ""
+  printed = capsys.readouterr()
+  assert f"{image}: {len(points)} nuclei, " in printed.out
+
+
+def test_regions_are_counted_one_by_one(detector, image, tmp_path):
+  regions = ((0, 0, 100, 288), (50, 100, 150, 100), (290, 200, 500, 500))
+  everywhere = detector.detect(image, **SMALL)
+  (result,) = predict_images(
+    [image], tmp_path / "out", options=options(regions=regions)
+  )
+  corner = everywhere.centers + 0.5
+  held = [
+    (corner >= (y, x)).all(1) & (corner < (y + height, x + width)).all(1)
+    for x, y, width, height in regions
+  ]
+  assert [each["nuclei"] for each in result["regions"]] == [h.sum() for h in held]
+  assert result["nuclei"] == np.any(held, axis=0).sum() < len(corner)
+  assert result["regions"][2]["width"] == SHAPE[1] - 290  # as far as there is image
+  assert result["per"] == "regions"
+  covered = np.zeros(SHAPE, bool)
+  for x, y, width, height in regions:
+    covered[y : y + height, x : x + width] = True
+  assert result["area_mm2"] == pytest.approx(covered.sum() * 0.25e-3**2, abs=1e-6)
+
+
+@pytest.mark.parametrize(("slide", "after"), [(False, 1), (False, TILES), (True, 4)])
+def test_an_interrupted_search_goes_on_with_the_next_tile(
+  image, tmp_path, monkeypatch, counted, slide, after, capsys
+):
+  if slide:
+    monkeypatch.setattr(scan_module, "SLIDE_PIXELS", SLIDE)
+  whole, out = tmp_path / "whole", tmp_path / "out"
+  (expected,) = predict_images([image], whole, options=options())
+  assert expected["nuclei"] > 100
+  every = counted.copy()
+  assert len(every) == TILES
+  add = Journal.add
+
+  def stop(journal, *arguments, **keywords):
+    add(journal, *arguments, **keywords)
+    if len(journal.done) == after:
+      raise KeyboardInterrupt
+
+  with monkeypatch.context() as patch:
+    patch.setattr(Journal, "add", stop)
+    with pytest.raises(KeyboardInterrupt):
+      predict_images([image], out, options=options())
+  assert {name.split("/")[0] for name in names(out)} == {".big.partial"}
+  counted.clear()
+  capsys.readouterr()
+  (result,) = predict_images([image], out, options=options())
+  assert counted == every[after:]
+  assert (f"{after} of {TILES} tiles were done" in capsys.readouterr().out) == bool(
+    counted
+  )
+  assert names(out) == names(whole)
+  for name in ("big.csv", "big.geojson", "big.overlay.png"):
+    assert (out / name).read_bytes() == (whole / name).read_bytes()
+  assert {**result, "seconds": 0} == {**expected, "seconds": 0}
+
+
+def test_a_finished_image_is_not_repeated_and_a_changed_one_is(
+  network, image, tmp_path, counted, monkeypatch, capsys
+):
+  out = tmp_path / "out"
+
+  def searched(**changes):
+    counted.clear()
+    predict_images([image], out, options=options(**changes))
+    return len(counted)
+
+  assert searched() == TILES
+  before = (out / "big.csv").stat().st_mtime_ns
+  assert searched() == 0
+  assert "done before, nothing repeated" in capsys.readouterr().out
+  assert (out / "big.csv").stat().st_mtime_ns == before
+  (line,) = read_summary(out)
+  assert int(line["nuclei"]) == len(read_csv(out / "big.csv"))
+  assert searched(tile=400, batch=2) == 0  # of the machine, not of the result
+  # The threshold of an image needs the highest score of all of it.
+  for changes in ({"threshold": 0.2}, {"regions": ((0, 0, 200, 200),)}, {"mpp": 0.25}):
+    assert searched(**changes) == TILES
+  assert searched() == TILES
+  assert searched(formats=("csv", "density")) == TILES  # a file that was not there
+  assert searched(formats=(*ALL,)) == 0  # now all are, of one result
+  (out / "big.density.png").unlink()
+  assert searched() == 0
+  assert searched(formats=("density",)) == TILES
+  write_dots(pathlib.Path(image))  # the same, but newer
+  assert searched() == TILES
+  xi = network.with_threshold(xi=0.5, min_distance=5)
+  monkeypatch.setattr(job, "load", lambda weights: xi)
+  assert searched() == TILES
+
+
+def test_files_of_an_older_result_do_not_count_as_done(image, tmp_path, counted):
+  """Overlay of one threshold, table of another: neither may pass for the other."""
+  out = tmp_path / "out"
+  low, high = options(threshold=0.1), options(threshold=0.3, formats=("csv",))
+  predict_images([image], out, options=low)
+  overlay = (out / "big.overlay.png").read_bytes()
+  predict_images([image], out, options=high)
+  assert (out / "big.overlay.png").read_bytes() == overlay  # the older one
+  counted.clear()
+  predict_images([image], out, options=options(threshold=0.3))
+  assert len(counted) == TILES
+  predict_images([image], tmp_path / "fresh", options=options(threshold=0.3))
+  fresh = (tmp_path / "fresh" / "big.overlay.png").read_bytes()
+  assert (out / "big.overlay.png").read_bytes() == fresh != overlay
+
+
+def test_a_run_that_ends_between_two_files_is_not_taken_for_its_predecessor(
+  image, tmp_path, monkeypatch, counted
+):
+  out = tmp_path / "out"
+  predict_images([image], out, options=options(threshold=0.1))
+  table = (out / "big.csv").read_bytes()
+
+  def stop(*_, **__):
+    raise KeyboardInterrupt
+
+  with monkeypatch.context() as patch:
+    patch.setattr(tables, "write_geojson", stop)
+    with pytest.raises(KeyboardInterrupt):
+      predict_images([image], out, options=options(threshold=0.3))
+  assert (out / "big.csv").read_bytes() != table
+  counted.clear()
+  predict_images([image], out, options=options(threshold=0.1))
+  assert len(counted) == TILES
+  assert (out / "big.csv").read_bytes() == table
+  assert not (out / ".big.partial").exists()
+
+
+@pytest.mark.parametrize("kind", ["white", "one", "slide"])
+def test_without_tissue_there_are_no_nuclei_and_a_note(
+  tmp_path, monkeypatch, caplog, kind
+):
+  shape = (1, 1, 3) if kind == "one" else (*SHAPE, 3)
+  if kind == "slide":
+    monkeypatch.setattr(scan_module, "SLIDE_PIXELS", SLIDE)
+  PIL.Image.fromarray(np.full(shape, 250, np.uint8)).save(tmp_path / "w.png")
+  out = tmp_path / "out"
+  (result,) = predict_images(
+    [str(tmp_path / "w.png")], out, options=options(formats=ALL)
+  )
+  assert result["nuclei"] == 0
+  assert "w.png shows no tissue" in caplog.text
+  assert (out / "w.csv").read_text() == "x,y,score\n"
+  assert json.loads((out / "w.geojson").read_text())["features"] == []
+  assert len(names(out)) == len(ALL) + 2

@@ -1,0 +1,80 @@
+"""What README and the other pages say is true of the files that they speak of."""
+
+import pathlib
+import re
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+PAGES = (
+  *("README.md", "CONTRIBUTING.md", "CHANGELOG.md"),
+  *("benchmarks/RESULTS.md", "results/README.md", "micronet_jax/weights/README.md"),
+)
+
+
+def read(page):
+  return (ROOT / page).read_text(encoding="utf-8")
+
+
+def anchors(page):
+  """The anchors that a page's headings have on GitHub."""
+  titles = re.findall(r"^#+ (.*)$", read(page), re.M)
+  return {re.sub(r"[^\w\- ]", "", t.lower()).replace(" ", "-") for t in titles}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page):
+  text = re.sub(r"```.*?```", "", read(page), flags=re.S)
+  links = re.findall(r"\]\(([^)\s]+)\)", text)
+  for link in links:
+    if not re.match(r"\w+:", link):
+      path, _, anchor = link.partition("#")
+      target = (ROOT / page).parent / path if path else ROOT / page
+      assert target.exists(), link
+      assert not anchor or anchor in anchors(target), link
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_files_that_are_named_are_there(page):
+  named = re.findall(
+    r"`((?:micronet_jax|configs|tests|benchmarks)/[\w/.]+)`", read(page)
+  )
+  missing = [path for path in named if not (ROOT / path).exists()]
+  assert not missing
+
+
+def test_contributing_names_modules_that_exist():
+  named = re.findall(r"`([a-z_]+(?:/[a-z_]+)*\.py)`", read("CONTRIBUTING.md"))
+  assert len(named) > 20
+  places = (ROOT, ROOT / "micronet_jax")
+  assert not [path for path in named if not any((p / path).exists() for p in places)]
+
+
+def test_the_first_screen_is_short_and_shows_what_ci_runs():
+  readme = read("README.md")
+  assert len(readme.splitlines()) <= 150
+  assert readme.count("\ntests/run\n") == 1
+  assert read(".ci/run").count("\ntests/run\n") == 1
+  assert "run: .ci/run\n" in read(".github/workflows/ci.yml")
+
+
+def test_results_say_what_the_findings_say():
+  number = r"([+-]\S+)(?: px)? \((\S+ to \S+)\)"
+  page = read("results/README.md")
+  rows = re.findall(rf"\((\w+)/findings.md\).* {number}.* \| (.*) \|", page)
+  assert len(rows) >= 30
+  for study, found, ends, verdict in rows:
+    line = re.escape(f"| {found} | {ends} |") + ".*" + re.escape(f"| **{verdict}** |")
+    findings = read(f"results/{study}/findings.md")
+    assert re.search(line, findings), (study, found, ends, verdict)
+
+
+@pytest.mark.parametrize(
+  "study", [path.name for path in sorted(ROOT.glob("results/fig[!3]*"))]
+)
+def test_results_name_every_claim(study):
+  claims = re.findall(r"\| \*\*.*\*\* \|$", read(f"results/{study}/findings.md"), re.M)
+  told = re.findall(
+    rf"^\| \S+.*\({study}/findings.md\)", read("results/README.md"), re.M
+  )
+  assert len(told) == len(claims) > 0
