@@ -47,7 +47,7 @@ class Where(NamedTuple):
     )
 
 
-class Choice(NamedTuple):
+class Extreme(NamedTuple):
   """A difference chosen by its size ("largest", "least"), as one reads it off a figure.
 
   It is chosen by the means over seeds; the interval does not know of it. Candidates are
@@ -55,7 +55,7 @@ class Choice(NamedTuple):
   one; one is chosen for each value of `within`. `whole`: of panels with every series.
   """
 
-  extreme: str
+  kind: str
   among: Sequence[str]
   side: str = "plus"
   within: str = ""
@@ -81,7 +81,7 @@ class Claim(NamedTuple):
   minus: Where | None = None
   least: float = 0.0
   metric: str = "f1"
-  choose: Choice | None = None
+  choose: Extreme | None = None
   per: str = "panel"
   measure: str = "difference"
   exact: float | None = None
@@ -121,7 +121,7 @@ def _make_claim(given: Mapping[str, Any], facts: Mapping[str, Any]) -> Claim:
     where = {k: _condition(k, value, facts) for k, value in given[field].items()}
     made[field] = Where(**where)
   if "choose" in given:
-    made["choose"] = Choice(**given["choose"])
+    made["choose"] = Extreme(**given["choose"])
   if "exact" in given:
     made["exact"] = facts[given["exact"]]
   return Claim(**made)
@@ -185,7 +185,7 @@ def _side(claim: Claim, row: Row) -> int:
 
 
 def _choose(
-  choice: Choice, rows: Sequence[Row], sides: np.ndarray, means: np.ndarray
+  choice: Extreme, rows: Sequence[Row], sides: np.ndarray, means: np.ndarray
 ) -> np.ndarray | None:
   """The weights of the candidate whose number is the largest or the least."""
   panels = np.array([row.panel for row in rows])
@@ -203,7 +203,7 @@ def _choose(
       mine &= panels == panels[at]
     weights = weigh_difference(sides * mine, panels)
     if weights is not None:
-      size = float(means @ weights) * (1 if choice.extreme == "largest" else -1)
+      size = float(means @ weights) * (1 if choice.kind == "largest" else -1)
       place = getattr(rows[at], choice.within) if choice.within else ""
       if place not in best or size > best[place][0]:
         best[place] = size, weights

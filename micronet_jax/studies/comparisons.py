@@ -61,7 +61,7 @@ def summarise_table(rows: Sequence[Row]) -> dict[str, list[str]]:
   return summary
 
 
-def draw_table(rows: Sequence[Row], setting: Setting) -> dict[str, Figure]:
+def draw_summary(rows: Sequence[Row], setting: Setting) -> dict[str, Figure]:
   """The table, as the paper prints it."""
   summary, seeds = summarise_table(rows), setting.config.seeds
   over = f"Mean ± standard deviation over {len(setting.organs)} data sets"

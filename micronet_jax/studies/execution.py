@@ -24,7 +24,6 @@ from micronet_jax.errors import InputError, Stopped
 from micronet_jax.evaluation.scores import count_matches, form_metric
 from micronet_jax.evaluation.scoring import score_detector
 from micronet_jax.evaluation.thresholds import choose_threshold
-from micronet_jax.evaluation.workdir import claim_workdir
 from micronet_jax.files import locked, read_json, write_json
 from micronet_jax.studies.results import Row
 from micronet_jax.studies.runs import BEST, Evaluation, Run, order_runs
@@ -33,6 +32,7 @@ from micronet_jax.training.loop import Diverged, fit
 from micronet_jax.training.run import follow_checkpoint, prepare_training
 from micronet_jax.training.timing import remembered_step
 from micronet_jax.version import __version__
+from micronet_jax.workdir import claim_workdir
 
 
 class Job(NamedTuple):

@@ -136,7 +136,7 @@ def check_study(config: StudyConfig) -> Budget:
   field, every = f"config.budgets.{config.budget}", numbers.snapshot_every
   names, shares = split_names(config.models), numbers.percentages
   steps = {*numbers.course, *numbers.stages, every}
-  missing = [s for s in steps if s % every or s > numbers.num_steps]
+  missing = min((s for s in steps if s % every or s > numbers.num_steps), default=0)
 
   def refuse(wrong: object, sentence: str) -> None:
     if wrong:

@@ -40,7 +40,7 @@ class Study(NamedTuple):
 _MATRIX = Study(own.matrix_rows, own.draw_matrix, own.matrix_facts)
 _MIXED = Study(other.auxiliary_rows, other.draw_by_target, other.auxiliary_facts)
 STUDIES = {
-  "table1": Study(own.table_rows, own.draw_table, own.table_facts),
+  "table1": Study(own.table_rows, own.draw_summary, own.table_facts),
   "fig3": Study(own.example_rows, own.draw_examples, own.example_facts),
   "fig4": _MATRIX,
   "fig5": Study(other.tuning_rows, other.draw_by_target, other.tuning_facts),

@@ -1,4 +1,4 @@
-"""Scores by hand, their chance level and intervals, curves, choices of a threshold."""
+"""Scores by hand, their chance level, curves, choices of a threshold."""
 
 import json
 
@@ -7,7 +7,7 @@ import pytest
 
 from micronet_jax.detection.peaks import ScoredPoints
 from micronet_jax.errors import InputError
-from micronet_jax.evaluation import intervals, matching, scores, thresholds
+from micronet_jax.evaluation import scores, thresholds
 
 NONE = np.zeros((0, 2), np.float32)
 
@@ -49,8 +49,6 @@ def test_lists_must_have_one_entry_per_image():
   with pytest.raises(InputError, match="one entry per image"):
     scores.precision_recall_curve([], [NONE])
   with pytest.raises(InputError, match="one entry per image"):
-    intervals.bootstrap_interval([], ["a"])
-  with pytest.raises(InputError, match="one entry per image"):
     scores.chance_level([1], [NONE], [])
 
 
@@ -66,32 +64,6 @@ def test_chance_level_against_probability():
       assert value == pytest.approx(np.pi * float(key) ** 2 / 100**2, abs=0.03)
   assert levels[0] == levels[1]
   assert len({tuple(level.values()) for level in levels}) == 3  # one a seed
-
-
-def counted(tp, fp, fn):
-  return matching.Match(tp, fp, fn, np.zeros(tp), np.zeros((tp, 2), int))
-
-
-def test_bootstrap_interval():
-  rng = np.random.default_rng(0)
-  right = rng.binomial(100, 0.7, 40)
-  matches = [counted(k, 100 - k, 100 - k) for k in right]
-  patients = [f"p{index // 2}" for index in range(40)]
-  lower, upper = intervals.bootstrap_interval(matches, patients)
-  assert lower < right.mean() / 100 < upper
-  # The mean of 20 patients of 200 nuclei: +- 1.96 sd of the mean, roughly.
-  assert upper - lower == pytest.approx(2 * 1.96 * np.sqrt(0.21 / 4000), rel=0.4)
-  assert (lower, upper) == intervals.bootstrap_interval(matches, patients)
-  narrow = intervals.bootstrap_interval(matches, patients, level=0.5)
-  assert lower < narrow[0] < narrow[1] < upper
-
-
-def test_bootstrap_draws_patients_not_images():
-  matches = [counted(9, 1, 1), counted(9, 1, 1), counted(1, 9, 9)]
-  assert intervals.bootstrap_interval(matches, ["a", "a", "a"]) is None
-  assert intervals.bootstrap_interval([], []) is None
-  lower, upper = intervals.bootstrap_interval(matches, ["a", "a", "b"])
-  assert (lower, upper) == (0.1, 0.9)  # the draws (b, b) and (a, a), and no others
 
 
 def noisy_peaks(seed, images=3, nuclei=40):

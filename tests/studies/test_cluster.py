@@ -8,35 +8,28 @@ import time
 
 import pytest
 
-from micronet_jax import errors
-from micronet_jax.errors import InputError
+from micronet_jax.config import Config
+from micronet_jax.datasets.organs import Organ
+from micronet_jax.errors import InputError, Stopped
 from micronet_jax.studies import cluster
 from micronet_jax.studies.execution import Job
-from micronet_jax.studies.organs import Organ
-from micronet_jax.studies.runs import Run, Start
+from micronet_jax.studies.runs import Run
 
 ray = pytest.importorskip("ray")
 
 # Ray forks; JAX warns of forks, whoever makes them.
 pytestmark = pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")
 
-CONFIG = {"model": {"name": "micronet"}, "warp": {"patch": 32}, "batch_size": 2}
 
-
-class Config(dict):
-  seed = 0
-
-
-def run_of(title, start=None):
-  target = Organ(title, "folder", "0123", 0, 0)
-  return Run(title, Config(CONFIG), target, start=start and Start(start, "best"))
+def run_of(title, base=None):
+  return Run(title, Config(), Organ(title, "folder", "0123"), base=base)
 
 
 @pytest.fixture(scope="module")
 def local():
   """A cluster of this machine, whose workers find this folder's modules."""
   here = pathlib.Path(__file__).resolve().parent
-  path = os.pathsep.join([str(here), str(here.parent), *sys.path[:1]])
+  path = os.pathsep.join([str(here), str(here.parents[1]), *sys.path[:1]])
   # Ray's own threads outlive a test, and its sockets are closed late.
   ray.init(
     num_cpus=2,
@@ -95,9 +88,9 @@ def wait_long(job, place, stop):
 
 def work(place, action, *, stop=None):
   base = run_of("base")
-  jobs = [Job(run, ()) for run in (base, run_of("fine", start=base), run_of("other"))]
+  jobs = [Job(run, ()) for run in (base, run_of("fine", base), run_of("other"))]
   stop = stop or threading.Event()
-  found = cluster.work_off(jobs, place, stop, cpus_per_run=1, action=action)
+  found = cluster.work_off_on_ray(jobs, place, stop, cpus_per_run=1, action=action)
   order = (place / "order").read_text().split()
   return {job.run.title: found.get(job.run.key) for job in jobs}, order
 
@@ -145,14 +138,14 @@ def test_a_failed_base_fails_what_starts_from_it(local, tmp_path):
 
 def test_more_cpus_than_any_machine_has_are_refused(local, tmp_path):
   with pytest.raises(InputError, match="cpus_per_run is 64; the largest machine"):
-    cluster.work_off([], tmp_path, threading.Event(), cpus_per_run=64)
+    cluster.work_off_on_ray([], tmp_path, threading.Event(), cpus_per_run=64)
 
 
 def test_a_stop_ends_the_workers(local, tmp_path):
   stop = threading.Event()
   threading.Timer(3, stop.set).start()
   began = time.monotonic()
-  with pytest.raises(errors.Stopped):
+  with pytest.raises(Stopped):
     work(tmp_path, wait_long, stop=stop)
   assert time.monotonic() - began < 30
 
@@ -160,4 +153,4 @@ def test_a_stop_ends_the_workers(local, tmp_path):
 def test_without_ray_one_sentence_says_how_to_get_it(tmp_path, monkeypatch):
   monkeypatch.setitem(sys.modules, "ray", None)
   with pytest.raises(InputError, match="Ray is not installed: pip install"):
-    cluster.work_off([], tmp_path, threading.Event(), cpus_per_run=1)
+    cluster.work_off_on_ray([], tmp_path, threading.Event(), cpus_per_run=1)

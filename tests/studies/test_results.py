@@ -1,0 +1,195 @@
+"""results.csv and findings.md: what they hold, and that the one gives the other."""
+
+import csv
+import json
+import pathlib
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from study_tables import Made, found, organ, row, rows_of, setting
+
+from micronet_jax.config import from_dict
+from micronet_jax.errors import InputError
+from micronet_jax.evaluation.intervals import Estimate
+from micronet_jax.studies import study
+from micronet_jax.studies.results import Row, read_results, write_results
+from micronet_jax.studies.schema import NAMES, Budgets, StudyConfig
+from micronet_jax.studies.setting import Setting
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+COMMITTED = sorted(path.parent for path in ROOT.glob("results/*/results.csv"))
+
+
+def written(path, rows, name="fig4"):
+  write_results(path, name, setting(name, names="ab").to_json(), rows)
+  with path.open(encoding="utf-8") as file:
+    return list(csv.DictReader(file))
+
+
+def test_results_csv_holds_what_the_evaluations_say(tmp_path):
+  table = [
+    found([3, 1], [1, 0], [0, 2], distance=[6.0, 4.0], panel="a", run="0123"),
+    row("diff", "a", x=0.5, f1=None, seed=2),
+    found([3, 1] * 3, [1, 0] * 3, [0, 2] * 3, panel="b"),
+  ]
+  first, second, third = written(tmp_path / "results.csv", table)
+  assert float(first["f1"]) == pytest.approx(8 / 11, abs=1e-6)
+  assert float(first["ed"]) == 2.5
+  assert (first["images"], first["patients"], first["nuclei"]) == ("2", "2", "6")
+  assert json.loads(first["by_patient"])["p1"] == [1, 0, 2, 4]
+  assert first["f1_low"] == ""  # of two patients
+  assert (first["run"], first["study"]) == ("0123", "fig4")
+  assert (second["x"], second["seed"]) == ("0.5", "2")
+  assert second["diverged"].startswith("nan at step 3")
+  assert second["f1"] == second["xi"] == second["by_patient"] == ""
+  assert float(third["f1_low"]) < float(third["f1"]) < float(third["f1_high"])
+  assert json.loads(first["setting"])["organs"] == ["a", "b"]
+  assert second["setting"] == third["setting"] == ""
+
+
+def test_rows_survive_their_file(tmp_path):
+  table = [
+    found([3, 1], [1, 0], [0, 2], distance=[1 / 3, 4.0], panel="a: b, c", base="d"),
+    row("γ = 5", "a", x=5.0, f1=None, seed=2),
+  ]
+  path = tmp_path / "results.csv"
+  chosen = setting(names="ab")
+  write_results(path, "fig4", chosen.to_json(), table)
+  values, (first, second) = read_results(path)
+  assert values == chosen.to_json()
+  for name in ("by_patient", "panel", "base", "f1_12px", "step", "images", "diverged"):
+    assert getattr(first, name) == getattr(table[0], name)
+  for name in ("diverged", "x", "seed", "series", "by_patient"):
+    assert getattr(second, name) == getattr(table[1], name)
+  assert np.isnan(second.score())
+
+
+@pytest.mark.parametrize("name", [name for name in study.STUDIES if name != "fig12"])
+@pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)])
+def test_findings_are_recomputed_from_results_alone(name, seeds, tmp_path):
+  chosen = setting(name, names="abcd", targets="ab", seeds=seeds)
+  table = rows_of(chosen, Made())
+  path = tmp_path / "results.csv"
+  write_results(path, name, chosen.to_json(), table)
+  text, findings = study.judge_study(table, chosen)
+  assert study.findings_from_results(path) == text
+  assert len(findings) == text.count("** |\n")
+
+
+def test_a_command_recomputes_findings(tmp_path):
+  chosen = setting("fig9")
+  path = tmp_path / "results.csv"
+  write_results(path, "fig9", chosen.to_json(), rows_of(chosen))
+  command = [sys.executable, "-m", "micronet_jax.studies.study"]
+  run = subprocess.run([*command, path], cwd=ROOT, capture_output=True, text=True)
+  assert run.stdout == study.findings_from_results(path)
+  old = COMMITTED[0] / "results.csv"
+  run = subprocess.run([*command, old], cwd=ROOT, capture_output=True, text=True)
+  assert run.returncode == 1
+  assert "lacks counts by patient" in run.stderr
+  assert "Traceback" not in run.stderr
+
+
+def test_files_that_cannot_be_recomputed(tmp_path):
+  with pytest.raises(InputError, match="cannot be read"):
+    study.findings_from_results(tmp_path / "none.csv")
+  path = tmp_path / "results.csv"
+  written(path, [], "fig12")
+  with pytest.raises(InputError, match="lacks counts by patient"):
+    study.findings_from_results(path)
+
+
+def test_results_name_no_place_of_this_machine(tmp_path):
+  config = StudyConfig(data="/home/me/mine", data_root="/home/me", data_dir="/home/x")
+  chosen = Setting(config, (organ("a"), organ("b")))
+  write_results(tmp_path / "results.csv", "fig4", chosen.to_json(), [row("same", "a")])
+  text = (tmp_path / "results.csv").read_text()
+  assert "home" not in text
+  assert study.setting_from_json(chosen.to_json()).config.data == "mine"
+
+
+# The committed results, which are of version 0.1.
+
+
+def old_setting(folder, text):
+  """Budget, organs and targets as findings.md names them."""
+  numbers = json.loads(re.search(r"All numbers of the budget: `(.*)`", text)[1])
+  data, names = re.search(r"^Data: (\w+), .*by patient: (.*)\.$", text, re.M).groups()
+  seeds = tuple(map(int, re.search(r"; seeds (.*)\.$", text, re.M)[1].split(", ")))
+  labels = names.split(", ")
+  organs = tuple(organ(_name(label)) for label in labels)
+  with (folder / "results.csv").open(encoding="utf-8") as file:
+    lines = list(csv.DictReader(file))
+  models = [n for n, name in NAMES.items() if name in {x["series"] for x in lines}]
+  name = lines[0]["study"]
+  asked = ",".join(models) if name == "table1" and len(models) < len(NAMES) else ""
+  budgets = from_dict(Budgets, {"cpu": numbers})
+  config = StudyConfig(
+    study=name, data=data, seeds=seeds, models=asked, budgets=budgets
+  )
+  panels = {re.split(": | \\+ ", line["panel"])[0] for line in lines}
+  targets = tuple(each for each in organs if each.label in panels)
+  return Setting(config, organs, targets), lines
+
+
+def _name(label):
+  return label.replace("bone marrow", "bonemarrow").replace(" ", "_")
+
+
+def old_row(line):
+  """A row of version 0.1: all counts, worked out from the scores, are one patient's."""
+  place = {name: line[name] for name in ("panel", "series", "run", "run_title")}
+  place |= {"x": float(line["x"]), "seed": int(line["seed"]), "organ": line["organ"]}
+  network, _, target = line["run_title"].partition(" -> ")
+  trained = re.sub(r"^(MicroNet|FRCN|FCRN[AB]|FCN|U-Net) ", "", network.split(" @")[0])
+  place |= {"trained_on": re.split(r" \+| λ| \d", target or trained)[0]}
+  place |= {"base": trained if target else "", "diverged": line["diverged"]}
+  if line["diverged"]:
+    return Row(**place)
+  nuclei, recall = int(line["nuclei"]), float(line["recall"])
+  tp, precision = round(nuclei * recall), float(line["precision"])
+  fp = round(tp / precision - tp) if tp else 1
+  distance = tp * float(line["ed"]) if tp else 0.0
+  by_patient = {"all": [tp, fp, nuclei - tp, distance]}
+  patients = int(line["patients"])
+  by_patient |= {f"none {i}": [0, 0, 0, 0] for i in range(1, patients)}
+  number = {"step": int(line["step"]), "f1_chance": float(line["f1_chance"])}
+  return Row(by_patient=by_patient, images=int(line["images"]), **place, **number)
+
+
+@pytest.mark.parametrize("folder", COMMITTED, ids=lambda folder: folder.name)
+def test_the_committed_findings_are_what_the_claims_give(folder):
+  """Everything in findings.md but the intervals' ends, of every committed study.
+
+  Version 0.1 kept no counts by patient in results.csv, so intervals cannot be worked
+  out again: verdicts are, from the committed intervals and the claims' margins. Each
+  value is to three decimals, as written; so are the notes, tables and texts.
+  """
+  text = (folder / "findings.md").read_text(encoding="utf-8")
+  chosen, lines = old_setting(folder, text)
+  table = [old_row(line) for line in lines]
+  for line, each in zip(lines, table, strict=True):
+    if not each.diverged:
+      assert each.score() == pytest.approx(float(line["f1"]), abs=2e-6)
+  again, findings = study.judge_study(table, chosen)
+  assert re.sub(r"All numbers.*", "", again).count("\n") == text.count("\n")
+  old = [line for line in text.splitlines() if line.endswith("** |")]
+  assert len(old) == len(findings) > 0
+  for line, (claim, estimate, _) in zip(old, findings, strict=True):
+    words, number, value, ends, over, verdict = line.strip("| ").split(" | ")
+    assert words == claim.text
+    assert number.partition("; above ")[0] == claim.number
+    assert value == f"{estimate.value:+.3f}", claim.text
+    assert over == estimate.source
+    if claim.measure != "diverged":
+      limits = [None, None] if ends == "none" else map(float, ends.split(" to "))
+      decided = Estimate(estimate.value, *limits, "").verdict(claim.least)
+      assert verdict == f"**{decided}**", claim.text
+  for before, now in zip(text.splitlines(), again.splitlines(), strict=True):
+    if before.startswith("All numbers"):
+      assert json.loads(before.split("`")[1]) == json.loads(now.split("`")[1])
+    elif before not in old:
+      assert before == now
