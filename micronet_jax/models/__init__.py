@@ -40,7 +40,21 @@ class Model(Protocol):
     keys: jax.Array | None = None,
     frozen: int = 0,
   ) -> jax.Array:
-    """Predicts maps: `[B, H, W, 3]` -> float32 `[B, H, W]`."""
+    """Predicts maps.
+
+    Args:
+      images: `[B, H, W, 3]`, normalised; sides from `STRIDE` on, odd ones included.
+      train: statistics of the batch, which move the running ones, and dropout.
+      keys: `[B]` random keys, one an example, for dropout; no dropout without.
+      frozen: the first so many blocks run as in inference and pass no gradient.
+
+    Returns:
+      float32 `[B, H, W]`: of a network that learns "proximity" about `scale` at centres
+      and 0 far from them; of one that learns "disks" log odds, positive near a centre.
+
+    Raises:
+      ValueError: an image smaller than `STRIDE` pixels.
+    """
 
 
 MODELS: Mapping[str, type[Model]] = {

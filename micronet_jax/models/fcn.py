@@ -75,12 +75,6 @@ class FCN(nnx.Module):
 
   134,265,411 parameters at width 64, which is the published size; the tests add them
   up by hand.
-
-  Attributes:
-    BLOCKS: names of the blocks, in order.
-    TARGET: what the network learns.
-    STRIDE: images cut at multiples of it are read alike.
-    REACH: how many rows or columns away a pixel can change the output.
   """
 
   BLOCKS: ClassVar[tuple[str, ...]] = (*BODY, *FULLY_CONNECTED, "output")
@@ -137,17 +131,7 @@ class FCN(nnx.Module):
     keys: jax.Array | None = None,
     frozen: int = 0,
   ) -> jax.Array:
-    """Predicts log odds.
-
-    Args:
-      images: `[B, H, W, 3]`, normalised, of any size.
-      train: dropout.
-      keys: `[B]` random keys, one an example, for dropout; no dropout without.
-      frozen: the first so many blocks run as in inference and pass no gradient.
-
-    Returns:
-      float32 `[B, H, W]`, positive where a centre is likely to be near.
-    """
+    """Predicts log odds; see `Model`."""
     call: dict[str, Any] = {"train": train, "keys": keys, "frozen": frozen}
     x, stages = images, {}
     for name in BODY:

@@ -30,10 +30,6 @@ class FCRN(nnx.Module):
     CONVS: for each block but the last what precedes its convolution ("pool", "up" or
       nothing), the side of its kernel, and its channels as a multiple of the width.
     OUTPUT_KERNEL: side of the last kernel, which an "up" precedes.
-    BLOCKS: names of the blocks, in order.
-    TARGET: what the network learns.
-    STRIDE: images cut at multiples of it are read alike; no side may be smaller.
-    REACH: how many rows or columns away a pixel can change the output.
   """
 
   CONVS: ClassVar[tuple[tuple[str, int, int], ...]]
@@ -90,20 +86,7 @@ class FCRN(nnx.Module):
     keys: jax.Array | None = None,
     frozen: int = 0,
   ) -> jax.Array:
-    """Predicts proximity maps.
-
-    Args:
-      images: `[B, H, W, 3]`, normalised; H, W >= `STRIDE`, odd sizes included.
-      train: batch statistics, which move the running ones.
-      keys: not used: there is no dropout.
-      frozen: the first so many blocks run as in inference and pass no gradient.
-
-    Returns:
-      float32 `[B, H, W]`, about `scale` at centres and 0 far from them.
-
-    Raises:
-      ValueError: an image smaller than `STRIDE` pixels.
-    """
+    """Predicts proximity maps; see `Model`."""
     layers.check_size(images, self.STRIDE)
     x, sizes = images, []
     for name, (before, _, _) in zip(self.BLOCKS, self.CONVS, strict=False):

@@ -142,12 +142,6 @@ class FRCN(nnx.Module):
 
   Only the last convolution has a bias: a batch normalisation takes that of any other
   away again. 4,545,543 parameters at width 32; the tests add them up by hand.
-
-  Attributes:
-    BLOCKS: names of the blocks, in order.
-    TARGET: what the network learns.
-    STRIDE: images cut at multiples of it are read alike; no side may be smaller.
-    REACH: how many rows or columns away a pixel can change the output.
   """
 
   BLOCKS: ClassVar[tuple[str, ...]] = (*DOWN, *UP, "output")
@@ -205,20 +199,7 @@ class FRCN(nnx.Module):
     keys: jax.Array | None = None,
     frozen: int = 0,
   ) -> jax.Array:
-    """Predicts proximity maps.
-
-    Args:
-      images: `[B, H, W, 3]`, normalised; H, W >= 16, odd sizes included.
-      train: batch statistics (which move the running ones) and dropout.
-      keys: `[B]` random keys, one an example, for dropout; no dropout without.
-      frozen: the first so many blocks run as in inference and pass no gradient.
-
-    Returns:
-      float32 `[B, H, W]`, about `scale` at centres and 0 far from them.
-
-    Raises:
-      ValueError: an image smaller than 16 pixels.
-    """
+    """Predicts proximity maps; see `Model`."""
     layers.check_size(images, self.STRIDE)
     call: dict[str, Any] = {"train": train, "keys": keys, "frozen": frozen}
     x, sizes = images, []

@@ -42,12 +42,6 @@ class MicroNet(nnx.Module):
   Blocks are numbered 1 to 10 (`BLOCKS`); the context layers belong to none of
   them, so freezing never touches them. 12,336,705 parameters at width 32 and
   3,086,625 at width 16; the tests add them up by hand.
-
-  Attributes:
-    BLOCKS: names of blocks 1 to 10 in the paper's numbering, which freezing counts in.
-    TARGET: what the network learns.
-    STRIDE: images cut at multiples of it are read alike.
-    REACH: how many rows or columns away a pixel can change the output.
   """
 
   BLOCKS: ClassVar[tuple[str, ...]] = ("input", *DOWN, *UP, "output")
@@ -124,20 +118,7 @@ class MicroNet(nnx.Module):
     keys: jax.Array | None = None,
     frozen: int = 0,
   ) -> jax.Array:
-    """Predicts proximity maps.
-
-    Args:
-      images: `[B, H, W, 3]`, normalised; H, W >= 16, odd sizes included.
-      train: batch statistics (which move the running ones) and dropout.
-      keys: `[B]` random keys, one an example, for dropout; no dropout without.
-      frozen: the first so many blocks run as in inference and pass no gradient.
-
-    Returns:
-      float32 `[B, H, W]`, about `scale` at centres and 0 far from them.
-
-    Raises:
-      ValueError: an image smaller than 16 pixels.
-    """
+    """Predicts proximity maps; see `Model`."""
     height, width = images.shape[1:3]
     if min(height, width) < MIN_SIZE:
       raise ValueError(

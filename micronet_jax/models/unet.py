@@ -67,12 +67,6 @@ class UNet(nnx.Module):
 
   31,031,745 parameters at width 64, which is the published size; the tests add them up
   by hand.
-
-  Attributes:
-    BLOCKS: names of the blocks, in order.
-    TARGET: what the network learns.
-    STRIDE: images cut at multiples of it are read alike; no side may be smaller.
-    REACH: how many rows or columns away a pixel can change the output.
   """
 
   BLOCKS: ClassVar[tuple[str, ...]] = (*DOWN, *UP, "output")
@@ -122,20 +116,7 @@ class UNet(nnx.Module):
     keys: jax.Array | None = None,
     frozen: int = 0,
   ) -> jax.Array:
-    """Predicts log odds.
-
-    Args:
-      images: `[B, H, W, 3]`, normalised; H, W >= 16, odd sizes included.
-      train: dropout.
-      keys: `[B]` random keys, one an example, for dropout; no dropout without.
-      frozen: the first so many blocks run as in inference and pass no gradient.
-
-    Returns:
-      float32 `[B, H, W]`, positive where a centre is likely to be near.
-
-    Raises:
-      ValueError: an image smaller than 16 pixels.
-    """
+    """Predicts log odds; see `Model`."""
     layers.check_size(images, self.STRIDE)
     call: dict[str, Any] = {"train": train, "frozen": frozen}
     stages: dict[str, jax.Array] = {}
