@@ -25,7 +25,7 @@ from micronet_jax.evaluation.intervals import (
   estimate_statistic,
   interval_over_patients,
 )
-from micronet_jax.evaluation.scores import count_matches, pool_matches
+from micronet_jax.evaluation.metrics import count_matches, pool_matches
 from micronet_jax.imaging.normalisation import channel_statistics
 from micronet_jax.imaging.opening import open_image
 

@@ -16,7 +16,7 @@ from micronet_jax import checkpoints
 from micronet_jax.config import Config, changed, from_dict
 from micronet_jax.datasets.sample import Sample
 from micronet_jax.datasets.synthetic_he.generator import generate
-from micronet_jax.evaluation import scores
+from micronet_jax.evaluation import metrics
 from micronet_jax.imaging.decoding import read_image
 from micronet_jax.training.job import train_and_evaluate
 
@@ -42,7 +42,7 @@ def _crop(root: pathlib.Path, name: str, size: int) -> Sample:
 
 def _f1(detector, samples):
   found = [detector.detect(s.image, mpp=s.mpp).centers for s in samples]
-  return scores.evaluate_points(found, [s.centers for s in samples])["12"]["f1"]
+  return metrics.evaluate_points(found, [s.centers for s in samples])["12"]["f1"]
 
 
 def test_the_base_is_small_whole_and_says_where_it_is_from():

@@ -10,7 +10,7 @@ from micronet_jax.datasets.provenance import Provenance
 from micronet_jax.datasets.sample import Sample
 from micronet_jax.datasets.splits import Split
 from micronet_jax.datasets.synthetic_he.generator import generate
-from micronet_jax.evaluation.scores import evaluate_points
+from micronet_jax.evaluation.metrics import evaluate_points
 from micronet_jax.training.data import Data
 from micronet_jax.training.loop import fit
 from micronet_jax.training.run import prepare_training

@@ -12,7 +12,7 @@ import numpy as np
 from scipy import stats
 
 from micronet_jax.evaluation.matching import check_same_length
-from micronet_jax.evaluation.scores import form_metric
+from micronet_jax.evaluation.metrics import form_metric
 
 LEVEL = 0.95
 DRAWS = 10_000
@@ -37,7 +37,7 @@ class Tally:
   counts: np.ndarray
 
   def score(self, metric: str) -> float:
-    """One of `scores.METRICS`, pooled over the images."""
+    """One of `metrics.METRICS`, pooled over the images."""
     return float(form_metric(self.counts.sum(0), metric))
 
 
@@ -72,7 +72,7 @@ def interval_over_patients(
   Args:
     counts: float64 `[images, 4]`, as in `Tally`.
     patients: whose each image is.
-    metric: one of `scores.METRICS`.
+    metric: one of `metrics.METRICS`.
 
   Returns:
     Its ends, within what the metric can be; None for fewer than `LEAST_PATIENTS`.
@@ -107,7 +107,7 @@ def estimate_statistic(
   Args:
     by_seed: for each seed, what was found, in the same order.
     statistic: maps scores `[..., detectors]` to numbers `[...]`.
-    metric: one of `scores.METRICS`.
+    metric: one of `metrics.METRICS`.
     seed: of the bootstrap.
   """
   values = statistic(np.array([[t.score(metric) for t in row] for row in by_seed]))

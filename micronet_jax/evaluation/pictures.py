@@ -11,7 +11,7 @@ from matplotlib.ticker import MultipleLocator
 
 from micronet_jax.errors import InputError
 from micronet_jax.evaluation.matching import Match
-from micronet_jax.evaluation.scores import Curve, pool_matches
+from micronet_jax.evaluation.metrics import Curve, pool_matches
 
 if TYPE_CHECKING:
   pass
@@ -37,7 +37,7 @@ def precision_recall(curves: Mapping[str, Curve], *, title: str = "") -> Figure:
   """Draws precision against recall as ξ varies (paper, Figs. 7 and 9).
 
   Args:
-    curves: by label, as `scores.precision_recall_curve` gives them; each one's
+    curves: by label, as `metrics.precision_recall_curve` gives them; each one's
       best F1 is marked and its value is in the legend. Thin grey lines are places
       of equal F1.
     title: above the axes.

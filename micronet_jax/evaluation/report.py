@@ -13,7 +13,7 @@ import numpy as np
 
 from micronet_jax.datasets.sample import Sample
 from micronet_jax.detection.detector import Detector
-from micronet_jax.evaluation import matching, scores
+from micronet_jax.evaluation import matching, metrics
 from micronet_jax.evaluation.scoring import Scored, score_detector
 from micronet_jax.files import write_json
 from micronet_jax.imaging.resampling import WORKING_MPP
@@ -141,7 +141,7 @@ def draw_report(
   detected = outcome.detected
   matches = matching.match_images(detected, [s.centers for s in samples], radius=12)
   ranked = sorted(
-    range(len(samples)), key=lambda i: scores.pool_matches([matches[i]])["f1"]
+    range(len(samples)), key=lambda i: metrics.pool_matches([matches[i]])["f1"]
   )
   places = np.linspace(0, len(ranked) - 1, min(SHEET_TILES, len(ranked)))
   chosen = [ranked[round(place)] for place in places]

@@ -13,7 +13,7 @@ from micronet_jax.detection.detector import Detector
 from micronet_jax.detection.peaks import ScoredPoints
 from micronet_jax.evaluation import intervals, matching
 from micronet_jax.evaluation.matching import Match
-from micronet_jax.evaluation.scores import (
+from micronet_jax.evaluation.metrics import (
   RADII,
   Curve,
   Scores,

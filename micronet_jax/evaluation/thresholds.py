@@ -13,7 +13,7 @@ from micronet_jax.datasets.sample import Sample
 from micronet_jax.detection.detector import Detector
 from micronet_jax.detection.peaks import XI_GRID, ScoredPoints
 from micronet_jax.errors import InputError
-from micronet_jax.evaluation.scores import precision_recall_curve
+from micronet_jax.evaluation.metrics import precision_recall_curve
 
 
 @dataclasses.dataclass(frozen=True)

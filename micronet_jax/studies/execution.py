@@ -21,7 +21,7 @@ from micronet_jax.datasets.organs import Organ, load_data_set, load_organ
 from micronet_jax.datasets.provenance import Provenance, check_unseen, provenance_of
 from micronet_jax.detection.detector import Detector
 from micronet_jax.errors import InputError, Stopped
-from micronet_jax.evaluation.scores import count_matches, form_metric
+from micronet_jax.evaluation.metrics import count_matches, form_metric
 from micronet_jax.evaluation.scoring import score_detector
 from micronet_jax.evaluation.thresholds import choose_threshold
 from micronet_jax.files import locked, read_json, write_json

@@ -15,7 +15,7 @@ import numpy as np
 
 from micronet_jax.errors import InputError
 from micronet_jax.evaluation.intervals import Tally, interval_over_patients
-from micronet_jax.evaluation.scores import METRICS
+from micronet_jax.evaluation.metrics import METRICS
 from micronet_jax.files import replacing
 
 COLUMNS = (

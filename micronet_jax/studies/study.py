@@ -17,9 +17,7 @@ from micronet_jax.errors import InputError
 from micronet_jax.figures import save_figure
 from micronet_jax.files import replacing
 from micronet_jax.signals import caught_signals
-from micronet_jax.studies import claims, cluster
-from micronet_jax.studies import comparisons as own
-from micronet_jax.studies import transfer as other
+from micronet_jax.studies import claims, cluster, compare, transfer
 from micronet_jax.studies.execution import Archive, describe_plan, work_off
 from micronet_jax.studies.results import Row, read_results, write_results
 from micronet_jax.studies.schema import StudyConfig
@@ -37,19 +35,21 @@ class Study(NamedTuple):
   facts: Callable[[Sequence[Row], Setting], dict[str, Any]]
 
 
-_MATRIX = Study(own.matrix_rows, own.draw_matrix, own.matrix_facts)
-_MIXED = Study(other.auxiliary_rows, other.draw_by_target, other.auxiliary_facts)
+_MATRIX = Study(compare.matrix_rows, compare.draw_matrix, compare.matrix_facts)
+_MIXED = Study(
+  transfer.auxiliary_rows, transfer.draw_by_target, transfer.auxiliary_facts
+)
 STUDIES = {
-  "table1": Study(own.table_rows, own.draw_summary, own.table_facts),
-  "fig3": Study(own.example_rows, own.draw_examples, own.example_facts),
+  "table1": Study(compare.table_rows, compare.draw_summary, compare.table_facts),
+  "fig3": Study(compare.example_rows, compare.draw_examples, compare.example_facts),
   "fig4": _MATRIX,
-  "fig5": Study(other.tuning_rows, other.draw_by_target, other.tuning_facts),
+  "fig5": Study(transfer.tuning_rows, transfer.draw_by_target, transfer.tuning_facts),
   "fig6": _MIXED,
-  "fig7_8": Study(other.balance_rows, other.draw_balance, other.balance_facts),
-  "fig9": Study(other.lambda_rows, other.draw_lambdas, other.lambda_facts),
+  "fig7_8": Study(transfer.balance_rows, transfer.draw_balance, transfer.balance_facts),
+  "fig9": Study(transfer.lambda_rows, transfer.draw_lambdas, transfer.lambda_facts),
   "fig10": _MATRIX,
   "fig11": _MIXED,
-  "fig12": Study(lambda setting, archive: (), own.draw_map, own.map_facts),
+  "fig12": Study(lambda setting, archive: (), compare.draw_map, compare.map_facts),
 }
 
 

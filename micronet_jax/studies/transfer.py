@@ -21,7 +21,7 @@ from micronet_jax.studies.claims import (
   group_panels,
   read_paper,
 )
-from micronet_jax.studies.comparisons import column_rows
+from micronet_jax.studies.compare import column_rows
 from micronet_jax.studies.execution import Archive
 from micronet_jax.studies.results import Row
 from micronet_jax.studies.runs import BEST, Evaluation, Run, make_run

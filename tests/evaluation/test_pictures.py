@@ -5,7 +5,7 @@ import pytest
 from drawings import assert_nothing_overlaps_or_leaves, legend_texts
 
 from micronet_jax.errors import InputError
-from micronet_jax.evaluation import matching, pictures, scores
+from micronet_jax.evaluation import matching, metrics, pictures
 
 TILES = 4
 
@@ -28,7 +28,7 @@ def tiles():
 def curve(best):
   f1 = np.array([0.5, best, 0.4])
   xi = np.array([0, 0.25, 0.5])
-  return scores.Curve(xi, np.array([0.4, 0.8, 0.9]), f1[::-1], f1, np.ones(3))
+  return metrics.Curve(xi, np.array([0.4, 0.8, 0.9]), f1[::-1], f1, np.ones(3))
 
 
 def marks(axes, mark):
@@ -58,7 +58,7 @@ def test_sheet_draws_every_point_where_it_is(tiles):
     drawn = np.stack([false.get_ydata(), false.get_xdata()], 1)
     np.testing.assert_array_equal(drawn, found[kept])
     heading = axes.get_title()
-    f1 = scores.pool_matches([result])["f1"]
+    f1 = metrics.pool_matches([result])["f1"]
     assert heading.startswith(f"{title}\nF1 {f1:.2f} within 6 px: {counts[0]} matched")
   assert legend_texts(figure) == [
     f"{name} ({total})"
@@ -126,7 +126,7 @@ def test_precision_recall_of_nothing():
       1 / line.get_ydata() + 1 / line.get_xdata(), 2 / f1, rtol=1e-6
     )
   # Without annotations nothing is missed and nothing invented.
-  nothing = scores.precision_recall_curve([], [])
+  nothing = metrics.precision_recall_curve([], [])
   figure = pictures.precision_recall({"nothing": nothing})
   assert legend_texts(figure) == [f"nothing: best F1 1.000 at ξ = {nothing.xi[0]:g}"]
   figure.draw_without_rendering()

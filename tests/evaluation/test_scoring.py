@@ -10,7 +10,7 @@ import tissue
 from micronet_jax.detection import scan
 from micronet_jax.detection.detector import Detector
 from micronet_jax.detection.peaks import ScoredPoints, select_peaks
-from micronet_jax.evaluation import matching, scores
+from micronet_jax.evaluation import matching, metrics
 from micronet_jax.evaluation.scoring import score_detector
 
 SIDE = 160
@@ -55,7 +55,7 @@ def test_the_two_rules_give_different_points(monkeypatch, detector, samples):
 def test_scores_are_those_of_the_points(detector, samples):
   scored = score_detector(detector, samples)
   annotated = [sample.centers for sample in samples]
-  assert scored.radius_px == scores.evaluate_points(scored.detected, annotated)
+  assert scored.radius_px == metrics.evaluate_points(scored.detected, annotated)
   for radius, matches in scored.matches.items():
     expected = matching.match_images(scored.detected, annotated, radius=float(radius))
     assert [(m.tp, m.fp, m.fn) for m in matches] == [

@@ -16,7 +16,7 @@ from study_tables import Made, organ, row, rows_of, run_of, setting
 from micronet_jax.config import Config, as_dict, determining
 from micronet_jax.errors import InputError
 from micronet_jax.studies import runs, study, transfer
-from micronet_jax.studies.comparisons import summarise_matrix
+from micronet_jax.studies.compare import summarise_matrix
 from micronet_jax.studies.runs import make_run, order_runs
 from micronet_jax.studies.schema import NAMES
 

@@ -11,7 +11,7 @@ import tissue
 from micronet_jax import checkpoints, errors, models
 from micronet_jax.config import changed
 from micronet_jax.errors import InputError
-from micronet_jax.evaluation import scores, thresholds
+from micronet_jax.evaluation import metrics, thresholds
 from micronet_jax.training import loop
 from micronet_jax.training import step as steps
 from micronet_jax.training.job import train_and_evaluate
@@ -188,7 +188,7 @@ def test_learning_happens(tmp_path):
   detector = _fit(config, tmp_path)
   data = tissue.data()
   found = [detector.detect(s.image).centers for s in data.test]
-  report = scores.evaluate_points(found, [s.centers for s in data.test])
+  report = metrics.evaluate_points(found, [s.centers for s in data.test])
   assert report["6"]["f1"] > 0.8
 
 

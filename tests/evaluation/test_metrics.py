@@ -7,13 +7,13 @@ import pytest
 
 from micronet_jax.detection.peaks import ScoredPoints
 from micronet_jax.errors import InputError
-from micronet_jax.evaluation import scores, thresholds
+from micronet_jax.evaluation import metrics, thresholds
 
 NONE = np.zeros((0, 2), np.float32)
 
 
 def test_scores_by_hand():
-  result = scores.form_scores(6, 2, 4, np.arange(6))
+  result = metrics.form_scores(6, 2, 4, np.arange(6))
   assert result == {
     "precision": pytest.approx(0.75),
     "recall": pytest.approx(0.6),
@@ -27,7 +27,7 @@ def test_scores_by_hand():
   [((0, 0, 0), 1), ((0, 3, 0), 0), ((0, 0, 3), 0), ((0, 2, 3), 0)],
 )
 def test_scores_of_nothing(counts, expected):
-  result = scores.form_scores(*counts, np.zeros(0))
+  result = metrics.form_scores(*counts, np.zeros(0))
   assert result["precision"] == result["recall"] == result["f1"] == expected
   assert result["ed"] is None
 
@@ -35,28 +35,28 @@ def test_scores_of_nothing(counts, expected):
 def test_evaluate_points_pools_counts():
   annotated = [np.array([[0.0, 0.0]]), np.array([[50.0, 50.0], [90.0, 90.0]]), NONE]
   detected = [np.array([[0.0, 7.0]]), np.array([[50.0, 50.0]]), np.array([[1.0, 1.0]])]
-  result = scores.evaluate_points(detected, annotated)
+  result = metrics.evaluate_points(detected, annotated)
   assert list(result) == ["16", "12", "8", "6"]
-  assert result["16"] == scores.form_scores(2, 1, 1, np.array([7, 0]))
-  assert result["6"] == scores.form_scores(1, 2, 2, np.array([0]))
+  assert result["16"] == metrics.form_scores(2, 1, 1, np.array([7, 0]))
+  assert result["6"] == metrics.form_scores(1, 2, 2, np.array([0]))
   assert json.loads(json.dumps(result)) == result
-  assert scores.evaluate_points([], [], radii=(2.5,))["2.5"]["f1"] == 1
+  assert metrics.evaluate_points([], [], radii=(2.5,))["2.5"]["f1"] == 1
 
 
 def test_lists_must_have_one_entry_per_image():
   with pytest.raises(InputError, match="one entry per image"):
-    scores.evaluate_points([NONE], [])
+    metrics.evaluate_points([NONE], [])
   with pytest.raises(InputError, match="one entry per image"):
-    scores.precision_recall_curve([], [NONE])
+    metrics.precision_recall_curve([], [NONE])
   with pytest.raises(InputError, match="one entry per image"):
-    scores.chance_level([1], [NONE], [])
+    metrics.chance_level([1], [NONE], [])
 
 
 def test_chance_level_against_probability():
   # One annotation in the middle, one point thrown: F1 is 1 within the disk, else 0.
   annotated, shape = [np.array([[49.5, 49.5]])], [(100, 100)]
   levels = [
-    scores.chance_level([1], annotated, shape, draws=700, seed=seed)
+    metrics.chance_level([1], annotated, shape, draws=700, seed=seed)
     for seed in (0, 0, 1, 2)
   ]
   for level in levels:
@@ -81,18 +81,18 @@ def noisy_peaks(seed, images=3, nuclei=40):
 
 def test_precision_recall_curve_equals_point_by_point():
   peaks, annotated = noisy_peaks(0)
-  curve = scores.precision_recall_curve(peaks, annotated, radius=10)
+  curve = metrics.precision_recall_curve(peaks, annotated, radius=10)
   assert (np.diff(curve.recall) <= 0).all()
   for index, xi in enumerate(curve.xi):
     kept = [p.centers[p.scores >= xi * p.scores.max()] for p in peaks]
-    expected = scores.evaluate_points(kept, annotated, radii=(10,))["10"]
+    expected = metrics.evaluate_points(kept, annotated, radii=(10,))["10"]
     for name, value in expected.items():
       assert getattr(curve, name)[index] == pytest.approx(value)
 
 
 def test_curve_without_peaks():
   nothing = ScoredPoints(NONE, np.zeros(0, np.float32))
-  curve = scores.precision_recall_curve([nothing], [np.ones((3, 2))])
+  curve = metrics.precision_recall_curve([nothing], [np.ones((3, 2))])
   assert (curve.f1 == 0).all()
   assert np.isnan(curve.ed).all()
 
@@ -103,7 +103,8 @@ def test_select_threshold_equals_search():
   peaks[5] = [ScoredPoints(p.centers[:-4], p.scores[:-4]) for p in peaks[5]]
   choice = thresholds.select_threshold(peaks, annotated)
   curves = {
-    key: scores.precision_recall_curve(value, annotated) for key, value in peaks.items()
+    key: metrics.precision_recall_curve(value, annotated)
+    for key, value in peaks.items()
   }
   assert choice.f1 == max(curve.f1.max() for curve in curves.values())
   index = list(curves[choice.min_distance].xi).index(choice.xi)
