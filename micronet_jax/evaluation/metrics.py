@@ -69,7 +69,7 @@ def form_scores(tp: int, fp: int, fn: int, distances: np.ndarray) -> Scores:
 
 
 def pool_matches(matches: Sequence[Match]) -> Scores:
-  """Scores several images together, all matched at one radius, as `form_scores` does."""
+  """Scores several images, all matched at one radius, as `form_scores` does."""
   tp, fp, fn, _ = count_matches(matches).sum(0).astype(int).tolist()
   distances = np.concatenate([np.zeros(0), *(each.distances for each in matches)])
   return form_scores(tp, fp, fn, distances)
