@@ -15,5 +15,5 @@ from configs.paper import common
 
 
 def get_config() -> ml_collections.ConfigDict:
-  """The fields are those of configs/paper/common.py."""
+  """The fields are those of micronet_jax/studies/schema.py."""
   return common.get_config("fig5")

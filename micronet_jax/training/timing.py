@@ -1,6 +1,6 @@
 """How long a training step takes on this machine.
 
-Called by `studies.plan`.
+Called by `studies.execution` for the plan of a study.
 """
 
 import pathlib
