@@ -2,8 +2,9 @@
 
 A checkpoint is a folder with three items: `weights` (parameters and running
 statistics), `training` (optimiser and step; absent from exported weights) and `meta`
-(JSON: model, detection, split, config, and a checksum for each array, so that a
-damaged file is recognised whatever the storage format lets through).
+(JSON: model, detection, split, config, and a checksum for each array, so that a damaged
+file is recognised whatever the storage format lets through). Called by whoever trains,
+loads or scores a network.
 """
 
 import pathlib

@@ -1,4 +1,4 @@
-"""The users' door: the `micronet` command."""
+"""The users' door: the `micronet` command; called by the shell."""
 
 import argparse
 import contextlib

@@ -2,7 +2,7 @@
 
 Nothing here touches pyplot: each figure is its own, drawn with Agg, so that pictures
 can be made from any thread and without a display. Colours are Okabe and Ito's, and no
-two things are told apart by colour alone.
+two things are told apart by colour alone. Called by whoever draws.
 """
 
 import dataclasses

@@ -1,7 +1,8 @@
 """What all builders share: TFDS without TensorFlow, without network, without noise.
 
-Records are array_record files, images are PNG within them, and reading does not
-decode through TFDS, so what comes out are the very pixels that went in.
+Records are array_record files, images are PNG within them, and reading does not decode
+through TFDS, so what comes out are the very pixels that went in. Called by
+`datasets.load_samples`.
 """
 
 import abc

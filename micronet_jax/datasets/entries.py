@@ -1,4 +1,7 @@
-"""What a data set on disk consists of, before anything of it is read."""
+"""What a data set on disk consists of, before anything of it is read.
+
+Made by the builders' `find`.
+"""
 
 import collections
 import dataclasses

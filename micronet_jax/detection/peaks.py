@@ -9,9 +9,10 @@ value of a map is always one of its maxima, so ξ needs no map any more, only sc
 
 A candidate is a positive pixel that equals the maximum of its window. Two candidates
 within `min_distance` (Chebyshev) of each other have equal values, and everything that
-such steps connect is one point. Cut the map into blocks of side `min_distance` + 1:
-the candidates of a block are all within reach of each other, so a block belongs to
-at most one point, and joining pixels becomes joining blocks, hundreds of times fewer.
+such steps connect is one point. Cut the map into blocks of side `min_distance` + 1: the
+candidates of a block are all within reach of each other, so a block belongs to at most
+one point, and joining pixels becomes joining blocks, hundreds of times fewer. Called by
+`detection.searching`, inside the compiled search.
 """
 
 import dataclasses

@@ -1,4 +1,7 @@
-"""What a detector found in one image, and what people do with it next."""
+"""What a detector found in one image, and what people do with it next.
+
+Made by `Detector.detect`.
+"""
 
 import os
 from typing import TYPE_CHECKING, NamedTuple

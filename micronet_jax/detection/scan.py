@@ -8,6 +8,7 @@ mean, and one odd pixel the threshold. There, the mean and deviation are those o
 in units of the proximity map, which is 1 at a centre.
 
 All of this depends on the image alone: not on tiles, regions or the number of devices.
+Called by `detection.detector`.
 """
 
 import dataclasses

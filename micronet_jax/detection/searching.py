@@ -2,7 +2,8 @@
 
 Tiles are read and resampled by threads while the devices work on the batch before, and
 the points of one batch are fetched while the next is under way. Normalisation, network
-and search for maxima are one compiled program; only points leave the device.
+and search for maxima are one compiled program; only points leave the device. Called by
+`detection.detector`.
 """
 
 import collections

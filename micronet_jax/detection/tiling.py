@@ -9,7 +9,8 @@ each centre belongs to the one tile whose core it lies in.
 Sides are brought to a multiple of the network's stride, below and to the right, by
 pixels that are zero once normalised: the mean colour. It is the same whether the image
 is read whole or in tiles, and centres are not looked for there. (Reflection makes half
-nuclei whole, and cost 0.005 of F1 on tiles of 500²: benchmarks/RESULTS.md.)
+nuclei whole, and cost 0.005 of F1 on tiles of 500²: benchmarks/RESULTS.md.) Called by
+`detection.scan`.
 """
 
 import dataclasses

@@ -4,7 +4,8 @@ Pairs within reach are few, and in tissue they hang together in small components
 nucleus, what was detected there, perhaps a neighbour. Components are assigned
 separately, many in one call of the solver, whose time grows with the square of what it
 is given. Only where the reach is about as long as the distance between neighbours do
-components grow together, and the time with them.
+components grow together, and the time with them. Called by `evaluation.scoring` and
+`metrics`.
 """
 
 import dataclasses

@@ -1,4 +1,7 @@
-"""Pictures of a report: precision against recall, and what was found on tissue."""
+"""Pictures of a report: precision against recall, and what was found on tissue.
+
+Called by `evaluation.report`.
+"""
 
 import itertools
 from collections.abc import Mapping, Sequence

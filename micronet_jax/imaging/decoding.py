@@ -6,7 +6,8 @@ programs that marks are made with (QuPath, ImageJ, scikit-image) ignore it too, 
 the marks belong to the stored pixels.
 
 What turns stored values into colours is public: `micronet_jax.readers` does with a
-piece of a slide, an array or a PIL image what is done here with a whole file.
+piece of a slide, an array or a PIL image what is done here with a whole file. Called by
+`imaging.opening`, `tiffs` and `datasets.entries`.
 """
 
 import os

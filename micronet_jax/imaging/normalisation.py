@@ -1,4 +1,7 @@
-"""What a network reads of an image: pixels less the mean, by the deviation."""
+"""What a network reads of an image: pixels less the mean, by the deviation.
+
+Called by `detection.scan` and `training.pool`.
+"""
 
 import numpy as np
 

@@ -1,4 +1,7 @@
-"""What every reader of images promises, and the reader of what is in memory already."""
+"""What every reader of images promises, and the reader of what is in memory already.
+
+Made by `imaging.opening`.
+"""
 
 import types
 from typing import Protocol, Self

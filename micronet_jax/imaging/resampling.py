@@ -1,9 +1,10 @@
 """Images and centres between resolutions, to the same values whatever is read at once.
 
 Whole images and single tiles of a slide go through the same filter. Its weights are
-computed from a pixel's place in the whole image and its sums run in a fixed order, so
-a pixel has the same value, to the bit, in whichever tile it is made. (Pillow's
-`resize(box=...)` takes its box in single precision, and jax.image likewise.)
+computed from a pixel's place in the whole image and its sums run in a fixed order, so a
+pixel has the same value, to the bit, in whichever tile it is made. (Pillow's
+`resize(box=...)` takes its box in single precision, and jax.image likewise.) Called by
+`imaging.canvas` and `datasets.sample`.
 """
 
 from collections.abc import Sequence

@@ -1,13 +1,8 @@
-"""How one image is searched: its resolution, rules, normalisation and tiles.
+"""How large a pixel is, in microns, as files say it: often wrongly, or of a print.
 
-An image of up to 1 mm² (4096² pixels at 0.25 microns) is treated as the paper's images
-are: normalised by the mean and deviation of all its pixels, with a threshold of ξ times
-the highest score found in it. On a slide neither makes sense: glass would decide the
-mean, and one odd pixel the threshold. There, the mean and deviation are those of up to
-64 samples of 256² pixels, spread evenly over the tissue, and the threshold is ξ itself,
-in units of the proximity map, which is 1 at a centre.
-
-All of this depends on the image alone: not on tiles, regions or the number of devices.
+Resolution tags (dots per inch or centimetre) are believed only where they give a size
+that a microscope can have: 72 or 300 dpi say how large a print is meant to be.
+Called by the readers.
 """
 
 import pathlib

@@ -1,6 +1,7 @@
 """Whole slides of many scanners, read by OpenSlide.
 
 OpenSlide is an optional dependency (the extra `slides`), imported when it is needed.
+Called by `imaging.opening`.
 """
 
 import pathlib

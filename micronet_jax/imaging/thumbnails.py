@@ -1,4 +1,7 @@
-"""Small pictures of large images, averaged instead of decimated."""
+"""Small pictures of large images, averaged instead of decimated.
+
+Called by `detection.scan` and `predict`.
+"""
 
 import numpy as np
 

@@ -2,6 +2,7 @@
 
 tifffile knows where tiles are and how they are decoded; they are read one by one here
 instead of through zarr, which saves a dependency and lets threads decode at once.
+Called by `imaging.opening`.
 """
 
 import collections

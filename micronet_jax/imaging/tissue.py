@@ -9,6 +9,7 @@ that holds a nucleus many times denser than that, so what the mask leaves out is
 and fat, not nuclei.
 
 A slide without white, such as fluorescence on black, is taken as tissue everywhere.
+Called by `detection.scan`.
 """
 
 import dataclasses

@@ -48,17 +48,10 @@ class FCRN(nnx.Module):
     axis_name: str | None = None,
     rngs: nnx.Rngs,
   ):
-    """Builds the network.
-
-    Args:
-      width: channels of the first block; all others scale with it.
-      dtype: of the computation, float32 or bfloat16.
-      test_norm: "running" or "batch": the statistics that inference normalises by.
-      axis_name: mapped axis over which training statistics are averaged.
-      rngs: the stream `params`.
+    """Builds the network from the fields of `config.ModelConfig`.
 
     Raises:
-      ValueError: an argument that is none of the above.
+      ValueError: an argument that it does not take.
     """
     layers.check_arguments(width=width, test_norm=test_norm)
     options: dict[str, Any] = {

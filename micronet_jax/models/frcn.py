@@ -159,18 +159,12 @@ class FRCN(nnx.Module):
     axis_name: str | None = None,
     rngs: nnx.Rngs,
   ):
-    """Builds the network.
+    """Builds the network from the fields of `config.ModelConfig`.
 
-    Args:
-      width: channels of the first block; all others scale with it.
-      dropout: rate within each residual block, in [0, 1); the default is the authors'.
-      dtype: of the computation, float32 or bfloat16.
-      test_norm: "running" or "batch": the statistics that inference normalises by.
-      axis_name: mapped axis over which training statistics are averaged.
-      rngs: the stream `params`.
+    Dropout, by default at the authors' rate, is within each residual block.
 
     Raises:
-      ValueError: an argument that is none of the above.
+      ValueError: an argument that it does not take.
     """
     layers.check_arguments(width=width, test_norm=test_norm, dropout=dropout)
     options: dict[str, Any] = {

@@ -1,8 +1,8 @@
 """The pieces that the networks are made of.
 
-A 2x2 convolution of stride 2 and a k x k transposed convolution of stride k have
-no overlap, so both are a dense layer beside a reshape: XLA runs those as matrix
-products, an order of magnitude faster than `lhs_dilation`.
+A 2x2 convolution of stride 2 and a k x k transposed convolution of stride k have no
+overlap, so both are a dense layer beside a reshape: XLA runs those as matrix products,
+an order of magnitude faster than `lhs_dilation`. Called by the networks.
 """
 
 from collections.abc import Callable

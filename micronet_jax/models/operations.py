@@ -1,9 +1,9 @@
 """Operations that XLA compiles badly on the CPU if they are left to it.
 
-The results are those of the plain operations, to rounding; what is written out here
-are gradients and sums (what each gives: benchmarks/RESULTS.md). Where another platform
-does better with the plain form, it gets that one: the choice is made when the program
-is compiled for it.
+The results are those of the plain operations, to rounding; what is written out here are
+gradients and sums (what each gives: benchmarks/RESULTS.md). Where another platform does
+better with the plain form, it gets that one: the choice is made when the program is
+compiled for it. Called by `models.layers`.
 """
 
 import functools

@@ -2,7 +2,7 @@
 
 A pooling by `reduce_window` and the gradient that JAX derives from sums of shifted
 copies (pads within sums) each take XLA on the CPU about ten times as long; a resize by
-matrices three times.
+matrices three times. Called by the networks.
 """
 
 import functools

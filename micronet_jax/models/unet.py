@@ -83,17 +83,12 @@ class UNet(nnx.Module):
     axis_name: str | None = None,
     rngs: nnx.Rngs,
   ):
-    """Builds the network.
+    """Builds the network from the fields of `config.ModelConfig`.
 
-    Args:
-      width: channels of the first block; all others scale with it.
-      dropout: rate at the end of the downsampling path, in [0, 1).
-      dtype: of the computation, float32 or bfloat16.
-      axis_name: not used: there are no statistics to average.
-      rngs: the stream `params`.
+    Dropout is at the end of the downsampling path.
 
     Raises:
-      ValueError: an argument that is none of the above.
+      ValueError: an argument that it does not take.
     """
     layers.check_arguments(width=width, dropout=dropout)
     options: dict[str, Any] = {"dtype": jnp.dtype(dtype), "rngs": rngs}

@@ -1,4 +1,7 @@
-"""How many nuclei there are where: a grid over an image, and its heat map."""
+"""How many nuclei there are where: a grid over an image, and its heat map.
+
+Called by `predict.outputs`.
+"""
 
 import dataclasses
 import math

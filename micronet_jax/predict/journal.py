@@ -1,9 +1,9 @@
 """What a search has found so far, on disk: bounded memory, and a place to resume.
 
-A folder holds `settings.json`, all that determines the points; `points.bin`, the
-points as they come; and `tiles.jsonl`, a line for each finished tile with the number
-of points there are after it. Points are written before their tile's line, and what
-follows the last whole line is cut off when the journal is opened again.
+A folder holds `settings.json`, all that determines the points; `points.bin`, the points
+as they come; and `tiles.jsonl`, a line for each finished tile with the number of points
+there are after it. Points are written before their tile's line, and what follows the
+last whole line is cut off when the journal is opened again. Called by `predict.job`.
 """
 
 import contextlib

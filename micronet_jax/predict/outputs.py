@@ -1,4 +1,7 @@
-"""What the predict job writes for an image: names, files, a line in the summary."""
+"""What the predict job writes for an image: names, files, a line in the summary.
+
+Called by `predict.job`.
+"""
 
 import csv
 import glob

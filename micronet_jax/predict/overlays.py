@@ -1,7 +1,7 @@
 """Marks on a whole image, drawn all at once.
 
 Nuclei come in chunks and lie in a map of the places that have one, from which all marks
-are drawn, so that ten million take no longer than ten.
+are drawn, so that ten million take no longer than ten. Called by `predict.outputs`.
 """
 
 import math

@@ -1,4 +1,7 @@
-"""A figure of an image with a ring around every nucleus."""
+"""A figure of an image with a ring around every nucleus.
+
+Called by `Detections.plot`.
+"""
 
 import dataclasses
 import os

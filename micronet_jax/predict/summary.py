@@ -1,4 +1,4 @@
-"""One image's results in numbers, ready for JSON."""
+"""One image's results in numbers, ready for JSON; called by `predict.job`."""
 
 import itertools
 import math

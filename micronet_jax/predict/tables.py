@@ -1,7 +1,8 @@
 """The files of points that people open after detection: CSV, and GeoJSON for QuPath.
 
 Centres come as chunks, so that a slide with ten million nuclei needs no more memory
-than one with ten. Every file is whole or not there.
+than one with ten. Every file is whole or not there. Called by `predict.outputs` and
+`Detections`.
 """
 
 import os

@@ -2,6 +2,7 @@
 
 `train_run` and `score_run` keep what they made in the run's folder; figures read it
 through an `Archive`, and `studies.study` or `studies.cluster` do the jobs it lacks.
+Called by `studies.study` and `cluster`.
 """
 
 import dataclasses

@@ -1,4 +1,7 @@
-"""The course of training: what a run logged, and its picture."""
+"""The course of training: what a run logged, and its picture.
+
+Called by `training.job`.
+"""
 
 import dataclasses
 import itertools

@@ -1,4 +1,7 @@
-"""What is minimised: Eq. 2 or cross-entropy, over target and auxiliary data."""
+"""What is minimised: Eq. 2 or cross-entropy, over target and auxiliary data.
+
+Called by `training.step`.
+"""
 
 import jax
 import jax.numpy as jnp

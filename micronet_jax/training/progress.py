@@ -1,4 +1,7 @@
-"""How a run reports itself: the terminal, a JSON-lines log, TensorBoard."""
+"""How a run reports itself: the terminal, a JSON-lines log, TensorBoard.
+
+Called by `training.loop`.
+"""
 
 import json
 import pathlib

@@ -1,4 +1,7 @@
-"""Label maps: images whose values say which nucleus a pixel belongs to."""
+"""Label maps: images whose values say which nucleus a pixel belongs to.
+
+Called by `annotations.read_centers`.
+"""
 
 import pathlib
 

@@ -1,4 +1,7 @@
-"""One nucleus centre, and where in its file it stands."""
+"""One nucleus centre, and where in its file it stands.
+
+Made by the readers of formats.
+"""
 
 from typing import NamedTuple
 

@@ -1,4 +1,7 @@
-"""Annotation files that hold the centres themselves: CSV and MATLAB."""
+"""Annotation files that hold the centres themselves: CSV and MATLAB.
+
+Called by `annotations.read_centers`.
+"""
 
 import pathlib
 

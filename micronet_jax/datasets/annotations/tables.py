@@ -1,4 +1,7 @@
-"""Reads CSV files whose faults must be named by line and field."""
+"""Reads CSV files whose faults must be named by line and field.
+
+Called by `points` and by the builder of folders.
+"""
 
 import csv
 import math
