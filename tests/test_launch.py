@@ -1,6 +1,5 @@
 """The command line: what goes wrong ends in one sentence and leaves nothing."""
 
-import importlib.util
 import os
 import pathlib
 import subprocess
@@ -8,6 +7,8 @@ import sys
 
 import pytest
 import tissue
+
+import launch
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SMALL = (
@@ -144,9 +145,6 @@ def _expect_error(result, expected, tmp_path, *, lines=1):
 
 def test_another_log_or_number_of_steps_a_call_goes_on_in_the_same_folder():
   """The name of a run's folder depends on what can change its result."""
-  spec = importlib.util.spec_from_file_location("launch", ROOT / "launch.py")
-  launch = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(launch)
   names = {
     str(launch.default_workdir("train", tissue.config(**changes)))
     for changes in ({}, {"log_every": 7}, {"steps_per_call": 2}, {"num_devices": 2})
