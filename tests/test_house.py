@@ -2,6 +2,7 @@
 
 import ast
 import collections
+import graphlib
 import importlib
 import json
 import os
@@ -9,6 +10,7 @@ import pathlib
 import subprocess
 import sys
 
+import grimp
 import numpy as np
 import PIL.Image
 from networks import META, random_weights
@@ -86,6 +88,13 @@ def public_definitions():
       if isinstance(node, kinds) and not node.name.startswith("_"):
         homes[node.name].append(str(path))
   return homes
+
+
+def test_no_module_imports_itself_by_way_of_others():
+  graph = grimp.build_graph("micronet_jax", exclude_type_checking_imports=True)
+  imports = graph.find_modules_directly_imported_by
+  imported = {module: imports(module) for module in graph.modules}
+  graphlib.TopologicalSorter(imported).prepare()  # else CycleError names the circle
 
 
 def test_no_two_public_classes_or_functions_have_one_name():
