@@ -135,9 +135,9 @@ def judge_study(
     lines.append(f"| {' | '.join(cells)} |")
   lines.append("")
   for note in paper["notes"]:
-    needs, _, text = note.removeprefix("{?").partition("}")
-    if not note.startswith("{?") or facts[needs]:
-      lines.append(claims.fill(text if note.startswith("{?") else note, facts))
+    words = {"text": note} if isinstance(note, str) else note
+    if "needs" not in words or facts[words["needs"]]:
+      lines.append(claims.fill(words["text"], facts))
   if rows:
     numbers = json.dumps(as_dict(setting.numbers), sort_keys=True)
     lines += ["", f"All numbers of the budget: `{numbers}`"]

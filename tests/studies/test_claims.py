@@ -157,7 +157,7 @@ def test_table_1_is_mean_and_deviation_over_data_sets():
     tp = rng.integers(20, 60, 6)
     counts = tp, rng.integers(1, 9, 6), 60 - tp
     table.append(found(*counts, name=panel, panel=panel, series=model))
-  summary = study.own.summarise_table(table)
+  summary = study.compare.summarise_table(table)
   means = {}
   for model, cells in summary.items():
     f1 = [each.score("f1") for each in table if each.series == model]
@@ -222,7 +222,7 @@ def test_figure_4_by_hand():
     for (a, b), score in sorted(f1.items(), key=lambda item: item[0][::-1])
   ]
   chosen = setting(names="abc")
-  targets, same, different = study.own.summarise_matrix(table)
+  targets, same, different = study.compare.summarise_matrix(table)
   assert targets == ["a", "b", "c"]
   assert same == pytest.approx([0.9, 0.8, 0.8])
   assert different == pytest.approx(np.array([[0.5, 0.7], [0.6, 0.4], [0.9, 0.5]]))
