@@ -11,7 +11,7 @@ from typing import Any
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from micronet_jax.config import Config, determining, from_dict
+from micronet_jax.config import Config, PredictConfig, as_dict, determining, from_dict
 from micronet_jax.errors import InputError, Stopped
 from micronet_jax.files import digest
 
@@ -62,10 +62,13 @@ def default_workdir(job: str, config: Config | Mapping[str, Any]) -> pathlib.Pat
   """
   if job == "study":
     return pathlib.Path("runs/studies")
-  data, fields = [], config
+  data: list[str] = []
   if isinstance(config, Config):
     target, fields = config.target, determining(config)
     data = [target.name, target.organs or pathlib.Path(target.root).name]
+  else:
+    free = as_dict(PredictConfig()).keys() - determining(PredictConfig()).keys()
+    fields = {name: config[name] for name in config if name not in free}
   name = "-".join([job, *filter(None, data), digest(fields, digits=8)])
   return pathlib.Path("runs") / name.replace(",", "+").replace("/", "_")
 

@@ -88,14 +88,15 @@ class ModelConfig:
   name: str = setting("micronet")
   # Channels of the first block; all others scale with it [Fig. 2: 32].
   width: int | None = setting(None, low=1, source="Fig. 2")
-  # Stages that feed the multi-context aggregation of micronet [Fig. 2].
-  context: tuple[str, ...] = setting(("up4", "up3"), source="Fig. 2")
+  # Stages that feed the multi-context aggregation of micronet [up4, up3].
+  context: tuple[str, ...] | None = setting(None, source="Fig. 2")
   # Dropout rate [Implementation details: 0.5 in the last two downsampling blocks].
   dropout: float | None = setting(None, low=0, high=0.999)
   # Of the computation (parameters stay float32).
   dtype: str = setting("float32", choices=("float32", "bfloat16"))
-  # Batch normalisation at test time: "running" statistics or those of the "batch".
-  test_norm: str = setting("running", choices=("running", "batch"))
+  # Batch normalisation at test time: "running" statistics (the default) or those of the
+  # "batch".
+  test_norm: str | None = setting(None, choices=("running", "batch"))
   # Compute each block again in the backward pass instead of keeping its insides: less
   # memory, more time (benchmarks/RESULTS.md).
   remat: bool = setting(False, free=True)
@@ -344,6 +345,9 @@ def _typed(kind: Any, value: Any, name: str) -> Any:
     return None if value is None else _typed(inner, value, name)
   if typing.get_origin(kind) is tuple and isinstance(value, list | tuple):
     inner = typing.get_args(kind)[0]
+    if inner is str and all(isinstance(entry, str) for entry in value):
+      # As the shell gives them: names with commas between.
+      value = [part for entry in value for part in entry.split(",") if part]
     return tuple(_typed(inner, entry, name) for entry in value)
   whole = isinstance(value, int) and not isinstance(value, bool)
   if kind is float and (whole or isinstance(value, float)):

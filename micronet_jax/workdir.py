@@ -54,7 +54,8 @@ def with_whole_model(config: Config) -> Config:
     InputError: there is no such network, or it does not take one of the fields.
   """
   taken = models.complete_options(as_dict(config.model))
-  blank = {"width": None, "context": ("up4", "up3"), "dropout": None, "remat": False}
+  blank: dict[str, Any] = dict.fromkeys(("width", "context", "dropout", "test_norm"))
+  blank["remat"] = False
   fields = {**blank, **taken}
   return changed(config, {f"model.{name}": fields[name] for name in fields})
 

@@ -63,15 +63,28 @@ def test_each_network_has_its_own_defaults_wherever_it_is_chosen(name, width, dr
 
 
 def test_a_checkpoint_s_network_is_followed():
-  meta = {
-    "model": {"name": "micronet", "width": 16, "context": ["up4"], "dropout": 0.1}
-  }
+  options = {"name": "micronet", "width": 16, "context": ["up4"], "dropout": 0.1}
+  meta = {"model": {**options, "test_norm": "batch"}}
   followed = follow_checkpoint(Config(), meta).model
   assert (followed.width, followed.dropout) == (16, 0.1)
+  assert (followed.context, followed.test_norm) == (("up4",), "batch")
   chosen = follow_checkpoint(changed(Config(), {"model.width": 8}), meta).model
   assert chosen.width == 8
   other = follow_checkpoint(changed(Config(), {"model.name": "unet"}), meta).model
   assert other.width == 64
+
+
+@pytest.mark.parametrize(
+  ("written", "expected"),
+  [
+    (("base,scratch",), ("base", "scratch")),
+    (["base", "scratch"], ("base", "scratch")),
+    ((), ()),
+    (("",), ()),
+  ],
+)
+def test_names_may_come_with_commas_between(written, expected):
+  assert from_dict(Config, {"compare": written}).compare == expected
 
 
 @pytest.mark.parametrize(

@@ -152,6 +152,13 @@ def test_another_log_or_number_of_steps_a_call_goes_on_in_the_same_folder():
   assert len(names) == 1
   other = launch.default_workdir("train", tissue.config(loss_lambda=0.5))
   assert str(other) not in names
+  fields = {"images": "a.png", "init_from": "base", "mpp": None, "tile": None}
+  predicted = {
+    launch.default_workdir("predict", {**fields, **changes})
+    for changes in ({}, {"tile": 512}, {"batch": 4}, {"devices": 2})
+  }
+  assert len(predicted) == 1
+  assert launch.default_workdir("predict", {**fields, "mpp": 0.5}) not in predicted
 
 
 def test_a_run_from_the_command_line_to_its_report(folder, tmp_path):

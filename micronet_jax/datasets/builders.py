@@ -161,15 +161,16 @@ def keep_newest(
   """
   index = data_dir / name / "newest.json"
   with contextlib.suppress(InputError):  # an index that is not ours to read or write
-    before = read_json(index) or {}
-    there = {path: each for path, each in before.items() if pathlib.Path(path).is_dir()}
-    now = {**there, str(root.resolve()): state}
-    if now == before:
+    before, place = read_json(index) or {}, str(root.resolve())
+    old = before.get(place)
+    if old == state:
       return
+    now = {**before, place: state}
     write_json(index, now)
-    for old in {*before.values()} - {*now.values()}:
-      if isinstance(old, str) and pathlib.Path(old).name == old:
-        shutil.rmtree(data_dir / name / old, ignore_errors=True)
+    if not isinstance(old, str) or old in now.values():
+      return
+    if pathlib.Path(old).name == old:  # a folder of ours
+      shutil.rmtree(data_dir / name / old, ignore_errors=True)
 
 
 def _decode(example: dict[str, Any]) -> Sample:

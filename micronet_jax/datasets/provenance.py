@@ -70,15 +70,22 @@ class Provenance:
     Raises:
       InputError: one of the part's images is not among them.
     """
-    records = [record for record in self.own if record.part == part]
-    found = [(r, next((s for s in samples if _is_of(r, s)), None)) for r in records]
-    missing = [record.name for record, sample in found if sample is None]
+    left, found, missing = list(samples), [], []
+    for record in (record for record in self.own if record.part == part):
+      same = [sample for sample in left if _is_of(record, sample)]
+      # Of equal pictures the one of that name, and each once.
+      same.sort(key=lambda sample: sample.name != record.name)
+      if same:
+        left.remove(same[0])
+        found.append(same[0])
+      else:
+        missing.append(record.name)
     if missing:
       raise InputError(
         f"the checkpoint's {part} part has {len(missing)} images that the data set "
         f"lacks, first {missing[0]!r}; evaluate it on the data that it was trained on"
       )
-    return [sample for _, sample in found if sample is not None]
+    return found
 
   def to_json(self) -> dict[str, Any]:
     """For the checkpoint's meta."""
@@ -160,19 +167,24 @@ def check_same_data(before: Provenance, now: Provenance) -> None:
   Raises:
     InputError: images, points or the split have changed since.
   """
-  old = {record.name: record for record in before.own}
-  new = {record.name: record for record in now.own}
-  named = not any(record.pixels for record in before.own)  # of version 0.1
+  # Target and auxiliary data may have files of one name.
+  old, new = (
+    {(record.part == "auxiliary", record.name): record for record in each.own}
+    for each in (before, now)
+  )
+  if not any(record.pixels for record in before.own):
+    # Version 0.1 kept no auxiliary images, and training images that were left out.
+    new = {key: each for key, each in new.items() if each.part != "auxiliary"}
+    old = {k: each for k, each in old.items() if k in new or each.part != "train"}
   changes = []
-  for what, names in (
-    ("new", [name for name in new if name not in old]),
-    ("gone", [name for name in old if name not in new]),
+  for what, keys in (
+    ("new", new.keys() - old.keys()),
+    ("gone", old.keys() - new.keys()),
   ):
-    # Version 0.1 kept no auxiliary images.
-    names = [n for n in names if not (named and (new | old)[n].part == "auxiliary")]
-    if names:
-      changes.append(f"{len(names)} image(s) {what}, first {min(names)!r}")
-  both = [(old[name], new[name]) for name in new if name in old]
+    if keys:
+      first = min(name for _, name in keys)
+      changes.append(f"{len(keys)} image(s) {what}, first {first!r}")
+  both = [(old[key], new[key]) for key in new if key in old]
   for what, field in (
     ("other pixels", "pixels"),
     ("other points or resolution", "points"),

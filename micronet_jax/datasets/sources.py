@@ -33,6 +33,16 @@ def load_source(source: DataConfig, *, data_dir: str = "") -> list[Sample]:
   return [to_working_resolution(sample) for sample in samples]
 
 
+def load_whole(source: DataConfig, *, data_dir: str = "") -> list[Sample]:
+  """All organs of the data set that a source is part of, as they are stored.
+
+  Whose images a network has seen is told by any of theirs, of whatever organ.
+  """
+  if source.name == "synthetic_he":
+    return []  # each of its images is of a patient of its own
+  return load_samples(source.name, root=source.root or None, data_dir=data_dir or None)
+
+
 def source_name(source: DataConfig) -> str:
   """How reports call a data set: its name, the last part of its root, its organs."""
   organs = source.organs or (DEFAULT_ORGAN if source.name == "synthetic_he" else "")

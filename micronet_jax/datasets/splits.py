@@ -14,6 +14,8 @@ from micronet_jax.config import SplitConfig
 from micronet_jax.datasets.sample import Sample
 from micronet_jax.errors import InputError
 
+PARTS = ("train", "validation", "test")
+
 
 @dataclasses.dataclass(frozen=True)
 class Split:
@@ -115,8 +117,20 @@ def check_no_leakage(split: Split, samples: Sequence[Sample]) -> None:
     InputError: one is; the message names it and the two parts.
   """
   patient_of = {sample.name: sample.patient for sample in samples}
+  part_of = {n: part for part in PARTS for n in getattr(split, part)}
+  pictures: dict[str, Sample] = {}
+  for sample in samples:
+    other = pictures.setdefault(sample.pixels_digest, sample)
+    # Tiles of one colour, such as glass, may well be equal.
+    parts = part_of.get(sample.name), part_of.get(other.name)
+    if None not in parts and parts[0] != parts[1] and sample.image.std() > 0:
+      raise InputError(
+        f"images {other.name!r} and {sample.name!r} are the same picture, in the "
+        f"{part_of[other.name]} and the {part_of[sample.name]} part of the split; "
+        "remove one, or give both one patient in index.csv"
+      )
   seen: dict[str, str] = {}
-  for part in ("train", "validation", "test"):
+  for part in PARTS:
     for name in getattr(split, part):
       patient = patient_of.get(name, name)
       if seen.setdefault(patient, part) != part:

@@ -10,7 +10,7 @@ from typing import Any
 from micronet_jax import checkpoints, devices
 from micronet_jax.config import Config, check_config
 from micronet_jax.datasets.provenance import check_unseen, provenance_of
-from micronet_jax.datasets.sources import load_source, source_name
+from micronet_jax.datasets.sources import load_source, load_whole, source_name
 from micronet_jax.detection.detector import Detector
 from micronet_jax.errors import InputError
 from micronet_jax.evaluation.report import write_report
@@ -44,7 +44,8 @@ def evaluate(config: Config, workdir: str | pathlib.Path) -> dict[str, Any]:
   samples = load_source(config.target, data_dir=config.data_dir)
   provenance, part = provenance_of(detector.meta), config.evaluate_part
   if part == "all":
-    check_unseen(samples, samples, provenance)
+    whole = load_whole(config.target, data_dir=config.data_dir)
+    check_unseen(samples, [*samples, *whole], provenance)
   else:
     samples = provenance.part(samples, part)
   if not samples:

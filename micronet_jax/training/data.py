@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from micronet_jax.config import Config, DataConfig
 from micronet_jax.datasets.provenance import Provenance, check_unseen, records_of
 from micronet_jax.datasets.sample import Sample
-from micronet_jax.datasets.sources import load_source, source_name
+from micronet_jax.datasets.sources import load_source, load_whole, source_name
 from micronet_jax.datasets.splits import (
   Split,
   check_no_leakage,
@@ -66,9 +66,11 @@ def load_data(config: Config, *, seen: Provenance | None = None) -> Data:
   auxiliary = []
   if config.auxiliary.name:
     auxiliary = load_source(config.auxiliary, data_dir=config.data_dir)
-  return arrange_data(
-    config, samples, auxiliary, name=source_name(config.target), seen=seen
-  )
+  whole: list[Sample] = []
+  if seen and seen.seen and config.target.organs:
+    whole = load_whole(config.target, data_dir=config.data_dir)
+  name = source_name(config.target)
+  return arrange_data(config, samples, auxiliary, name=name, seen=seen, whole=whole)
 
 
 def arrange_data(
@@ -78,6 +80,7 @@ def arrange_data(
   *,
   name: str,
   seen: Provenance | None = None,
+  whole: Sequence[Sample] = (),
 ) -> Data:
   """Splits what was loaded, and takes the shares that a config asks for.
 
@@ -87,6 +90,7 @@ def arrange_data(
     auxiliary: of other organs, likewise; empty without.
     name: of the target, for reports.
     seen: by the initial checkpoint.
+    whole: other images of the target's patients, of any organ.
 
   Raises:
     InputError: too few patients, or an image or patient on both sides.
@@ -94,7 +98,8 @@ def arrange_data(
   seen = seen or Provenance()
   split = split_by_patient(samples, config.split)
   check_no_leakage(split, samples)
-  check_unseen(split.of(samples, "test" if split.test else "validation"), samples, seen)
+  held_out = split.of(samples, "test" if split.test else "validation")
+  check_unseen(held_out, [*samples, *whole], seen)
   chosen = take_fraction(split.train, config.target_fraction, seed=config.split.seed)
   return Data(
     name=name,

@@ -15,6 +15,7 @@ from micronet_jax.config import Config, check_config
 from micronet_jax.datasets.provenance import provenance_of
 from micronet_jax.detection.detector import Detector
 from micronet_jax.devices import use_compilation_cache
+from micronet_jax.errors import InputError
 from micronet_jax.evaluation import report
 from micronet_jax.evaluation.thresholds import choose_threshold
 from micronet_jax.files import locked, read_json, write_json
@@ -104,9 +105,10 @@ def compared(
           label=label,
           stop=stop,
         )
-      except Diverged as error:
+      except InputError as error:
         failure = str(error)
-        write_json(note, {"diverged": failure})
+        if isinstance(error, Diverged):
+          write_json(note, {"diverged": failure})
     if failure:
       print(f"{label}: {failure}", flush=True)
       failed[label] = failure

@@ -64,6 +64,7 @@ def fit(
   run = TrainingRun(config, data, prepared.recipe, prepared.numbers, saved)
   try:
     found = saved.restore("latest", *as_saved(state))
+    found = found or saved.restore("best", *as_saved(state))
     if found:
       check_same_data(provenance_of(found["meta"]), data.provenance)
       state = from_saved(found, state)

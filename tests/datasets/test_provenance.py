@@ -145,3 +145,34 @@ def test_records_hold_what_messages_need():
   assert records_of([A], "train") == [
     ImageRecord("a", "a", "train", A.pixels_digest, A.points_digest)
   ]
+
+
+def test_target_and_auxiliary_files_of_one_name_are_told_apart():
+  """Points of the target's a were corrected; the auxiliary a is as it was."""
+  other = image("a", 9)
+  before = run_on(train=[A, B], validation=[C], test=[D], auxiliary=[other])
+  check_same_data(before, before)
+  moved = dataclasses.replace(A, centers=A.centers + 1, origin=None)
+  now = run_on(train=[moved, B], validation=[C], test=[D], auxiliary=[other])
+  with pytest.raises(InputError, match=r"1 image\(s\) with other points .* first 'a'"):
+    check_same_data(before, now)
+
+
+def test_runs_of_version_0_1_go_on_with_a_share_and_with_auxiliary_data():
+  """They stored names alone: the whole training part, and nothing of the auxiliary."""
+  old = provenance_of({"split": {"train": "ab", "validation": "c", "test": "d"}})
+  now = run_on(train=[A], validation=[C], test=[D], auxiliary=[image("c", 9)])
+  check_same_data(old, now)
+  with pytest.raises(InputError, match=r"1 image\(s\) new, first 'f'"):
+    check_same_data(old, run_on(train=[A, F], validation=[C], test=[D]))
+  with pytest.raises(InputError, match=r"1 image\(s\) gone, first 'd'"):
+    check_same_data(old, run_on(train=[A], validation=[C]))
+
+
+def test_of_equal_pictures_each_is_taken_once_and_by_its_name_first():
+  twin = image("z", 0)  # the picture of a
+  for samples in ([A, twin, B], [twin, A, B]):
+    assert run_on(test=[twin]).part(samples, "test") == [twin]
+    assert run_on(test=[A, twin]).part(samples, "test") == [A, twin]
+  renamed = image("y", 0)
+  assert run_on(test=[A]).part([renamed], "test") == [renamed]

@@ -4,6 +4,7 @@ import collections
 import dataclasses
 import math
 
+import numpy as np
 import pytest
 from cohorts import sample
 from hypothesis import assume, example, given, settings
@@ -224,3 +225,17 @@ def test_shares_are_random():
   taken = [take_fraction(names, 0.1, seed=seed) for seed in range(100)]
   assert len(set(taken)) > 50
   assert set().union(*taken) == set(names)
+
+
+def test_one_picture_in_two_parts_is_named():
+  """A copy under another name would be trained on and tested on."""
+  pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
+  made = [sample(name, image=pixels) for name in ("a", "a_copy")]
+  split = Split(train=("a",), validation=(), test=("a_copy",))
+  with pytest.raises(InputError) as caught:
+    check_no_leakage(split, made)
+  for part in ("'a' and 'a_copy'", "same picture", "train", "test", "index.csv"):
+    assert part in str(caught.value)
+  check_no_leakage(Split(train=("a", "a_copy"), validation=(), test=()), made)
+  glass = [sample(name, image=np.full((8, 8, 3), 240, np.uint8)) for name in "bc"]
+  check_no_leakage(Split(train=("b",), validation=(), test=("c",)), glass)

@@ -1,5 +1,6 @@
 """Runs whose data, baseline or checkpoints are not what they were."""
 
+import dataclasses
 import json
 import shutil
 import threading
@@ -152,6 +153,24 @@ def test_a_baseline_that_diverges_is_a_line_in_the_table(
     assert "from scratch  the loss or a gradient is not finite at step 3\n" in table
   # The network that people wait for comes first, and what diverged is not repeated.
   assert trained == ["fine-tuned", "from scratch", "fine-tuned"]
+
+
+def test_a_patient_seen_in_another_organ_is_refused(tmp_path):
+  """The base trained on kidneys; the livers of the same patients may not test it."""
+  root, made = tmp_path / "mine", []
+  for patient in range(7):
+    for organ in ("kidney", "liver"):
+      sample = tissue.dots(f"p{patient}_{organ}")
+      made.append(dataclasses.replace(sample, organ=organ))
+  tissue.write_folder(root, made)
+  options = {"target__name": "folder", "target__root": str(root), "num_steps": 2}
+  options |= {"data_dir": str(tmp_path / "tfds"), "eval_every": 2}
+  base = tmp_path / "base"
+  train_and_evaluate(tissue.config(**options, target__organs="kidney"), base)
+  tuned = {**options, "init_from": str(base), "target__organs": "liver"}
+  # Another seed tests on some of those who trained the base.
+  with pytest.raises(InputError, match="was trained on patient 'p"):
+    train_and_evaluate(tissue.config(**tuned, split__seed=3), tmp_path / "tuned")
 
 
 # Checkpoints that are lost.
