@@ -122,7 +122,10 @@ def _add_machine(detect: argparse.ArgumentParser) -> None:
     "for the machine", "None of these changes the result."
   )
   machine.add_argument(
-    "--tile", type=int, metavar="PIXELS", help="longest side of what is read at once"
+    "--tile",
+    type=int,
+    metavar="PIXELS",
+    help="longest side of what is read at once; base: a multiple of 16 above 256",
   )
   machine.add_argument(
     "--batch", type=int, metavar="N", help="tiles at once (default: one a device)"

@@ -107,6 +107,12 @@ class Detector:
     meta = {**self.meta, "xi": xi, "min_distance": min_distance}
     return Detector(self.weights, meta)
 
+  def check_tile(self, tile: int | None) -> None:
+    """Raises InputError for a side of tiles that this network can take of no image."""
+    stride = self._model.STRIDE
+    if tile is not None and tile % stride:
+      raise InputError(f"tile is {tile}; this network takes multiples of {stride}")
+
   def proximity(self, image: np.ndarray) -> jax.Array:
     """Predicts the map of one image at working resolution, in one piece.
 

@@ -63,6 +63,7 @@ def predict_images(
   found = outputs.find_images(images)
   jobs = outputs.name_outputs(found, out, options.formats)
   detector = load(weights)
+  detector.check_tile(options.tile)
   network = _digest(detector)
   _check_folder(out)
   done: list[dict[str, Any]] = []

@@ -219,6 +219,7 @@ def test_a_full_disk_at_each_file(
     ({"mpp": float("nan")}, "mpp is nan; it must be from 0.01 to 5"),
     ({"devices": 99}, "devices is 99, but this machine has 8"),
     ({"batch": 0}, "batch is 0; it must be at least 1"),
+    ({"tile": 300}, "tile is 300; this network takes multiples of 16"),
   ],
 )
 def test_impossible_options_are_told_before_anything_is_made(
@@ -234,7 +235,7 @@ def test_impossible_options_are_told_before_anything_is_made(
   [
     ({"regions": ((304, 0, 10, 10),)}, "holds nothing of .*big.png, which is 304 wide"),
     ({"regions": ((0, 0, 0, 10),)}, "holds nothing of"),
-    ({"tile": 100}, "multiple of 16 beyond 256 pixels, got 100"),
+    ({"tile": 96}, "multiple of 16 beyond 256 pixels, got 96"),
   ],
 )
 def test_options_that_do_not_fit_the_image(image, tmp_path, changes, message):
