@@ -4,6 +4,7 @@ Called by `training.job`, `evaluation.job` and the studies before anything expen
 """
 
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 from micronet_jax import models
@@ -47,13 +48,19 @@ def claim_workdir(config: Config, workdir: pathlib.Path) -> None:
     ) from error
 
 
-def with_whole_model(config: Config) -> Config:
+def with_whole_model(
+  config: Config, *, like: Mapping[str, Any] | None = None
+) -> Config:
   """The same config, its network's own defaults filled in.
+
+  Args:
+    config: of a run.
+    like: options of a checkpoint, as `models.complete_options` takes them.
 
   Raises:
     InputError: there is no such network, or it does not take one of the fields.
   """
-  taken = models.complete_options(as_dict(config.model))
+  taken = models.complete_options(as_dict(config.model), like=like)
   blank: dict[str, Any] = dict.fromkeys(("width", "context", "dropout", "test_norm"))
   blank["remat"] = False
   fields = {**blank, **taken}

@@ -9,10 +9,11 @@ import functools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from micronet_jax.datasets import splits
 from micronet_jax.datasets.sample import Sample
 from micronet_jax.errors import InputError
 
-PARTS = ("train", "validation", "test", "auxiliary")
+PARTS = (*splits.PARTS, "auxiliary")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,7 +115,7 @@ def provenance_of(meta: Mapping[str, Any]) -> Provenance:
   return Provenance(
     tuple(
       ImageRecord(name=name, patient="", part=part)
-      for part in ("train", "validation", "test")
+      for part in splits.PARTS
       for name in split.get(part, ())
     )
   )

@@ -34,12 +34,12 @@ def load_source(source: DataConfig, *, data_dir: str = "") -> list[Sample]:
 
 
 def load_whole(source: DataConfig, *, data_dir: str = "") -> list[Sample]:
-  """All organs of the data set that a source is part of, as they are stored.
+  """All organs of the data set that a source is part of, as stored; none if it is all.
 
   Whose images a network has seen is told by any of theirs, of whatever organ.
   """
-  if source.name == "synthetic_he":
-    return []  # each of its images is of a patient of its own
+  if source.name == "synthetic_he" or not source.organs:
+    return []  # of a patient of its own each; or all were loaded as the source
   return load_samples(source.name, root=source.root or None, data_dir=data_dir or None)
 
 

@@ -8,7 +8,7 @@ import pathlib
 from collections.abc import Sequence
 
 from micronet_jax.config import Config, DataConfig
-from micronet_jax.datasets.provenance import Provenance, check_unseen, records_of
+from micronet_jax.datasets.provenance import PARTS, Provenance, check_unseen, records_of
 from micronet_jax.datasets.sample import Sample
 from micronet_jax.datasets.sources import load_source, load_whole, source_name
 from micronet_jax.datasets.splits import (
@@ -43,8 +43,7 @@ class Data:
   @property
   def provenance(self) -> Provenance:
     """Of a network that is trained on these data, from what `inherited` is of."""
-    parts = ("train", "validation", "test", "auxiliary")
-    own = [record for part in parts for record in records_of(getattr(self, part), part)]
+    own = [record for part in PARTS for record in records_of(getattr(self, part), part)]
     return Provenance(tuple(own), self.inherited.seen)
 
   def from_scratch(self) -> "Data":
@@ -67,7 +66,7 @@ def load_data(config: Config, *, seen: Provenance | None = None) -> Data:
   if config.auxiliary.name:
     auxiliary = load_source(config.auxiliary, data_dir=config.data_dir)
   whole: list[Sample] = []
-  if seen and seen.seen and config.target.organs:
+  if seen and seen.seen:
     whole = load_whole(config.target, data_dir=config.data_dir)
   name = source_name(config.target)
   return arrange_data(config, samples, auxiliary, name=name, seen=seen, whole=whole)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from micronet_jax import checkpoints, models
-from micronet_jax.config import Config, as_dict, changed
+from micronet_jax.config import Config, as_dict
 from micronet_jax.devices import AXIS, check_devices
 from micronet_jax.errors import InputError
 from micronet_jax.imaging.resampling import WORKING_MPP
@@ -22,6 +22,7 @@ from micronet_jax.models import graphs
 from micronet_jax.training import step as steps
 from micronet_jax.training.data import Data
 from micronet_jax.version import __version__
+from micronet_jax.workdir import with_whole_model
 
 
 @dataclasses.dataclass
@@ -107,8 +108,7 @@ def follow_checkpoint(config: Config, meta: Mapping[str, Any] | None) -> Config:
     InputError: an unknown network or argument, or more frozen blocks than it has.
   """
   like = meta["model"] if meta and not config.init_partial else None
-  options = models.complete_options(as_dict(config.model), like=like)
-  config = changed(config, {f"model.{name}": each for name, each in options.items()})
+  config = with_whole_model(config, like=like)
   most = len(models.find_model(config.model.name).BLOCKS) - 1
   if config.freeze_blocks > most:
     raise InputError(
