@@ -1,5 +1,6 @@
 """Small made-up samples, runs and configs that several tests share."""
 
+import jax
 import numpy as np
 from PIL import Image
 
@@ -31,6 +32,11 @@ def dots(name: str, *, size: int = 64, nuclei: int = 5, seed: int = 0) -> Sample
     image=np.clip(image, 0, 255).astype(np.uint8),
     centers=np.asarray(centers, np.float32).reshape(-1, 2),
   )
+
+
+def keys(count: int, seed: int = 0) -> jax.Array:
+  """Typed random keys."""
+  return jax.random.split(jax.random.key(seed), count)
 
 
 def blob(shape, center, sigma):

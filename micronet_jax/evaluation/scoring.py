@@ -56,6 +56,13 @@ def score_detector(detector: Detector, samples: Sequence[Sample]) -> Scored:
   """
   distance = detector.meta["min_distance"]
   peaks = detector.peaks(((s.image, s.mpp) for s in samples), (distance,))[distance]
+  return score_peaks(detector, peaks, samples)
+
+
+def score_peaks(
+  detector: Detector, peaks: Sequence[ScoredPoints], samples: Sequence[Sample]
+) -> Scored:
+  """Scores what `Detector.peaks` found in samples with the detector's min_distance."""
   own = [points.over(detector.meta["xi"]) for points in peaks]
   detected = [s.in_reference(d) for s, d in zip(samples, own, strict=True)]
   annotated = [s.in_reference(s.centers) for s in samples]
