@@ -145,6 +145,7 @@ def prepare_training(
     model=models.find_model(config.model.name),
     graph=graph,
     warp=config.warp,
+    appearance=config.appearance,
     batch=config.batch_size,
     devices=devices,
     frozen=config.freeze_blocks,
