@@ -88,5 +88,5 @@ def prepare(config: Config, samples: Sequence[Sample]) -> Workload:
   """Makes the workload of a configuration, with all samples in one pool."""
   prepared = prepare_training(config)
   recipe, pools = prepared.recipe, jnp.asarray([[0, len(samples)]], jnp.int32)
-  images = to_device(samples, reach=steps.reach_of(recipe))
+  images = to_device(samples, mpp=0.25, reach=steps.reach_of(recipe))
   return Workload(recipe, prepared.numbers, prepared.weights, images, pools)

@@ -75,6 +75,8 @@ class SplitConfig:
   # Share of the other patients that ξ, min_distance and the best step are chosen on.
   validation_fraction: float = setting(0.2, above=0, high=0.95, source="Datasets")
   seed: int = setting(0, low=0, high=2**32 - 1)
+  # Patients that validate, while all others train and nobody tests; () for the shares.
+  validation_patients: tuple[str, ...] = setting(())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +117,7 @@ class ProximityConfig:
 class WarpConfig:
   """How patches are drawn [Implementation details, and the authors' code]."""
 
-  # Side of a patch.
+  # Side of a patch, in the network's own pixels (`working_mpp`).
   patch: int = setting(200, low=16, unit="px", source="Implementation details")
   # Rotation is uniform within ± so many degrees.
   rotate: float = setting(180.0, low=0, unit="degrees")
@@ -188,6 +190,9 @@ class Config:
   split: SplitConfig = SplitConfig()
 
   model: ModelConfig = ModelConfig()
+  # Microns per pixel that the network sees; None is the checkpoint's, else 0.25 (40x).
+  # At 0.5 it sees twice as far, and a square millimetre costs a quarter.
+  working_mpp: float | None = setting(None, low=0.05, high=2.0, unit="microns")
   # Checkpoint to start from: the folder of a run or a checkpoint, or the name of
   # packaged weights ("base"); "" to start from scratch.
   init_from: str = setting("")
@@ -226,6 +231,13 @@ class Config:
   # Steps between lines of the log.
   log_every: int = setting(50, low=1, free=True)
 
+  # What a score is compared with: "relative", ξ times the highest of the image (beyond
+  # 1 mm², ξ itself), chosen by the F1 of all validation nuclei, as in the paper; or
+  # "absolute", ξ itself, chosen by the mean F1 of the validation patients, each of whom
+  # counts alike.
+  threshold_rule: str = setting(
+    "relative", choices=("relative", "absolute"), source="Results"
+  )
   # min_distance is chosen among these on the validation part, with ξ.
   min_distances: tuple[int, ...] = setting((3, 5, 7, 9, 11), low=1, unit="px")
   # Matching radius that the choice is made at.

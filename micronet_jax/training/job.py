@@ -88,7 +88,7 @@ def compared(
     rows["base"] = base
     choice = choose_threshold(config, base, data.validation)
     rows["base, threshold re-chosen"] = base.with_threshold(
-      xi=choice.xi, min_distance=choice.min_distance
+      xi=choice.xi, min_distance=choice.min_distance, rule=config.threshold_rule
     )
   if "scratch" in config.compare:
     folder, label = workdir / "scratch", "from scratch"

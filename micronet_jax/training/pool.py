@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from micronet_jax.datasets.sample import Sample
+from micronet_jax.datasets.sample import Sample, to_resolution
 from micronet_jax.imaging.normalisation import channel_statistics
 from micronet_jax.training.data import Data
 from micronet_jax.training.targets import CELL, FAR_AWAY, nearby_centers
@@ -41,19 +41,21 @@ class Images(NamedTuple):
 
 
 def to_device(
-  samples: Sequence[Sample], *, reach: float, coarse: bool = False
+  samples: Sequence[Sample], *, mpp: float, reach: float, coarse: bool = False
 ) -> Images:
   """Puts annotated images on the accelerator, padded to one size.
 
   Args:
-    samples: at least one, of any sizes, at working resolution.
-    reach: distance in pixels up to which maps depend on the nearest centre.
+    samples: at least one, of any sizes and resolutions.
+    mpp: microns per pixel that they are brought to.
+    reach: distance in these pixels up to which maps depend on the nearest centre.
     coarse: add a few empty images and centres, up to round numbers, so that similar
       pools share one compiled step.
 
   Returns:
     The pool that `augmentation.draw_patches` reads.
   """
+  samples = [to_resolution(sample, mpp) for sample in samples]
   nearby = [nearby_centers(s.centers, s.image.shape[:2], reach=reach) for s in samples]
   height, width = (max(s.image.shape[axis] for s in samples) for axis in (0, 1))
   most = max(each.shape[2] for each in nearby)
@@ -107,18 +109,19 @@ def choose_images(key: jax.Array, position: jax.Array, pools: jax.Array) -> jax.
 
 
 def pool_images(
-  data: Data, *, balanced: bool, reach: float
+  data: Data, *, balanced: bool, mpp: float, reach: float
 ) -> tuple[Images, jax.Array, list[str]]:
   """Training images on the accelerator, the pools that batches read, and names.
 
   Args:
     data: of a run.
     balanced: whether target and auxiliary images are pools of their own.
-    reach: as `to_device` takes it.
+    mpp: as `to_device` takes it, as `reach`.
+    reach: see there.
   """
   samples = [*data.train, *data.auxiliary]
   ranges = [(0, len(samples))]
   if balanced:
     ranges = [(0, len(data.train)), (len(data.train), len(data.auxiliary))]
-  images = to_device(samples, reach=reach, coarse=True)
+  images = to_device(samples, mpp=mpp, reach=reach, coarse=True)
   return images, jnp.asarray(ranges, jnp.int32), [s.name for s in samples]

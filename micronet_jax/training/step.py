@@ -61,7 +61,8 @@ class Recipe(NamedTuple):
   Attributes:
     model: class of the network, one of `models.MODELS`.
     graph: its `nnx.GraphDef`, with `axis_name=AXIS`.
-    warp: how patches are drawn.
+    warp: how patches are drawn; its lengths, as the others here, are in pixels of the
+      network (`lengths`).
     appearance: how their colours vary.
     batch: patches in the whole batch, over all devices.
     devices: how many share it.

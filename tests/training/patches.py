@@ -106,7 +106,7 @@ def scattered(shape, count, *, apart=0.0, seed=0):
 def pool_of(*samples):
   """These images on the device, padded as 2 of 64 x 64 with 24 centres a cell."""
   filler = sample((64, 64), scattered((64, 64), 40), seed=99, name="filler")
-  pool = to_device([*samples, filler], reach=15.0)
+  pool = to_device([*samples, filler], mpp=0.25, reach=15.0)
   keep = np.array([0, 1])
   assert len(samples) <= 2
   pool = jax.tree.map(lambda array: array[keep], pool)
