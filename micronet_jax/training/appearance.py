@@ -22,6 +22,12 @@ OFFSET_SHARE = 0.2
 """Largest offset of a stain's density for strength 1; a clear nucleus has about 1."""
 
 
+def draw_stain(key: jax.Array, strength: float) -> tuple[jax.Array, jax.Array]:
+  """Gains `[3]` and offsets `[3]` of haematoxylin, eosin and the rest."""
+  gain, offset = strength * jax.random.uniform(key, (2, 3), minval=-1.0)
+  return 1 + gain, OFFSET_SHARE * offset
+
+
 def restain(values: jax.Array, gains: jax.Array, offsets: jax.Array) -> jax.Array:
   """Changes how much of each stain there is, by the law of Beer and Lambert.
 
@@ -73,8 +79,7 @@ def vary_and_normalise(
   """
   stain, light, sharpness, noise = (jax.random.fold_in(key, i) for i in range(4))
   if appearance.stain > 0:
-    gain, offset = appearance.stain * jax.random.uniform(stain, (2, 3), minval=-1.0)
-    change = 1 + gain, OFFSET_SHARE * offset
+    change = draw_stain(stain, appearance.stain)
     before = palette.astype(jnp.float32)
     after = restain(before, *change)
     values = restain(values, *change)

@@ -60,7 +60,7 @@ def source_positions(key: jax.Array, size: jax.Array, warp: WarpConfig) -> jax.A
   span: float | jax.Array = warp.patch  # of the image
   if warp.zoom > 1:
     factor = magnification(key, warp)
-    grid, span = grid / factor, warp.patch / factor
+    grid, span = grid / factor, jnp.ceil((warp.patch - 1) / factor) + 1
   # Integer steps: without rotation, zoom and distortion, pixels fall on pixels.
   room = jnp.maximum(size - span, 0) + 2 * warp.shift
   corner = jnp.floor(jax.random.uniform(place, (2,)) * (room + 1)) - warp.shift

@@ -18,8 +18,8 @@ from micronet_jax.config import Config, as_dict
 from micronet_jax.devices import AXIS, check_devices
 from micronet_jax.errors import InputError
 from micronet_jax.lengths import (
-  appearance_at,
   REFERENCE_MPP,
+  appearance_at,
   in_network_pixels,
   proximity_at,
   warp_at,
