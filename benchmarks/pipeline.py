@@ -27,8 +27,9 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks import report, timing, workload
-from micronet_jax.config import Config, changed
+from micronet_jax.config import Config
 from micronet_jax.datasets.sample import Sample
+from micronet_jax.settings import changed
 from micronet_jax.training import loop
 from micronet_jax.training import step as steps
 from micronet_jax.training.augmentation import draw_patches

@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from micronet_jax import models
-from micronet_jax.config import Config, as_dict, changed, determining, from_dict
+from micronet_jax.config import Config
 from micronet_jax.errors import InputError
 from micronet_jax.files import read_json, write_json
 from micronet_jax.lengths import REFERENCE_MPP, scale_between
+from micronet_jax.settings import as_dict, changed, determining, from_dict
 
 
 def claim_workdir(config: Config, workdir: pathlib.Path) -> None:

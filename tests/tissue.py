@@ -3,10 +3,11 @@
 import numpy as np
 from PIL import Image
 
-from micronet_jax.config import Config, changed
+from micronet_jax.config import Config
 from micronet_jax.datasets.provenance import Provenance
 from micronet_jax.datasets.sample import Sample
 from micronet_jax.datasets.splits import Split
+from micronet_jax.settings import changed
 from micronet_jax.training.data import Data
 
 

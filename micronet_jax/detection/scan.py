@@ -137,19 +137,13 @@ def prepare_scan(
   mpp = _resolution(reader, mpp)
   regions = tuple(_clip(region, reader) for region in regions)
   canvas = Canvas(reader, mpp=mpp, working_mpp=working_mpp, stride=stride)
-  per_pixel = scale_between(working_mpp, REFERENCE_MPP) ** 2
-  is_slide = canvas.shape[0] * canvas.shape[1] * per_pixel > SLIDE_PIXELS
+  is_slide = _is_slide(canvas)
   relative = relative and not is_slide
-  if not is_slide:
-    canvas.hold()
-  rows, columns = tissues.cell_grid(canvas.shape, working_mpp)
-  found = tissues.find_tissue(thumbnail(reader, height=rows, width=columns))
-  if is_slide:
-    mean, std = sample_statistics(canvas, found)
-  else:
-    mean, std = channel_statistics(canvas.read(0, 0, *canvas.shape))
-  mask = Tissue(tissues.grow_tissue(found), canvas.shape)
-  where = mask if tissue or (tissue is None and is_slide) else None
+  found = _find_tissue(canvas)
+  mean, std = (sample_statistics if is_slide else _hold)(canvas, found)
+  where = None
+  if tissue or (tissue is None and is_slide):
+    where = Tissue(tissues.grow_tissue(found), canvas.shape)
   # A relative threshold needs the highest score of all of the image.
   limits = ((), None) if relative else (regions, where)
   tiles, sides = _plan(canvas, *limits, stride, reach, largest)
@@ -168,6 +162,24 @@ def prepare_scan(
     sides=sides,
     tiles=tuple(tiles),
   )
+
+
+def _is_slide(canvas: Canvas) -> bool:
+  """Whether an image is larger than 1 mm²."""
+  per_pixel = scale_between(canvas.working_mpp, REFERENCE_MPP) ** 2
+  return canvas.shape[0] * canvas.shape[1] * per_pixel > SLIDE_PIXELS
+
+
+def _find_tissue(canvas: Canvas) -> np.ndarray:
+  """Cells with tissue, without the margin: bool `[R, C]`."""
+  rows, columns = tissues.cell_grid(canvas.shape, canvas.working_mpp)
+  return tissues.find_tissue(thumbnail(canvas.reader, height=rows, width=columns))
+
+
+def _hold(canvas: Canvas, _: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Reads an image once, and gives mean and deviation of all its pixels."""
+  canvas.hold()
+  return channel_statistics(canvas.read(0, 0, *canvas.shape))
 
 
 def _resolution(reader: Reader, mpp: float | None) -> float | None:

@@ -17,7 +17,7 @@ import jax
 import numpy as np
 
 from micronet_jax import checkpoints, devices
-from micronet_jax.config import changed, check_config
+from micronet_jax.config import check_config
 from micronet_jax.datasets.organs import Organ, load_data_set, load_organ
 from micronet_jax.datasets.provenance import Provenance, check_unseen, provenance_of
 from micronet_jax.detection.detector import Detector
@@ -26,6 +26,7 @@ from micronet_jax.evaluation.metrics import count_matches, form_metric
 from micronet_jax.evaluation.scoring import score_detector
 from micronet_jax.evaluation.thresholds import choose_threshold
 from micronet_jax.files import locked, read_json, write_json
+from micronet_jax.settings import changed
 from micronet_jax.studies.results import Row
 from micronet_jax.studies.runs import BEST, Evaluation, Run, order_runs
 from micronet_jax.training.data import Data, arrange_data

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from micronet_jax import checkpoints, models
-from micronet_jax.config import Config, as_dict
+from micronet_jax.config import Config
 from micronet_jax.devices import AXIS, check_devices
 from micronet_jax.errors import InputError
 from micronet_jax.lengths import (
@@ -25,6 +25,7 @@ from micronet_jax.lengths import (
   warp_at,
 )
 from micronet_jax.models import graphs
+from micronet_jax.settings import as_dict
 from micronet_jax.training import step as steps
 from micronet_jax.training.data import Data
 from micronet_jax.version import __version__

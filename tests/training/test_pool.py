@@ -35,7 +35,7 @@ def test_pool():
     mean, std = normalisation.channel_statistics(one.image)
     np.testing.assert_array_equal(pool.mean[i], mean)
     np.testing.assert_array_equal(pool.std[i], std)
-    own = nearby_centers(one.centers, shapes[i], mpp=0.25, reach=5.0)
+    own = nearby_centers(one.centers, shapes[i], reach=5.0)
     rows, columns, most, _ = own.shape
     np.testing.assert_array_equal(pool.nearby[i, :rows, :columns, :most], own)
     listed = {tuple(each) for each in np.asarray(pool.nearby[i]).reshape(-1, 2)}
