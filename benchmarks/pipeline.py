@@ -88,7 +88,12 @@ def augmentation(
   index = jnp.arange(options.batch) % len(samples)
   keys = jax.random.split(jax.random.key(0), options.batch)
   label, _ = steps.make_objective(work.recipe, work.numbers.lam)
-  draw = jax.jit(functools.partial(draw_patches, warp=work.recipe.warp, label=label))
+  recipe = work.recipe
+  draw = jax.jit(
+    functools.partial(
+      draw_patches, warp=recipe.warp, label=label, appearance=recipe.appearance
+    )
+  )
   times = timing.interleave(
     {
       "step": workload.Chain(work),

@@ -92,6 +92,25 @@ class WarpConfig:
   elastic: float = setting(0.5, low=0, high=1)
   elastic_sigma: float = setting(5.0, low=0.5, unit="px")
   elastic_alpha: float = setting(35.0, low=0, unit="px")
+  # A patch is magnified by a factor between 1/zoom and zoom, uniform in its logarithm;
+  # Eq. 1 is computed in the patch's own pixels. 1 for none, as in the paper.
+  zoom: float = setting(1.0, low=1, high=2)
+
+
+@dataclasses.dataclass(frozen=True)
+class AppearanceConfig:
+  """How colours of patches are varied; 0 for not at all, as in the paper."""
+
+  # Haematoxylin, eosin and the rest: gains within 1 ± stain each, offsets of optical
+  # density within ± stain / 5; the image's normalisation follows.
+  stain: float = setting(0.0, low=0, high=0.9)
+  # After normalisation, each channel: times 1 ± contrast, and ± brightness.
+  brightness: float = setting(0.0, low=0, high=2, unit="standard deviations")
+  contrast: float = setting(0.0, low=0, high=0.9)
+  # Blurred by a Gaussian of an sd up to so much.
+  blur: float = setting(0.0, low=0, high=10, unit="px")
+  # Normal noise of an sd up to so much, after normalisation.
+  noise: float = setting(0.0, low=0, high=2, unit="standard deviations")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,6 +176,7 @@ class Config:
   evaluate_part: str = setting("all", choices=("all", "test", "validation"))
 
   warp: WarpConfig = WarpConfig()
+  appearance: AppearanceConfig = AppearanceConfig()
   optimizer: OptimizerConfig = OptimizerConfig()
   # Patches in a batch, over all devices.
   batch_size: int = setting(4, low=1, source="Implementation details")

@@ -15,6 +15,9 @@ from micronet_jax.imaging.normalisation import channel_statistics
 from micronet_jax.training.data import Data
 from micronet_jax.training.targets import CELL, FAR_AWAY, nearby_centers
 
+PALETTE = 1024
+"""Pixels of each image that stand for all its colours."""
+
 
 class Images(NamedTuple):
   """Annotated images on the accelerator, padded to one size.
@@ -26,6 +29,7 @@ class Images(NamedTuple):
     std: float32 `[N, 3]`, > 0.
     nearby: float32 `[N, R, C, K, 2]` (y, x), for each cell of each image the centres
       that may be nearest to a place in it (`targets.nearby_centers`).
+    palette: uint8 `[N, PALETTE, 3]`, pixels spread over each image.
   """
 
   pixels: jax.Array
@@ -33,6 +37,7 @@ class Images(NamedTuple):
   mean: jax.Array
   std: jax.Array
   nearby: jax.Array
+  palette: jax.Array
 
 
 def to_device(
@@ -64,14 +69,27 @@ def to_device(
   table = np.full((count, *cells), FAR_AWAY, np.float32)
   sizes = np.ones((count, 2), np.int32)
   mean, std = np.zeros((count, 3), np.float32), np.ones((count, 3), np.float32)
+  palette = np.zeros((count, PALETTE, 3), np.uint8)
   for i, (sample, near) in enumerate(zip(samples, nearby, strict=True)):
     h, w = sample.image.shape[:2]
     pixels[i, :h, :w] = sample.image
     table[i, : near.shape[0], : near.shape[1], : near.shape[2]] = near
     sizes[i] = h, w
     mean[i], std[i] = channel_statistics(sample.image)
-  arrays = pixels, sizes, mean, std, table
+    palette[i] = sample_colors(sample.image)
+  arrays = pixels, sizes, mean, std, table, palette
   return Images(*map(jnp.asarray, arrays))
+
+
+def sample_colors(image: np.ndarray) -> np.ndarray:
+  """Pixels spread evenly over an image, uint8 `[PALETTE, 3]`, always the same.
+
+  They lie at a sequence of low discrepancy (multiples of the powers of 1 / 1.3247, the
+  root of x³ = x + 1), which no image's width lines up with.
+  """
+  place = np.arange(1, PALETTE + 1)[:, None] * (0.7548776662466927, 0.5698402909980532)
+  y, x = ((place % 1) * image.shape[:2]).astype(int).T
+  return image[y, x]
 
 
 def choose_images(key: jax.Array, position: jax.Array, pools: jax.Array) -> jax.Array:
