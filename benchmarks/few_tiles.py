@@ -3,9 +3,9 @@
   python -m benchmarks.few_tiles --root ../shared/data/monuseg --organs prostate \
     --figure docs/few_tiles.png
 
-The main job (configs/finetune.py), with 1, 2, 4 and 8 of the training tiles and several
-seeds of patches and of the weights from scratch; tiles, validation and test patients are
-always the same. Runs lie in `--workdir` and are not repeated.
+The main job (configs/finetune.py), with 1, 2, 4 and 8 of the training tiles and some
+seeds of patches and of the weights from scratch; tiles, validation and test patients
+are always the same. Runs lie in `--workdir` and are not repeated.
 """
 
 import pathlib
