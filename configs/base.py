@@ -2,27 +2,36 @@
 
   python launch.py --config=configs/base.py --config.target.root=DIR
 
-DIR holds MoNuSeg in the layout of the `folder` data set, cut into tiles of 500².
-Prostate is left out: it is what the main job is measured on.
+DIR holds NuInsSeg (CC BY 4.0) in the layout of the `folder` data set: 665 images of 31
+slides, one an organ, of man and mouse. Six slides validate; nothing is tested on here.
 """
 
 import ml_collections
 
 from configs import common
 
+VALIDATION = (
+  *("human_bladder", "human_kidney", "human_lung", "human_rectum", "human_tonsil"),
+  "mouse_heart",
+)
+
 
 def get_config() -> ml_collections.ConfigDict:
-  """Six organs of MoNuSeg, a budget for two CPU cores."""
+  """Twenty-five slides at 0.5 microns, a budget of an hour on two CPU cores."""
   config = common.get_config()
   config.target.name = "folder"
-  config.target.organs = "bladder,breast,colon,kidney,liver,stomach"
-  # 16 patients to train, 4 to validate, 4 to test.
-  config.split.test_fraction = 0.16
+  config.split.validation_patients = VALIDATION
+  config.working_mpp = 0.5
   config.model.width = 16
   config.warp.patch = 128
-  # Ten times the paper's rate, for a seventieth of its iterations.
+  # Beyond the paper (benchmarks/RESULTS.md says what each gave).
+  config.warp.zoom = 1.33
+  config.appearance.stain = 0.25
+  # Ten times the paper's rate, for a tenth of its iterations.
   config.optimizer.learning_rate = 0.1
   config.optimizer.schedule = "cosine"
-  config.num_steps = 1400
-  config.eval_every = 200
+  config.num_steps = 10_000
+  config.eval_every = 1000
+  config.threshold_rule = "absolute"
+  config.select_radius = 12.0
   return config

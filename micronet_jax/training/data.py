@@ -116,10 +116,15 @@ def _take_auxiliary(
 ) -> list[Sample]:
   """The auxiliary training images: their own training part, then the percentage.
 
+  Where the target's validation patients are named, all of them train.
+
   Raises:
     InputError: one is, or is of a patient, that the target is validated or tested on.
   """
-  own = split_by_patient(samples, config.split)
+  if config.split.validation_patients:
+    own = Split(tuple(sorted(sample.name for sample in samples)), (), ())
+  else:
+    own = split_by_patient(samples, config.split)
   held_out = [sample for sample in targets if sample.name not in split.train]
   training = own.of(samples, "train")
   pixels = {sample.pixels_digest for sample in held_out}

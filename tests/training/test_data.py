@@ -88,7 +88,7 @@ def test_load_data(config, root, capsys):
   assert other.split != data.split
 
 
-def test_samples_of_known_resolution_are_resampled(tmp_path):
+def test_samples_stay_at_their_own_resolution(tmp_path):
   samples = [
     dataclasses.replace(tissue(f"a{i}", organ="a", patient=f"{i}", seed=i), mpp=0.5)
     for i in range(3)
@@ -99,9 +99,9 @@ def test_samples_of_known_resolution_are_resampled(tmp_path):
   )
   data = load_data(config)
   for one in data.train + data.validation + data.test:
-    assert one.mpp == 0.25
-    assert one.image.shape == (32, 40, 3)
-    np.testing.assert_allclose(one.centers, [[6.5, 8.5]])
+    assert one.mpp == 0.5
+    assert one.image.shape == (16, 20, 3)
+    np.testing.assert_allclose(one.centers, [[3, 4]])
 
 
 def test_a_share_of_the_target(config):
@@ -133,6 +133,16 @@ def test_auxiliary_data(config, root):
   assert len(half.auxiliary) == 1
   assert set(names_of(half.auxiliary)) < set(names_of(data.auxiliary))
   assert names_of(half.train) == names_of(data.train)
+
+
+def test_where_patients_are_named_to_validate_all_auxiliary_images_train(config, root):
+  whole = load_data(config())
+  named = whole.test[0].patient
+  options = {**with_breast(root), "split__validation_patients": [named]}
+  options |= {"auxiliary__name": "synthetic_he", "auxiliary__synthetic_images": 2}
+  data = load_data(config(**options))
+  assert {one.patient for one in data.validation} == {named}
+  assert (len(data.auxiliary), data.test) == (2, [])
 
 
 @pytest.mark.parametrize("spelling", ["{}", "{}/", "{}/images/.."])
