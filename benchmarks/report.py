@@ -89,6 +89,14 @@ def print_table(rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
   return printed
 
 
+def as_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
+  """A table with the columns of all rows; what a row lacks is "-"."""
+  columns = list(dict.fromkeys(column for row in rows for column in row))
+  lines = [columns, ["---"] * len(columns)]
+  lines += [[str(row.get(column, "-")) for column in columns] for row in rows]
+  return "".join("| " + " | ".join(cells) + " |\n" for cells in lines)
+
+
 def write_json(path: str, rows: Sequence[Mapping[str, Any]], **others: Any) -> None:
   """Writes machine, rows and anything else, if a path is given."""
   if path:

@@ -90,3 +90,12 @@ def prepare(config: Config, samples: Sequence[Sample]) -> Workload:
   recipe, pools = prepared.recipe, jnp.asarray([[0, len(samples)]], jnp.int32)
   images = to_device(samples, reach=steps.reach_of(recipe))
   return Workload(recipe, prepared.numbers, prepared.weights, images, pools)
+
+
+def count_operations(work: Workload) -> float:
+  """Floating-point operations of one step, as XLA counts them before it optimises.
+
+  Afterwards it does not know what the libraries of a GPU do when it calls them.
+  """
+  lowered = steps.compile_steps(work.recipe).lower(*work.place())
+  return lowered.cost_analysis()["flops"]
