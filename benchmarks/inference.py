@@ -94,7 +94,7 @@ def compare(
   image = random.normal(size=(1, padded, padded, 3)).astype(np.float32)
   predict, on_device = compile_predict(graph), jnp.asarray(image)
   variants = {"ours": lambda: np.asarray(predict(weights, on_device))}
-  if pytorch:
+  if pytorch and pytorch.usable():
     pytorch.forget()
     variants |= works(pytorch.inference(weights, width, dtype, image))
   times = timing.interleave(

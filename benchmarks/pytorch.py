@@ -39,6 +39,14 @@ def wait(result: Any) -> Any:
   return result
 
 
+def usable() -> bool:
+  """Whether PyTorch sees the kind of device that JAX computes on; if not, says so."""
+  able = jax.default_backend() == "cpu" or torch.cuda.is_available()
+  if not able:
+    print("PyTorch sees no GPU here: ours is timed alone")
+  return able
+
+
 def forget() -> None:
   """Drops compiled programs, whose number PyTorch limits, and memory kept for reuse."""
   torch.compiler.reset()

@@ -29,15 +29,21 @@ def arguments(doc: str, *, repeats: int) -> argparse.ArgumentParser:
 def print_machine() -> None:
   """Prints the machine in one line, and in another that there is no GPU, if so."""
   about = machine()
-  versions = ", ".join(f"{name} {about[name]}" for name in ("jax", "flax", "numpy"))
-  print(
+  print(machine_line(about))
+  if about["platform"] == "cpu":
+    print("no GPU here: all numbers are of the CPU")
+  print(flush=True)
+
+
+def machine_line(about: Mapping[str, Any]) -> str:
+  """What `machine` says, in one line."""
+  packages = (name for name in ("jax", "flax", "numpy", "torch") if name in about)
+  versions = ", ".join(f"{name} {about[name]}" for name in packages)
+  return (
     f"{about['devices']} x {about['device']} ({about['platform']}); "
     f"{about['cores']} cores, {about['processor']}; Python {about['python']}, "
     f"{versions}"
   )
-  if about["platform"] == "cpu":
-    print("no GPU here: all numbers are of the CPU")
-  print(flush=True)
 
 
 def machine() -> dict[str, Any]:

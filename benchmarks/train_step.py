@@ -82,7 +82,7 @@ def compare(
   work = workload.prepare(config, samples)
   cpu = jax.default_backend() == "cpu"
   variants: Variants = {"ours": workload.Chain(work, size=options.steps, unroll=cpu)}
-  if pytorch:
+  if pytorch and pytorch.usable():
     variants |= beside(options, work, samples, width, dtype)
   times = timing.interleave(
     variants, repeats=options.repeats, budget_s=options.budget_s
