@@ -11,9 +11,10 @@ from typing import Any
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from micronet_jax.config import Config, PredictConfig, as_dict, determining, from_dict
+from micronet_jax.config import Config, PredictConfig
 from micronet_jax.errors import InputError, Stopped
 from micronet_jax.files import digest
+from micronet_jax.settings import as_dict, determining, from_dict
 
 CONFIG = config_flags.DEFINE_config_file(
   "config", None, "File of configs/; --config.field=value changes a field."

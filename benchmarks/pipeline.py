@@ -27,8 +27,9 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks import report, timing, workload
-from micronet_jax.config import Config, changed
+from micronet_jax.config import Config
 from micronet_jax.datasets.sample import Sample
+from micronet_jax.settings import changed
 from micronet_jax.training import loop
 from micronet_jax.training import step as steps
 from micronet_jax.training.augmentation import draw_patches
@@ -87,7 +88,12 @@ def augmentation(
   index = jnp.arange(options.batch) % len(samples)
   keys = jax.random.split(jax.random.key(0), options.batch)
   label, _ = steps.make_objective(work.recipe, work.numbers.lam)
-  draw = jax.jit(functools.partial(draw_patches, warp=work.recipe.warp, label=label))
+  recipe = work.recipe
+  draw = jax.jit(
+    functools.partial(
+      draw_patches, warp=recipe.warp, label=label, appearance=recipe.appearance
+    )
+  )
   times = timing.interleave(
     {
       "step": workload.Chain(work),

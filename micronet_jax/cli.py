@@ -9,8 +9,9 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
-from micronet_jax.config import PredictConfig, from_dict
+from micronet_jax.config import PredictConfig
 from micronet_jax.errors import InputError, Stopped
+from micronet_jax.settings import from_dict
 from micronet_jax.signals import interruptible
 from micronet_jax.version import __version__
 

@@ -7,47 +7,9 @@ Bioinformatics 20:472 (2019).
 """
 
 import dataclasses
-import json
-import math
-import types
-import typing
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
 
 from micronet_jax.errors import InputError
-
-T = TypeVar("T")
-
-
-def setting(
-  default: Any,
-  *,
-  low: float | None = None,
-  above: float | None = None,
-  high: float | None = None,
-  choices: Sequence[str] = (),
-  unit: str = "",
-  source: str = "",
-  free: bool = False,
-) -> Any:
-  """Declares a field.
-
-  Args:
-    default: its value unless somebody says otherwise; None if something else decides.
-    low: the least value, of a tuple that of each entry.
-    above: what the value must exceed, instead of `low`.
-    high: the largest value.
-    choices: all values there are.
-    unit: of the number.
-    source: section or figure of the paper that has the default, or names the field.
-    free: it cannot change a result beyond rounding, so a run may be resumed with
-      another value, and its folder is the same.
-  """
-  kept = {
-    **{"low": low, "above": above, "high": high, "choices": tuple(choices)},
-    **{"unit": unit, "source": source, "free": free},
-  }
-  return dataclasses.field(default=default, metadata=kept)
+from micronet_jax.settings import check_ranges, setting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +37,8 @@ class SplitConfig:
   # Share of the other patients that ξ, min_distance and the best step are chosen on.
   validation_fraction: float = setting(0.2, above=0, high=0.95, source="Datasets")
   seed: int = setting(0, low=0, high=2**32 - 1)
+  # Patients that validate, while all others train and nobody tests; () for the shares.
+  validation_patients: tuple[str, ...] = setting(())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +79,7 @@ class ProximityConfig:
 class WarpConfig:
   """How patches are drawn [Implementation details, and the authors' code]."""
 
-  # Side of a patch.
+  # Side of a patch, in the network's own pixels (`working_mpp`).
   patch: int = setting(200, low=16, unit="px", source="Implementation details")
   # Rotation is uniform within ± so many degrees.
   rotate: float = setting(180.0, low=0, unit="degrees")
@@ -128,6 +92,25 @@ class WarpConfig:
   elastic: float = setting(0.5, low=0, high=1)
   elastic_sigma: float = setting(5.0, low=0.5, unit="px")
   elastic_alpha: float = setting(35.0, low=0, unit="px")
+  # A patch is magnified by a factor between 1/zoom and zoom, uniform in its logarithm;
+  # Eq. 1 is computed in the patch's own pixels. 1 for none, as in the paper.
+  zoom: float = setting(1.0, low=1, high=2)
+
+
+@dataclasses.dataclass(frozen=True)
+class AppearanceConfig:
+  """How colours of patches are varied; 0 for not at all, as in the paper."""
+
+  # Haematoxylin, eosin and the rest: gains within 1 ± stain each, offsets of optical
+  # density within ± stain / 5; the image's normalisation follows.
+  stain: float = setting(0.0, low=0, high=0.9)
+  # After normalisation, each channel: times 1 ± contrast, and ± brightness.
+  brightness: float = setting(0.0, low=0, high=2, unit="standard deviations")
+  contrast: float = setting(0.0, low=0, high=0.9)
+  # Blurred by a Gaussian of an sd up to so much.
+  blur: float = setting(0.0, low=0, high=10, unit="px")
+  # Normal noise of an sd up to so much, after normalisation.
+  noise: float = setting(0.0, low=0, high=2, unit="standard deviations")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,6 +152,9 @@ class Config:
   split: SplitConfig = SplitConfig()
 
   model: ModelConfig = ModelConfig()
+  # Microns per pixel that the network sees; None is the checkpoint's, else 0.25 (40x).
+  # At 0.5 it sees twice as far, and a square millimetre costs a quarter.
+  working_mpp: float | None = setting(None, low=0.05, high=2.0, unit="microns")
   # Checkpoint to start from: the folder of a run or a checkpoint, or the name of
   # packaged weights ("base"); "" to start from scratch.
   init_from: str = setting("")
@@ -190,6 +176,7 @@ class Config:
   evaluate_part: str = setting("all", choices=("all", "test", "validation"))
 
   warp: WarpConfig = WarpConfig()
+  appearance: AppearanceConfig = AppearanceConfig()
   optimizer: OptimizerConfig = OptimizerConfig()
   # Patches in a batch, over all devices.
   batch_size: int = setting(4, low=1, source="Implementation details")
@@ -206,6 +193,13 @@ class Config:
   # Steps between lines of the log.
   log_every: int = setting(50, low=1, free=True)
 
+  # What a score is compared with: "relative", ξ times the highest of the image (beyond
+  # 1 mm², ξ itself), chosen by the F1 of all validation nuclei, as in the paper; or
+  # "absolute", ξ itself, chosen by the mean F1 of the validation patients, each of whom
+  # counts alike.
+  threshold_rule: str = setting(
+    "relative", choices=("relative", "absolute"), source="Results"
+  )
   # min_distance is chosen among these on the validation part, with ξ.
   min_distances: tuple[int, ...] = setting((3, 5, 7, 9, 11), low=1, unit="px")
   # Matching radius that the choice is made at.
@@ -265,128 +259,3 @@ def check_config(config: Config) -> None:
       f"config.batch_size is {config.batch_size}; target and auxiliary patches each "
       "take half of a batch, so use an even number or config.naive_pooling=True"
     )
-
-
-def check_ranges(config: Any, prefix: str = "config") -> None:
-  """Checks every field of a schema, and of those in it, against what it declares.
-
-  Args:
-    config: a dataclass whose fields are `setting`s or dataclasses.
-    prefix: what its fields are called in messages; may be empty.
-
-  Raises:
-    InputError: naming the field, its value and what would be right.
-  """
-  for field in dataclasses.fields(config):
-    value = getattr(config, field.name)
-    name = f"{prefix}.{field.name}" if prefix else field.name
-    if dataclasses.is_dataclass(value):
-      check_ranges(value, name)
-      continue
-    for entry in value if isinstance(value, tuple) else (value,):
-      if entry is not None:
-        _check_value(name, entry, field.metadata)
-
-
-def _check_value(name: str, value: Any, rules: Mapping[str, Any]) -> None:
-  choices = rules.get("choices")
-  if choices and value not in choices:
-    raise InputError(f"{name} is {value!r}; use {' or '.join(map(repr, choices))}")
-  low, above, high = (rules.get(rule) for rule in ("low", "above", "high"))
-  if low is None and above is None and high is None:
-    return
-  # Written so that NaN fails.
-  fits = (
-    (low is None or value >= low)
-    and (above is None or value > above)
-    and (high is None or value <= high)
-    and math.isfinite(value)
-  )
-  if fits:
-    return
-  least = f"at least {low}" if above is None else f"above {above}"
-  if high is None:
-    wanted = least
-  else:
-    wanted = f"from {low} to {high}" if above is None else f"{least} and at most {high}"
-  raise InputError(f"{name} is {value}; it must be {wanted}")
-
-
-def from_dict(kind: type[T], values: Mapping[str, Any], prefix: str = "config") -> T:
-  """Makes a schema of a dict, as JSON or ml_collections give it; what lacks is default.
-
-  Args:
-    kind: `Config`, or another dataclass of settings.
-    values: by field; lists for tuples, whole numbers for fractions are welcome.
-    prefix: what the fields are called in messages.
-
-  Raises:
-    InputError: an unknown field, or a value of another type.
-  """
-  wanted = typing.get_type_hints(kind)
-  unknown = sorted(set(values) - set(wanted))
-  if unknown:
-    raise InputError(
-      f"there is no field {prefix}.{unknown[0]}; the fields are {', '.join(wanted)}"
-    )
-  made = {
-    name: _typed(wanted[name], value, f"{prefix}.{name}")
-    for name, value in values.items()
-  }
-  return kind(**made)
-
-
-def _typed(kind: Any, value: Any, name: str) -> Any:
-  """A value in the type that a field declares."""
-  if dataclasses.is_dataclass(kind) and isinstance(value, Mapping):
-    return from_dict(typing.cast(type, kind), value, name)
-  if isinstance(kind, types.UnionType):
-    (inner,) = (part for part in kind.__args__ if part is not types.NoneType)
-    return None if value is None else _typed(inner, value, name)
-  if typing.get_origin(kind) is tuple and isinstance(value, list | tuple):
-    inner = typing.get_args(kind)[0]
-    if inner is str and all(isinstance(entry, str) for entry in value):
-      # As the shell gives them: names with commas between.
-      value = [part for entry in value for part in entry.split(",") if part]
-    return tuple(_typed(inner, entry, name) for entry in value)
-  whole = isinstance(value, int) and not isinstance(value, bool)
-  if kind is float and (whole or isinstance(value, float)):
-    return float(value)
-  if (kind is int and whole) or (kind in (bool, str) and isinstance(value, kind)):
-    return value
-  words = {int: "a whole number", float: "a number", bool: "True or False", str: "text"}
-  wanted = words.get(kind) or getattr(kind, "__name__", str(kind))
-  raise InputError(f"{name} is {value!r}; it must be {wanted}")
-
-
-def as_dict(config: Any) -> dict[str, Any]:
-  """A schema as JSON would give it back: nested dicts, lists, numbers, strings."""
-  return json.loads(json.dumps(dataclasses.asdict(config)))
-
-
-def determining(config: Any) -> dict[str, Any]:
-  """`as_dict` without the fields that cannot change a result."""
-  kept = {}
-  for field in dataclasses.fields(config):
-    value = getattr(config, field.name)
-    if dataclasses.is_dataclass(value):
-      kept[field.name] = determining(value)
-    elif not field.metadata.get("free"):
-      kept[field.name] = json.loads(json.dumps(value))
-  return kept
-
-
-def changed(config: T, values: Mapping[str, Any]) -> T:
-  """A copy with other values, by field: `{"model.width": 8, "gamma": 5.0}`.
-
-  Raises:
-    InputError: as `from_dict`.
-  """
-  nested = as_dict(config)
-  for path, value in values.items():
-    *homes, name = path.split(".")
-    place = nested
-    for home in homes:
-      place = place[home]
-    place[name] = value
-  return from_dict(type(config), nested)

@@ -3,14 +3,17 @@
 Called by `training.job`, `evaluation.job` and the studies before anything expensive.
 """
 
+import dataclasses
 import pathlib
 from collections.abc import Mapping
 from typing import Any
 
 from micronet_jax import models
-from micronet_jax.config import Config, as_dict, changed, determining, from_dict
+from micronet_jax.config import Config
 from micronet_jax.errors import InputError
 from micronet_jax.files import read_json, write_json
+from micronet_jax.lengths import REFERENCE_MPP, scale_between
+from micronet_jax.settings import as_dict, changed, determining, from_dict
 
 
 def claim_workdir(config: Config, workdir: pathlib.Path) -> None:
@@ -51,7 +54,7 @@ def claim_workdir(config: Config, workdir: pathlib.Path) -> None:
 def with_whole_model(
   config: Config, *, like: Mapping[str, Any] | None = None
 ) -> Config:
-  """The same config, its network's own defaults filled in.
+  """The same config, its network's own defaults and resolution filled in.
 
   Args:
     config: of a run.
@@ -63,8 +66,26 @@ def with_whole_model(
   taken = models.complete_options(as_dict(config.model), like=like)
   blank: dict[str, Any] = dict.fromkeys(("width", "context", "dropout", "test_norm"))
   blank["remat"] = False
-  fields = {**blank, **taken}
-  return changed(config, {f"model.{name}": fields[name] for name in fields})
+  fields = {f"model.{name}": value for name, value in {**blank, **taken}.items()}
+  mpp = REFERENCE_MPP if config.working_mpp is None else config.working_mpp
+  return changed(config, {**fields, "working_mpp": mpp})
+
+
+def with_resolution(config: Config, meta: Mapping[str, Any]) -> Config:
+  """The same config at the resolution of the checkpoint that it begins with.
+
+  Raises:
+    InputError: the config asks for another one.
+  """
+  mpp = meta.get("mpp", REFERENCE_MPP)  # version 0.1 knew no other
+  wanted = mpp if config.working_mpp is None else config.working_mpp
+  if scale_between(mpp, wanted) != 1:
+    raise InputError(
+      f"config.working_mpp is {wanted:g}, but the checkpoint {config.init_from} works "
+      f"at {mpp:g} microns per pixel; leave config.working_mpp out, or start from "
+      "another checkpoint or from scratch"
+    )
+  return dataclasses.replace(config, working_mpp=mpp)
 
 
 def _reason(error: InputError) -> str:

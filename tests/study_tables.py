@@ -6,8 +6,8 @@ import pathlib
 import numpy as np
 import tissue
 
-from micronet_jax.config import changed
 from micronet_jax.datasets.organs import Organ
+from micronet_jax.settings import changed
 from micronet_jax.studies import study
 from micronet_jax.studies.claims import judge_claim, list_claims
 from micronet_jax.studies.execution import Archive

@@ -13,11 +13,12 @@ import micronet_jax as mn
 from configs import base as base_config
 from configs import finetune
 from micronet_jax import checkpoints
-from micronet_jax.config import Config, changed, from_dict
+from micronet_jax.config import Config
 from micronet_jax.datasets.sample import Sample
 from micronet_jax.datasets.synthetic_he.generator import generate
 from micronet_jax.evaluation import metrics
 from micronet_jax.imaging.decoding import read_image
+from micronet_jax.settings import changed, from_dict
 from micronet_jax.training.job import train_and_evaluate
 
 

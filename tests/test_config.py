@@ -10,15 +10,9 @@ from hypothesis import strategies as st
 from tissue import config as make_config
 
 from configs import common
-from micronet_jax.config import (
-  Config,
-  as_dict,
-  changed,
-  check_config,
-  determining,
-  from_dict,
-)
+from micronet_jax.config import Config, check_config
 from micronet_jax.errors import InputError
+from micronet_jax.settings import as_dict, changed, determining, from_dict
 from micronet_jax.training.run import follow_checkpoint
 from micronet_jax.workdir import claim_workdir, with_whole_model
 
@@ -141,6 +135,9 @@ RANGES = [
   ("warp.elastic", 50.0, "from 0 to 1"),
   ("warp.elastic_sigma", 0.0, "at least 0.5"),
   ("warp.elastic_alpha", -35.0, "at least 0"),
+  ("warp.zoom", 0.9, "from 1 to 2"),
+  ("appearance.stain", 1.0, "from 0 to 0.9"),
+  ("appearance.blur", -1.0, "from 0 to 10"),
   ("target_fraction", 0.0, "above 0 and at most 1"),
   ("target_fraction", 1.01, "above 0 and at most 1"),
   ("auxiliary_percentage", 0.0, "above 0 and at most 100"),
@@ -359,6 +356,9 @@ CHOSEN = {
   "model.width": 7,
   "model.dropout": 0.25,
   "optimizer.schedule": "cosine",
+  "split.validation_patients": ["p7"],
+  "threshold_rule": "absolute",
+  "working_mpp": 0.5,
 }
 
 
@@ -393,12 +393,12 @@ def test_every_other_field_counts(folder, field):
 
 
 def test_a_config_of_another_version_is_refused_in_one_sentence(tmp_path):
-  newer = {**as_dict(make_config()), "working_mpp": 0.5}
+  newer = {**as_dict(make_config()), "not_there_yet": 0.5}
   (tmp_path / "run").mkdir()
   (tmp_path / "run" / "config.json").write_text(json.dumps(newer))
   message = claim_refused(make_config(), tmp_path / "run")
   assert "another version" in message
-  assert "config.working_mpp" in message
+  assert "config.not_there_yet" in message
   assert "--workdir" in message
 
 

@@ -10,8 +10,8 @@ from PIL import Image
 
 import micronet_jax as mn
 from micronet_jax import checkpoints
-from micronet_jax.config import as_dict
 from micronet_jax.datasets import load_samples
+from micronet_jax.settings import as_dict
 from micronet_jax.training.progress import read_log
 from micronet_jax.training.run import prepare_training
 

@@ -1,12 +1,14 @@
 """Small made-up samples, runs and configs that several tests share."""
 
+import jax
 import numpy as np
 from PIL import Image
 
-from micronet_jax.config import Config, changed
+from micronet_jax.config import Config
 from micronet_jax.datasets.provenance import Provenance
 from micronet_jax.datasets.sample import Sample
 from micronet_jax.datasets.splits import Split
+from micronet_jax.settings import changed
 from micronet_jax.training.data import Data
 
 
@@ -30,6 +32,11 @@ def dots(name: str, *, size: int = 64, nuclei: int = 5, seed: int = 0) -> Sample
     image=np.clip(image, 0, 255).astype(np.uint8),
     centers=np.asarray(centers, np.float32).reshape(-1, 2),
   )
+
+
+def keys(count: int, seed: int = 0) -> jax.Array:
+  """Typed random keys."""
+  return jax.random.split(jax.random.key(seed), count)
 
 
 def blob(shape, center, sigma):

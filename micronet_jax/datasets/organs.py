@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from micronet_jax.datasets import load_samples
-from micronet_jax.datasets.sample import Sample, cut_middle, to_working_resolution
+from micronet_jax.datasets.sample import Sample, cut_middle
 from micronet_jax.datasets.splits import take_turns
 from micronet_jax.errors import InputError
 from micronet_jax.files import digest
@@ -33,7 +33,7 @@ class Organ(NamedTuple):
     kind: "synthetic_he" or "folder".
     digest: of the images' and points' contents, or the generator's version.
     images: at most so many, patients taking turns; 0 for all.
-    side: that larger images are cut to, pixels at working resolution; 0 for none.
+    side: that larger images are cut to, pixels at 0.25 microns; 0 for none.
     root: the folder; "" for synthetic tissue.
     data_dir: where prepared data is kept; "" for TFDS's own place.
   """
@@ -69,14 +69,14 @@ def load_data_set(organ: Organ) -> Sequence[Sample]:
 
 @functools.lru_cache(maxsize=64)
 def load_organ(organ: Organ) -> tuple[Sample, ...]:
-  """The samples of an organ at working resolution, sorted by name; kept in memory."""
+  """The samples of an organ, sorted by name; kept in memory."""
   if not organ.root:
     where: dict[str, Any] = {"organs": [organ.name], "data_dir": organ.data_dir or None}
     made = load_samples(organ.kind, images=organ.images, size=organ.side, **where)
     return tuple(made)
   samples = [s for s in load_data_set(organ) if s.organ == organ.name]
   chosen = take_turns(samples, organ.images or len(samples))
-  return tuple(cut_middle(to_working_resolution(s), organ.side) for s in chosen)
+  return tuple(cut_middle(s, organ.side) for s in chosen)
 
 
 def find_organs(

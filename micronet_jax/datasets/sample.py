@@ -11,12 +11,8 @@ from numpy.typing import ArrayLike
 
 from micronet_jax.errors import InputError
 from micronet_jax.files import digest
-from micronet_jax.imaging.resampling import (
-  SAME_MPP,
-  WORKING_MPP,
-  rescale_centers,
-  rescale_image,
-)
+from micronet_jax.imaging.resampling import rescale_centers, rescale_image
+from micronet_jax.lengths import REFERENCE_MPP, in_network_pixels, scale_between
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -64,6 +60,17 @@ class Sample:
       digest(repr(self.mpp).encode() + points, digits=16),
     )
 
+  def in_reference(self, points: np.ndarray) -> np.ndarray:
+    """Moves points `[N, 2]` (y, x) of this image to pixels at 0.25 microns."""
+    factor = scale_between(self.mpp, REFERENCE_MPP)
+    return points if factor == 1 else (points + 0.5) * factor - 0.5
+
+  @property
+  def reference_shape(self) -> tuple[float, float]:
+    """Height and width in pixels at 0.25 microns."""
+    factor = scale_between(self.mpp, REFERENCE_MPP)
+    return self.image.shape[0] * factor, self.image.shape[1] * factor
+
   def changed(
     self, image: np.ndarray, centers: np.ndarray, *, mpp: float | None
   ) -> "Sample":
@@ -79,17 +86,25 @@ class Sample:
     )
 
 
-def to_working_resolution(sample: Sample, *, mpp: float = WORKING_MPP) -> Sample:
-  """Brings a sample of known resolution to `mpp`; one of unknown is left alone."""
-  if sample.mpp is None or abs(sample.mpp / mpp - 1) < SAME_MPP:
+def to_resolution(sample: Sample, mpp: float) -> Sample:
+  """Brings a sample to a network's resolution; one of unknown has 0.25 microns."""
+  factor = scale_between(sample.mpp, mpp)
+  if factor == 1:
     return sample
-  image = rescale_image(sample.image, sample.mpp / mpp)
+  image = rescale_image(sample.image, factor)
   centers = rescale_centers(sample.centers, sample.image.shape, image.shape)
   return sample.changed(image, centers, mpp=mpp)
 
 
 def cut_middle(sample: Sample, side: int) -> Sample:
-  """Cuts what is larger to the `side` pixels around its middle; 0 leaves it alone."""
+  """Cuts what is larger to its middle; 0 leaves it alone.
+
+  Args:
+    sample: at any resolution.
+    side: of what is left, in pixels at 0.25 microns.
+  """
+  mpp = REFERENCE_MPP if sample.mpp is None else sample.mpp
+  side = round(in_network_pixels(side, mpp))
   height, width = sample.image.shape[:2]
   if not side or max(height, width) <= side:
     return sample

@@ -1,4 +1,4 @@
-"""The data set that a config names, at working resolution.
+"""The data set that a config names.
 
 Called by `training.data` and `evaluation.job`.
 """
@@ -7,14 +7,14 @@ import pathlib
 
 from micronet_jax.config import DataConfig
 from micronet_jax.datasets import load_samples
-from micronet_jax.datasets.sample import Sample, to_working_resolution
+from micronet_jax.datasets.sample import Sample
 
 DEFAULT_ORGAN = "prostate"
 """What synthetic_he makes when nobody says: pale nuclei, the paper's hard case."""
 
 
 def load_source(source: DataConfig, *, data_dir: str = "") -> list[Sample]:
-  """The samples of `config.target` or `config.auxiliary` at working resolution.
+  """The samples of `config.target` or `config.auxiliary`, at their own resolution.
 
   Args:
     source: which.
@@ -23,14 +23,13 @@ def load_source(source: DataConfig, *, data_dir: str = "") -> list[Sample]:
   synthetic = source.name == "synthetic_he"
   organs = source.organs or (DEFAULT_ORGAN if synthetic else None)
   print(f"loading {source_name(source)}", flush=True)
-  samples = load_samples(
+  return load_samples(
     source.name,
     root=source.root or None,
     organs=organs,
     data_dir=data_dir or None,
     images=source.synthetic_images if synthetic else None,
   )
-  return [to_working_resolution(sample) for sample in samples]
 
 
 def load_whole(source: DataConfig, *, data_dir: str = "") -> list[Sample]:

@@ -49,20 +49,24 @@ def split_by_patient(
 
   Patients are drawn for the test part, then for validation from the rest; no
   patient is in two parts. Fractions are of an organ's patients, rounded; every
-  part that is asked for gets at least one patient over all organs.
+  part that is asked for gets at least one patient over all organs. Patients that are
+  named to validate do, and all others train.
 
   Args:
     samples: all of them.
-    options: the fractions and the seed; the same seed and patients give the same split,
+    options: the fractions and the seed, or the patients; the same give the same split,
       whatever the order.
 
   Returns:
     The split; names sorted.
 
   Raises:
-    InputError: too few patients to fill the parts that are asked for.
+    InputError: too few patients to fill the parts that are asked for, or a patient is
+      named whom nobody has.
   """
   options = options or SplitConfig()
+  if options.validation_patients:
+    return _split_by_name(samples, options.validation_patients)
   seed, test_fraction = options.seed, options.test_fraction
   organ_of: dict[str, str] = {}
   for sample in sorted(samples, key=lambda sample: sample.name):
@@ -91,6 +95,23 @@ def split_by_patient(
       "add images, or say in index.csv which patient each is from"
     )
   return Split(**{part: tuple(sorted(members)) for part, members in names.items()})
+
+
+def _split_by_name(samples: Sequence[Sample], patients: Sequence[str]) -> Split:
+  """The images of some patients validate, all others train."""
+  there = {sample.patient for sample in samples}
+  unknown = [patient for patient in patients if patient not in there]
+  if unknown or not there - set(patients):
+    wrong = f"names {unknown[0]!r}, whom" if unknown else "names all of them, so"
+    raise InputError(
+      f"config.split.validation_patients {wrong} no image "
+      f"{'is of' if unknown else 'is left to train on'}; the data has "
+      f"{', '.join(sorted(there))}"
+    )
+  names: dict[bool, list[str]] = {True: [], False: []}
+  for sample in samples:
+    names[sample.patient in patients].append(sample.name)
+  return Split(tuple(sorted(names[False])), tuple(sorted(names[True])), ())
 
 
 def _allocate(sizes: list[int], fraction: float, spare: int) -> list[int]:

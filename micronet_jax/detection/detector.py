@@ -33,14 +33,14 @@ from micronet_jax.imaging.canvas import Box
 from micronet_jax.imaging.normalisation import normalise
 from micronet_jax.imaging.opening import open_image
 from micronet_jax.imaging.reader import Reader
-from micronet_jax.imaging.resampling import SAME_MPP, WORKING_MPP
+from micronet_jax.lengths import REFERENCE_MPP, window_radius
 from micronet_jax.models.graphs import abstract_model, merge_model
 
 if TYPE_CHECKING:
   import PIL.Image
 
 LARGEST_TILE = {"cpu": 1024}
-"""Longest side of a tile by platform, in pixels at working resolution."""
+"""Longest side of a tile by platform, in pixels of the network."""
 
 
 LARGEST_TILE_ELSEWHERE = 1536
@@ -76,8 +76,9 @@ class Detector:
   """Finds nucleus centres; made by `load`, or from weights in hand.
 
   Attributes:
-    meta: what is stored with the checkpoint: `model`, `proximity`, `xi`,
-      `min_distance` and more.
+    meta: what is stored with the checkpoint: `model`, `proximity`, `mpp`, `xi`,
+      `min_distance`, `threshold_rule` and more.
+    mpp: microns per pixel that the network sees.
   """
 
   def __init__(self, weights: Any, meta: Mapping[str, Any]):
@@ -85,26 +86,26 @@ class Detector:
 
     Args:
       weights: `{"params", "batch_stats"}` of the network that `meta["model"]` names.
-      meta: at least `model`, `proximity`, `xi` and `min_distance`.
+      meta: at least `model`, `proximity`, `xi` and `min_distance`, a length as people
+        see it; without `mpp` 0.25, and without `threshold_rule` the paper's.
 
     Raises:
-      InputError: the weights are not of that model, or work at another resolution.
+      InputError: the weights are not of that model.
     """
-    mpp = meta.get("mpp", WORKING_MPP)
-    if abs(mpp / WORKING_MPP - 1) >= SAME_MPP:
-      raise InputError(
-        f"the checkpoint works at {mpp:g} microns per pixel, and this version at "
-        f"{WORKING_MPP:g} only; use the version that trained it"
-      )
+    self.mpp: float = meta.get("mpp", REFERENCE_MPP)
     self._graph, template = abstract_model(meta["model"])
     self.weights = jax.device_put(checkpoints.transfer(weights, template))
     self.meta = dict(meta)
     self._model = models.find_model(meta["model"]["name"])
     self._replicas: dict[int, Any] = {}
 
-  def with_threshold(self, *, xi: float, min_distance: int) -> "Detector":
-    """The same network with another ξ and min_distance."""
+  def with_threshold(
+    self, *, xi: float, min_distance: int, rule: str | None = None
+  ) -> "Detector":
+    """The same network with another ξ and min_distance, and rule if one is given."""
     meta = {**self.meta, "xi": xi, "min_distance": min_distance}
+    if rule:
+      meta["threshold_rule"] = rule
     return Detector(self.weights, meta)
 
   def check_tile(self, tile: int | None) -> None:
@@ -114,11 +115,11 @@ class Detector:
       raise InputError(f"tile is {tile}; this network takes multiples of {stride}")
 
   def proximity(self, image: np.ndarray) -> jax.Array:
-    """Predicts the map of one image at working resolution, in one piece.
+    """Predicts the map of one image at the network's resolution, in one piece.
 
     Args:
-      image: uint8 `[H, W, 3]`, H and W >= 1; normalised by its own statistics and
-        extended, as `detection.tiling` says, to sides that the stride divides.
+      image: uint8 `[H, W, 3]`, H and W >= 1, at `mpp`; normalised by its own statistics
+        and extended, as `detection.tiling` says, to sides that the stride divides.
 
     Returns:
       float32 `[H, W]`, in units of Eq. 1: about 1 at centres, 0 far from them; of a
@@ -134,31 +135,33 @@ class Detector:
     return models.score_map(self._model, maps[0, :height, :width], scale)
 
   def peaks(
-    self, images: Iterable[np.ndarray], min_distances: Iterable[int]
+    self,
+    images: Iterable[tuple[np.ndarray, float | None]],
+    min_distances: Iterable[int],
   ) -> dict[int, list[ScoredPoints]]:
-    """All local maxima of images at working resolution, for each min_distance.
+    """All local maxima of images, for each min_distance.
 
-    Over the threshold ξ they are what `detect` finds: on tissue only, and by ξ itself,
-    where the image is larger than 1 mm².
+    Over the threshold ξ they are what `detect` finds.
 
     Args:
-      images: uint8 `[H, W, 3]` each.
-      min_distances: radii in pixels.
+      images: uint8 `[H, W, 3]` and microns per pixel of each, None if not known.
+      min_distances: radii in pixels at 0.25 microns.
 
     Returns:
-      By radius, for each image: its maxima.
+      By radius, for each image: its maxima, in its own pixels.
     """
     distances = tuple(min_distances)
     found: dict[int, list[ScoredPoints]] = {d: [] for d in distances}
-    program = Program(self._graph, distances, devices=1)
-    for image in images:
-      scan = self._prepare(open_image(image), max(distances), mpp=WORKING_MPP)
+    windows = tuple(window_radius(distance, self.mpp) for distance in distances)
+    program = Program(self._graph, windows, devices=1)
+    for image, mpp in images:
+      scan = self._prepare(open_image(image), max(distances), mpp=mpp)
       parts: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {d: [] for d in distances}
       for tile, points in self._search(program, scan, scan.tiles, batch=1, least=0.0):
         for distance, (centers, scores) in zip(distances, points, strict=True):
           own, _, wanted = scan.place(centers, tile)
           parts[distance].append((own[wanted], scores[wanted]))
-      unit = 1.0 if scan.is_slide else None
+      unit = None if scan.relative else 1.0
       for distance in distances:
         found[distance].append(ScoredPoints(*_by_score(parts[distance]), unit))
     return found
@@ -183,13 +186,13 @@ class Detector:
     Args:
       image: a path to anything `imaging.opening.open_image` reads, an array (uint8,
         uint16, bool, or float in [0, 1]; `[H, W]`, RGB or RGBA), or a Pillow image.
-      mpp: its microns per pixel, by default what the file says; the image is brought
-        to 0.25, where the network works. If nobody says, it is taken as it is.
-      threshold: least score of a nucleus. By default the checkpoint's ξ, times the
-        highest score of an image of up to 1 mm²; of larger ones, ξ itself.
+      mpp: its microns per pixel, by default what the file says, else 0.25; the image
+        is brought to the resolution that the network works at.
+      threshold: least score of a nucleus. By default the checkpoint's ξ; if it follows
+        the paper's rule, times the highest score of an image of up to 1 mm².
       regions: (x, y, width, height) each, in the image's own pixels; none for all.
       tissue: whether to look on tissue only; by default on images beyond 1 mm².
-      tile: longest side of what is read at once, in pixels at working resolution.
+      tile: longest side of what is read at once, in pixels of the network.
       batch: tiles on the devices at once; one a device by default.
       devices: how many to use; all by default.
 
@@ -240,7 +243,9 @@ class Detector:
       reader,
       stride=self._model.STRIDE,
       # Two windows: maxima that tie with a neighbour's are one point.
-      reach=self._model.REACH + 2 * distance,
+      reach=self._model.REACH + 2 * window_radius(distance, self.mpp),
+      working_mpp=self.mpp,
+      relative=self.meta.get("threshold_rule", "relative") == "relative",
       largest=SLIDE_PIXELS if whole else largest,
       **options,
     )
@@ -271,8 +276,8 @@ class Detector:
       devices: as `detect` takes it.
 
     Yields:
-      What each tile holds. Where `threshold` is None and the image no slide, all
-      maxima: what counts follows from `lowest_score` when the best is known.
+      What each tile holds. Where `threshold` is None and ξ relative, all maxima: what
+      counts follows from `lowest_score` when the best is known.
 
     Raises:
       InputError: a tile cannot be read, or the device's memory does not suffice.
@@ -282,9 +287,10 @@ class Detector:
       return
     devices = min(devices or jax.device_count(), len(tiles))
     batch = -(-(batch or devices) // devices) * devices
-    program = Program(self._graph, (self.meta["min_distance"],), devices)
+    window = window_radius(self.meta["min_distance"], self.mpp)
+    program = Program(self._graph, (window,), devices)
     least = threshold if threshold is not None else 0.0
-    if threshold is None and scan.is_slide:
+    if threshold is None and not scan.relative:
       least = self.meta["xi"]
     for tile, [(centers, scores)] in self._search(
       program, scan, tiles, batch=batch, least=least
@@ -300,7 +306,7 @@ class Detector:
     if threshold is not None:
       return float(np.float32(threshold))
     xi = np.float32(self.meta["xi"])
-    return float(xi if scan.is_slide else xi * np.float32(best))
+    return float(xi * np.float32(best) if scan.relative else xi)
 
   def _search(
     self,

@@ -1,11 +1,13 @@
 """How one image is searched: its resolution, rules, normalisation and tiles.
 
 An image of up to 1 mm² (4096² pixels at 0.25 microns) is treated as the paper's images
-are: normalised by the mean and deviation of all its pixels, with a threshold of ξ times
-the highest score found in it. On a slide neither makes sense: glass would decide the
-mean, and one odd pixel the threshold. There, the mean and deviation are those of up to
-64 samples of 256² pixels, spread evenly over the tissue, and the threshold is ξ itself,
-in units of the proximity map, which is 1 at a centre.
+are: normalised by the mean and deviation of all its pixels. On a slide glass would
+decide the mean: there, mean and deviation are those of up to 64 samples of 256² pixels,
+spread evenly over the tissue.
+
+The threshold is ξ itself, in units of the proximity map, which is 1 at a centre; or, of
+checkpoints that follow the paper's rule, ξ times the highest score found in the image.
+On a slide one odd pixel would decide that, so there it is ξ itself for all.
 
 All of this depends on the image alone: not on tiles, regions or the number of devices.
 Called by `detection.detector`.
@@ -26,9 +28,10 @@ from micronet_jax.imaging.reader import Reader
 from micronet_jax.imaging.resolution import MPP_RANGE
 from micronet_jax.imaging.thumbnails import thumbnail
 from micronet_jax.imaging.tissue import Tissue
+from micronet_jax.lengths import REFERENCE_MPP, scale_between
 
 SLIDE_PIXELS = 4096**2
-"""Pixels at working resolution, 1 mm², beyond which an image counts as a slide."""
+"""Pixels at 0.25 microns, 1 mm², beyond which an image counts as a slide."""
 
 
 SAMPLES = 64
@@ -50,7 +53,8 @@ class Scan:
   Attributes:
     canvas: the image at working resolution.
     mpp: microns per pixel of the image; None if unknown.
-    is_slide: which of the two rules applies.
+    is_slide: which of the two rules of normalisation applies.
+    relative: whether the threshold is a share of the highest score.
     mean, std: float32 `[3]`, what pixels are normalised by.
     tissue: where centres are kept; None for everywhere.
     regions: parts of the image to look in, in its own pixels; none for all of it.
@@ -61,6 +65,7 @@ class Scan:
   canvas: Canvas
   mpp: float | None
   is_slide: bool
+  relative: bool
   mean: np.ndarray
   std: np.ndarray
   tissue: Tissue | None
@@ -103,6 +108,8 @@ def prepare_scan(
   stride: int,
   reach: int,
   largest: int,
+  working_mpp: float,
+  relative: bool,
   mpp: float | None = None,
   regions: Sequence[Box] = (),
   tissue: bool | None = None,
@@ -114,6 +121,8 @@ def prepare_scan(
     stride: of the network.
     reach: how far beyond a pixel the network and the search for maxima look.
     largest: longest side of a tile, a multiple of the stride.
+    working_mpp: microns per pixel that the network sees.
+    relative: whether ξ is a share of the highest score, where the image is no slide.
     mpp: microns per pixel; by default what the file says.
     regions: parts of the image to look in, in its own pixels; none for all of it.
     tissue: whether to look on tissue only; by default on slides.
@@ -127,20 +136,16 @@ def prepare_scan(
   """
   mpp = _resolution(reader, mpp)
   regions = tuple(_clip(region, reader) for region in regions)
-  canvas = Canvas(reader, mpp=mpp, stride=stride)
-  is_slide = canvas.shape[0] * canvas.shape[1] > SLIDE_PIXELS
-  if not is_slide:
-    canvas.hold()
-  rows, columns = tissues.cell_grid(canvas.shape)
-  found = tissues.find_tissue(thumbnail(reader, height=rows, width=columns))
-  if is_slide:
-    mean, std = sample_statistics(canvas, found)
-  else:
-    mean, std = channel_statistics(canvas.read(0, 0, *canvas.shape))
-  mask = Tissue(tissues.grow_tissue(found), canvas.shape)
-  where = mask if tissue or (tissue is None and is_slide) else None
-  # The threshold of an image needs the highest score of all of it.
-  limits = (regions, where) if is_slide else ((), None)
+  canvas = Canvas(reader, mpp=mpp, working_mpp=working_mpp, stride=stride)
+  is_slide = _is_slide(canvas)
+  relative = relative and not is_slide
+  found = _find_tissue(canvas)
+  mean, std = (sample_statistics if is_slide else _hold)(canvas, found)
+  where = None
+  if tissue or (tissue is None and is_slide):
+    where = Tissue(tissues.grow_tissue(found), canvas.shape)
+  # A relative threshold needs the highest score of all of the image.
+  limits = ((), None) if relative else (regions, where)
   tiles, sides = _plan(canvas, *limits, stride, reach, largest)
   if (std <= 1).all() or (tissue is not False and not found.any()):
     log.warning("%s shows no tissue, only one colour: no nuclei there", reader.name)
@@ -149,6 +154,7 @@ def prepare_scan(
     canvas=canvas,
     mpp=mpp,
     is_slide=is_slide,
+    relative=relative,
     mean=mean,
     std=std,
     tissue=where,
@@ -156,6 +162,24 @@ def prepare_scan(
     sides=sides,
     tiles=tuple(tiles),
   )
+
+
+def _is_slide(canvas: Canvas) -> bool:
+  """Whether an image is larger than 1 mm²."""
+  per_pixel = scale_between(canvas.working_mpp, REFERENCE_MPP) ** 2
+  return canvas.shape[0] * canvas.shape[1] * per_pixel > SLIDE_PIXELS
+
+
+def _find_tissue(canvas: Canvas) -> np.ndarray:
+  """Cells with tissue, without the margin: bool `[R, C]`."""
+  rows, columns = tissues.cell_grid(canvas.shape, canvas.working_mpp)
+  return tissues.find_tissue(thumbnail(canvas.reader, height=rows, width=columns))
+
+
+def _hold(canvas: Canvas, _: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Reads an image once, and gives mean and deviation of all its pixels."""
+  canvas.hold()
+  return channel_statistics(canvas.read(0, 0, *canvas.shape))
 
 
 def _resolution(reader: Reader, mpp: float | None) -> float | None:

@@ -104,7 +104,7 @@ def evaluate_points(
 def chance_level(
   counts: Sequence[int],
   annotated: Sequence[np.ndarray],
-  shapes: Sequence[tuple[int, int]],
+  shapes: Sequence[tuple[float, float]],
   *,
   radii: Sequence[float] = RADII,
   draws: int = 10,
@@ -163,19 +163,38 @@ def precision_recall_curve(
   Raises:
     InputError: if the lists differ in length, or as `match` and `select`.
   """
+  counts = count_over_thresholds(peaks, annotated, radius=radius, grid=grid).sum(0)
+  return Curve(
+    np.asarray(grid, float), *(form_metric(counts, metric) for metric in METRICS)
+  )
+
+
+def count_over_thresholds(
+  peaks: Sequence[ScoredPoints],
+  annotated: Sequence[np.ndarray],
+  *,
+  radius: float,
+  grid: Sequence[float],
+) -> np.ndarray:
+  """Matches each image at each ξ; the arguments are those of `precision_recall_curve`.
+
+  Returns:
+    float64 `[images, len(grid), 4]`, counts as `count_matches` gives them.
+
+  Raises:
+    InputError: as `precision_recall_curve`.
+  """
   check_same_length(peaks=peaks, annotated=annotated)
-  counts = np.zeros((len(grid), 4))
-  for points, truth in zip(peaks, annotated, strict=True):
+  counts = np.zeros((len(peaks), len(grid), 4))
+  for image, (points, truth) in enumerate(zip(peaks, annotated, strict=True)):
     known: dict[int, Match] = {}  # by how many points are left: often all, or as before
     for index, xi in enumerate(grid):
       kept = points.over(xi)
       if len(kept) not in known:
         known[len(kept)] = match(kept, truth, radius=radius)
       result = known[len(kept)]
-      counts[index] += (result.tp, result.fp, result.fn, result.distances.sum())
-  return Curve(
-    np.asarray(grid, float), *(form_metric(counts, metric) for metric in METRICS)
-  )
+      counts[image, index] = result.tp, result.fp, result.fn, result.distances.sum()
+  return counts
 
 
 def count_matches(matches: Sequence[Match]) -> np.ndarray:

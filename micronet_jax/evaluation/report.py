@@ -13,10 +13,10 @@ import numpy as np
 
 from micronet_jax.datasets.sample import Sample
 from micronet_jax.detection.detector import Detector
-from micronet_jax.evaluation import matching, metrics
+from micronet_jax.evaluation import metrics
 from micronet_jax.evaluation.scoring import Scored, score_detector
 from micronet_jax.files import write_json
-from micronet_jax.imaging.resampling import WORKING_MPP
+from micronet_jax.lengths import REFERENCE_MPP
 from micronet_jax.version import __version__
 
 SHEET_TILES = 6
@@ -30,6 +30,7 @@ def report_entry(detector: Detector, outcome: Scored) -> dict[str, Any]:
     "f1_chance": outcome.chance,
     "xi": detector.meta["xi"],
     "min_distance": detector.meta["min_distance"],
+    "threshold_rule": detector.meta.get("threshold_rule", "relative"),
     "step": detector.meta.get("step"),
     **({"note": detector.meta["note"]} if "note" in detector.meta else {}),
   }
@@ -51,7 +52,7 @@ def write_report(
   Args:
     workdir: gets `report.json`, `precision_recall.png` and `detections.png`.
     rows: detectors by label; the last is the one that the report is about.
-    samples: at working resolution.
+    samples: at any resolution.
     job: of the config.
     dataset: what reports call the data.
     part: "test", "validation" or "all".
@@ -74,7 +75,8 @@ def write_report(
     "images": len(samples),
     "patients": len({s.patient for s in samples}),
     "nuclei": sum(len(s.centers) for s in samples),
-    "mpp": WORKING_MPP,
+    "mpp": REFERENCE_MPP,
+    "working_mpp": detector.mpp,
     "detector": label,
     **report_entry(detector, outcomes[label]),
     "compared": {
@@ -102,7 +104,7 @@ def score_table(outcomes: Mapping[str, Scored], report: Mapping[str, Any]) -> st
     "",
     f"{report['dataset']}, {report['part']} part: {report['images']} images of "
     f"{report['patients']} patients, {report['nuclei']} nuclei; "
-    f"px at {WORKING_MPP} microns",
+    f"px at {REFERENCE_MPP} microns",
     f"{'':{width}}  ------- within 16 px -------  ------- within 12 px -------",
     f"{'':{width}}  {'F1     P      R      ED':27} {'F1     P      R      ED':26}",
   ]
@@ -138,8 +140,7 @@ def draw_report(
     workdir / "precision_recall.png",
   )
   outcome = list(outcomes.values())[-1]
-  detected = outcome.detected
-  matches = matching.match_images(detected, [s.centers for s in samples], radius=12)
+  detected, matches = outcome.detected, outcome.matches["12"]
   ranked = sorted(
     range(len(samples)), key=lambda i: metrics.pool_matches([matches[i]])["f1"]
   )

@@ -13,7 +13,9 @@ from micronet_jax.datasets.sample import Sample
 from micronet_jax.detection.detector import Detector
 from micronet_jax.detection.peaks import XI_GRID, ScoredPoints
 from micronet_jax.errors import InputError
-from micronet_jax.evaluation.metrics import precision_recall_curve
+from micronet_jax.evaluation.matching import check_same_length
+from micronet_jax.evaluation.metrics import count_over_thresholds, form_metric
+from micronet_jax.evaluation.scoring import in_reference
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,8 +34,9 @@ def select_threshold(
   *,
   radius: float = 16.0,
   grid: Sequence[float] = XI_GRID,
+  slides: Sequence[str] | None = None,
 ) -> Choice:
-  """Chooses ξ and `min_distance` by the pooled F1 on the validation split.
+  """Chooses ξ and `min_distance` by the F1 on the validation split.
 
   Ties, which are usual on few images, are broken by the smaller ED, then by the
   smaller `min_distance`, then by the middle (lower of two) of the ξ that are left:
@@ -45,6 +48,8 @@ def select_threshold(
     annotated: `[M, 2]` (y, x) per image, in the same order.
     radius: matching radius, in pixels (the paper: 16).
     grid: the ξ to try, in [0, 1].
+    slides: of each image what it was cut from: F1 is the mean over slides, each pooled
+      over its images; None pools over all images, as the paper does.
 
   Returns:
     The choice, with the scores it reached.
@@ -54,13 +59,19 @@ def select_threshold(
   """
   if not peaks_by_min_distance or not len(grid):
     raise InputError("peaks_by_min_distance, grid: need at least one value of each")
+  slides = slides or [""] * len(annotated)
+  check_same_length(annotated=annotated, slides=slides)
   ranked: list[tuple[float, float, int, float]] = []
   for min_distance, peaks in peaks_by_min_distance.items():
-    curve = precision_recall_curve(peaks, annotated, radius=radius, grid=grid)
+    counts = count_over_thresholds(peaks, annotated, radius=radius, grid=grid)
+    pooled = np.array(
+      [counts[[s == name for s in slides]].sum(0) for name in sorted(set(slides))]
+    )
+    f1 = form_metric(pooled, "f1").mean(0).tolist()
+    ed = np.nan_to_num(form_metric(counts.sum(0), "ed"), nan=np.inf)
     # Sums of the same distances in another order differ in their last bits.
-    ed = np.round(np.nan_to_num(curve.ed, nan=np.inf), 9).tolist()
-    for f1, mean_distance, xi in zip(curve.f1.tolist(), ed, grid, strict=True):
-      ranked.append((-f1, mean_distance, min_distance, xi))
+    for score, mean_distance, xi in zip(f1, ed.round(9).tolist(), grid, strict=True):
+      ranked.append((-score, mean_distance, min_distance, xi))
   best = min(ranked)[:3]
   tied = sorted(xi for *rank, xi in ranked if tuple(rank) == best)
   xi = tied[(len(tied) - 1) // 2]
@@ -70,8 +81,16 @@ def select_threshold(
 def choose_threshold(
   config: Config, detector: Detector, samples: Sequence[Sample]
 ) -> Choice:
-  """ξ and min_distance with the highest F1 over samples."""
-  peaks = detector.peaks((s.image for s in samples), config.min_distances)
+  """ξ and min_distance with the highest F1 over samples, by `config.threshold_rule`."""
+  absolute = config.threshold_rule == "absolute"
+  detector = detector.with_threshold(
+    xi=0.0, min_distance=config.min_distances[0], rule=config.threshold_rule
+  )
+  images = ((s.image, s.mpp) for s in samples)
+  peaks = detector.peaks(images, config.min_distances)
   return select_threshold(
-    peaks, [s.centers for s in samples], radius=config.select_radius
+    {distance: in_reference(each, samples) for distance, each in peaks.items()},
+    [s.in_reference(s.centers) for s in samples],
+    radius=config.select_radius,
+    slides=[s.patient for s in samples] if absolute else None,
   )

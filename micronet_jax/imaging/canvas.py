@@ -1,4 +1,4 @@
-"""An image at working resolution, read box by box.
+"""An image at the resolution that a network works at, read box by box.
 
 Called by `detection.scan`; `imaging.reader` gives the pixels.
 """
@@ -9,7 +9,7 @@ import numpy as np
 
 from micronet_jax.imaging import resampling
 from micronet_jax.imaging.reader import Reader
-from micronet_jax.imaging.resampling import SAME_MPP, WORKING_MPP
+from micronet_jax.lengths import SAME_MPP, scale_between
 
 
 class Box(NamedTuple):
@@ -28,24 +28,29 @@ def inside(centers: np.ndarray, box: Box) -> np.ndarray:
 
 
 class Canvas:
-  """An image brought to working resolution, read box by box.
+  """An image brought to a network's resolution, read box by box.
 
   Attributes:
     reader: of the image.
+    working_mpp: microns per pixel here.
     shape: (H, W) at working resolution.
     padded: (H, W) with what is added below and to the right.
   """
 
-  def __init__(self, reader: Reader, *, mpp: float | None, stride: int):
+  def __init__(
+    self, reader: Reader, *, mpp: float | None, working_mpp: float, stride: int
+  ):
     """Chooses the level to read: the coarsest that is fine enough.
 
     Args:
       reader: of the image.
-      mpp: its microns per pixel; None leaves it as it is.
+      mpp: its microns per pixel; None means 0.25.
+      working_mpp: that the network sees.
       stride: the padded sides are multiples of it.
     """
     self.reader = reader
-    factor = 1.0 if mpp is None else mpp / WORKING_MPP
+    self.working_mpp = working_mpp
+    factor = scale_between(mpp, working_mpp)
     longest = int(np.argmax(reader.levels[0]))
     for level, shape in reversed(list(enumerate(reader.levels))):
       finer = shape[longest] / (reader.levels[0][longest] * factor)

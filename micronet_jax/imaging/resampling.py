@@ -12,12 +12,6 @@ from collections.abc import Sequence
 import numpy as np
 import scipy.sparse
 
-WORKING_MPP = 0.25
-"""Microns per pixel that the network sees: 40x."""
-
-SAME_MPP = 0.01
-"""Resolutions that differ by less than this share are taken as the same."""
-
 LOBES = 3  # of the Lanczos window
 
 

@@ -1,6 +1,6 @@
 """Where the tissue is on a slide, so that empty glass costs no time.
 
-The rule: average the slide over cells of 32 pixels at working resolution (8 microns).
+The rule: average the slide over cells of 8 microns (32 pixels at 0.25).
 White is the slide's brightest level (99.9th percentile of each channel over the
 cells, taken as at least 220). A cell is tissue where its darkest channel has an
 optical density of at least 0.04 against white; missing areas, which scanners fill with
@@ -13,13 +13,16 @@ Called by `detection.scan`.
 """
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import numpy as np
 import scipy.ndimage
 
+from micronet_jax.lengths import in_network_pixels
+
 CELL = 32
-"""Side of a cell, in pixels at working resolution: 8 microns."""
+"""Side of a cell, in pixels at 0.25 microns: 8 microns."""
 
 
 MARGIN = 4
@@ -67,9 +70,10 @@ class Tissue:
     return float(self.cells.mean())
 
 
-def cell_grid(shape: Sequence[int]) -> tuple[int, int]:
+def cell_grid(shape: Sequence[int], working_mpp: float) -> tuple[int, int]:
   """Rows and columns of cells for a slide of (H, W) at working resolution."""
-  return -(-shape[0] // CELL), -(-shape[1] // CELL)
+  side = in_network_pixels(CELL, working_mpp)
+  return math.ceil(shape[0] / side), math.ceil(shape[1] / side)
 
 
 def find_tissue(cells: np.ndarray) -> np.ndarray:

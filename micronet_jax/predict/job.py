@@ -21,7 +21,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from micronet_jax.config import PredictConfig, check_ranges
+from micronet_jax.config import PredictConfig
 from micronet_jax.detection.detector import Detector, load
 from micronet_jax.detection.scan import Scan
 from micronet_jax.errors import InputError
@@ -29,6 +29,7 @@ from micronet_jax.files import digest, write_json
 from micronet_jax.imaging.opening import open_image
 from micronet_jax.predict import outputs, summary
 from micronet_jax.predict.journal import CannotWrite, Journal
+from micronet_jax.settings import check_ranges
 from micronet_jax.version import __version__
 
 LONG_WORK = 8
@@ -125,8 +126,8 @@ def _check_folder(out: pathlib.Path) -> None:
 
 def _digest(detector: Detector) -> str:
   """Tells networks apart: a digest of weights and thresholds."""
-  keys = ("model", "proximity", "xi", "min_distance")
-  chosen = {key: detector.meta[key] for key in keys}
+  keys = ("model", "proximity", "xi", "min_distance", "mpp", "threshold_rule")
+  chosen = {key: detector.meta.get(key) for key in keys}
   parts = [json.dumps(chosen, sort_keys=True, default=str).encode()]
   for path, leaf in jax.tree_util.tree_leaves_with_path(detector.weights):
     parts.append(str(path).encode() + np.asarray(leaf).tobytes())

@@ -13,11 +13,11 @@ from matplotlib.figure import Figure
 from scipy import spatial
 
 from micronet_jax import figures
-from micronet_jax.config import as_dict
 from micronet_jax.datasets.organs import Organ, load_organ
 from micronet_jax.errors import InputError
 from micronet_jax.evaluation.metrics import METRICS
 from micronet_jax.models import complete_options
+from micronet_jax.settings import as_dict
 from micronet_jax.studies.claims import group_panels
 from micronet_jax.studies.execution import Archive
 from micronet_jax.studies.results import Row

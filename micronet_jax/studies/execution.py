@@ -17,7 +17,7 @@ import jax
 import numpy as np
 
 from micronet_jax import checkpoints, devices
-from micronet_jax.config import changed, check_config
+from micronet_jax.config import check_config
 from micronet_jax.datasets.organs import Organ, load_data_set, load_organ
 from micronet_jax.datasets.provenance import Provenance, check_unseen, provenance_of
 from micronet_jax.detection.detector import Detector
@@ -26,6 +26,7 @@ from micronet_jax.evaluation.metrics import count_matches, form_metric
 from micronet_jax.evaluation.scoring import score_detector
 from micronet_jax.evaluation.thresholds import choose_threshold
 from micronet_jax.files import locked, read_json, write_json
+from micronet_jax.settings import changed
 from micronet_jax.studies.results import Row
 from micronet_jax.studies.runs import BEST, Evaluation, Run, order_runs
 from micronet_jax.training.data import Data, arrange_data
@@ -145,7 +146,11 @@ def do_job(job: Job, place: pathlib.Path, stop: threading.Event) -> None:
       if checkpoint != BEST:  # which holds the threshold that validation prefers
         validation = job.run.part(job.run.target, "validation")
         best = choose_threshold(job.run.config, detector, validation)
-        detector = detector.with_threshold(xi=best.xi, min_distance=best.min_distance)
+        detector = detector.with_threshold(
+          xi=best.xi,
+          min_distance=best.min_distance,
+          rule=job.run.config.threshold_rule,
+        )
       for each in job.evaluations:
         if each.checkpoint == checkpoint and not each.path(place).exists():
           if stop.is_set():

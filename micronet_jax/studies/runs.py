@@ -10,12 +10,13 @@ import pathlib
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from micronet_jax.config import Config, as_dict, changed, determining
+from micronet_jax.config import Config
 from micronet_jax.datasets.organs import Organ, load_organ
 from micronet_jax.datasets.sample import Sample
 from micronet_jax.datasets.splits import split_by_patient
 from micronet_jax.errors import InputError
 from micronet_jax.files import digest, read_json
+from micronet_jax.settings import as_dict, changed, determining
 from micronet_jax.studies.schema import MICRONET, NAMES
 from micronet_jax.studies.setting import Setting
 

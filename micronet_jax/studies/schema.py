@@ -8,8 +8,9 @@ import dataclasses
 import pathlib
 import tomllib
 
-from micronet_jax.config import Config, as_dict, check_ranges, from_dict, setting
+from micronet_jax.config import Config
 from micronet_jax.errors import InputError
+from micronet_jax.settings import as_dict, check_ranges, from_dict, setting
 
 MICRONET = "micronet"
 # The models, in the order of Table 1, as the paper writes them.

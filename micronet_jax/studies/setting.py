@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from micronet_jax.config import Config, as_dict, changed, check_config, from_dict
+from micronet_jax.config import Config, check_config
 from micronet_jax.datasets.organs import Organ, find_organs
 from micronet_jax.errors import InputError
 from micronet_jax.models import complete_options
+from micronet_jax.settings import as_dict, changed, from_dict
 from micronet_jax.studies import schema
 from micronet_jax.studies.schema import MICRONET, NAMES, Budget, StudyConfig
 

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
-from micronet_jax.config import as_dict
 from micronet_jax.errors import InputError
 from micronet_jax.figures import save_figure
 from micronet_jax.files import replacing
+from micronet_jax.settings import as_dict
 from micronet_jax.signals import caught_signals
 from micronet_jax.studies import claims, cluster, compare, transfer
 from micronet_jax.studies.execution import Archive, describe_plan, work_off

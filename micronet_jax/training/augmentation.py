@@ -1,9 +1,10 @@
-"""Crop, rotation, mirror, shift and elastic distortion in one warp, on the device.
+"""Crop, rotation, mirror, zoom, shift and elastic distortion in one warp.
 
 An output pixel knows where in the image it comes from; the image is read there
 (bilinear) and the map is computed from the distance between that place and its
 nearest centre (Eq. 1, for instance). So the map is never interpolated, and what is
-reflected at the border of an image brings its centres along.
+reflected at the border of an image brings its centres along. What is read is coloured
+and normalised by `training.appearance`.
 
 Called by `training.step`, inside the compiled step.
 """
@@ -13,9 +14,13 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from micronet_jax.config import WarpConfig
+from micronet_jax.config import AppearanceConfig, WarpConfig
+from micronet_jax.training.appearance import vary_and_normalise
 from micronet_jax.training.pool import Images
 from micronet_jax.training.targets import CELL
+
+# Of keys beside those that `source_positions` splits, which are fold_in 0 to 4.
+ZOOM_KEY, APPEARANCE_KEY = 5, 6
 
 
 def reflect(position: jax.Array, size: jax.Array) -> jax.Array:
@@ -24,6 +29,14 @@ def reflect(position: jax.Array, size: jax.Array) -> jax.Array:
   period = jnp.maximum(2 * last, 1)
   folded = jnp.mod(position, period)
   return jnp.where(last > 0, jnp.minimum(folded, period - folded), 0.0)
+
+
+def magnification(key: jax.Array, warp: WarpConfig) -> float | jax.Array:
+  """By how much a patch is magnified: its pixels for one pixel of the image."""
+  if warp.zoom == 1:
+    return 1.0
+  share = jax.random.uniform(jax.random.fold_in(key, ZOOM_KEY), minval=-1.0)
+  return jnp.exp(share * jnp.log(warp.zoom))
 
 
 def source_positions(key: jax.Array, size: jax.Array, warp: WarpConfig) -> jax.Array:
@@ -44,10 +57,14 @@ def source_positions(key: jax.Array, size: jax.Array, warp: WarpConfig) -> jax.A
   angle = jnp.deg2rad(warp.rotate) * jax.random.uniform(turn, minval=-1.0)
   cos, sin = jnp.cos(angle), jnp.sin(angle)
   grid = jnp.stack([cos * y - sin * x, sin * y + cos * x], axis=-1)
-  # Integer steps: without rotation and distortion, pixels fall on pixels.
-  room = jnp.maximum(size - warp.patch, 0) + 2 * warp.shift
+  span: float | jax.Array = warp.patch  # of the image
+  if warp.zoom > 1:
+    factor = magnification(key, warp)
+    grid, span = grid / factor, jnp.ceil((warp.patch - 1) / factor) + 1
+  # Integer steps: without rotation, zoom and distortion, pixels fall on pixels.
+  room = jnp.maximum(size - span, 0) + 2 * warp.shift
   corner = jnp.floor(jax.random.uniform(place, (2,)) * (room + 1)) - warp.shift
-  grid += corner + (warp.patch - 1) / 2
+  grid += corner + (span - 1) / 2
   if warp.elastic > 0:
     apply = jax.random.bernoulli(distort, warp.elastic)
     grid += jnp.where(apply, elastic_field(noise, warp), 0.0)
@@ -75,7 +92,7 @@ def read_bilinear(images: Images, index: jax.Array, positions: jax.Array) -> jax
     positions: `[P, P, 2]` (y, x), inside the image.
 
   Returns:
-    float32 `[P, P, 3]`, normalised by the image's mean and standard deviation.
+    float32 `[P, P, 3]`, grey levels.
   """
   low = jnp.floor(positions).astype(jnp.int32)
   high = jnp.minimum(low + 1, images.sizes[index] - 1)
@@ -87,8 +104,7 @@ def read_bilinear(images: Images, index: jax.Array, positions: jax.Array) -> jax
 
   top = (1 - fx) * read(y0, x0) + fx * read(y0, x1)
   bottom = (1 - fx) * read(y1, x0) + fx * read(y1, x1)
-  values = (1 - fy) * top + fy * bottom
-  return (values - images.mean[index]) / images.std[index]
+  return (1 - fy) * top + fy * bottom
 
 
 def read_distance(images: Images, index: jax.Array, positions: jax.Array) -> jax.Array:
@@ -115,6 +131,7 @@ def draw_patches(
   *,
   warp: WarpConfig,
   label: Callable[[jax.Array], jax.Array],
+  appearance: AppearanceConfig,
 ) -> tuple[jax.Array, jax.Array]:
   """Draws a batch of augmented patches with the maps that a network learns.
 
@@ -123,7 +140,9 @@ def draw_patches(
     index: int32 `[B]`, the image of each patch.
     keys: `[B]` typed random keys.
     warp: how patches are drawn.
-    label: makes the map from the distance to the nearest centre, in pixels.
+    label: makes the map from the distance to the nearest centre, in pixels of the
+      patch.
+    appearance: how their colours vary.
 
   Returns:
     float32 `[B, P, P, 3]` normalised patches and `[B, P, P]` maps.
@@ -131,7 +150,17 @@ def draw_patches(
 
   def one(i: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
     positions = source_positions(key, images.sizes[i], warp)
-    patch = read_bilinear(images, i, positions)
-    return patch, label(read_distance(images, i, positions))
+    patch = vary_and_normalise(
+      jax.random.fold_in(key, APPEARANCE_KEY),
+      read_bilinear(images, i, positions),
+      images.palette[i],
+      images.mean[i],
+      images.std[i],
+      appearance,
+    )
+    distance = read_distance(images, i, positions)
+    if warp.zoom > 1:
+      distance *= magnification(key, warp)
+    return patch, label(distance)
 
   return jax.vmap(one)(index, keys)

@@ -22,7 +22,7 @@ from micronet_jax.errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-  """The data of one run, at working resolution.
+  """The data of one run, at its own resolution.
 
   Attributes:
     name: of the target, for reports.
@@ -52,7 +52,7 @@ class Data:
 
 
 def load_data(config: Config, *, seen: Provenance | None = None) -> Data:
-  """Loads, resamples and splits what a config asks for.
+  """Loads and splits what a config asks for.
 
   Args:
     config: of the run.
@@ -85,7 +85,7 @@ def arrange_data(
 
   Args:
     config: of the run.
-    samples: of the target, at working resolution.
+    samples: of the target.
     auxiliary: of other organs, likewise; empty without.
     name: of the target, for reports.
     seen: by the initial checkpoint.

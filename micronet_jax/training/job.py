@@ -30,7 +30,7 @@ def train_and_evaluate(config: Config, workdir: str | pathlib.Path) -> dict[str,
   """Trains, or resumes, and reports on held-out images.
 
   Args:
-    config: `Config()` is the paper's recipe; `config.changed` changes fields.
+    config: `Config()` is the paper's recipe; `settings.changed` changes fields.
     workdir: of the run. The same config continues the run that is there.
 
   Returns:
@@ -88,7 +88,7 @@ def compared(
     rows["base"] = base
     choice = choose_threshold(config, base, data.validation)
     rows["base, threshold re-chosen"] = base.with_threshold(
-      xi=choice.xi, min_distance=choice.min_distance
+      xi=choice.xi, min_distance=choice.min_distance, rule=config.threshold_rule
     )
   if "scratch" in config.compare:
     folder, label = workdir / "scratch", "from scratch"

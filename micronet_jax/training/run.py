@@ -14,15 +14,22 @@ import jax.numpy as jnp
 from flax import nnx
 
 from micronet_jax import checkpoints, models
-from micronet_jax.config import Config, as_dict
+from micronet_jax.config import Config
 from micronet_jax.devices import AXIS, check_devices
 from micronet_jax.errors import InputError
-from micronet_jax.imaging.resampling import WORKING_MPP
+from micronet_jax.lengths import (
+  REFERENCE_MPP,
+  appearance_at,
+  in_network_pixels,
+  proximity_at,
+  warp_at,
+)
 from micronet_jax.models import graphs
+from micronet_jax.settings import as_dict
 from micronet_jax.training import step as steps
 from micronet_jax.training.data import Data
 from micronet_jax.version import __version__
-from micronet_jax.workdir import with_whole_model
+from micronet_jax.workdir import with_resolution, with_whole_model
 
 
 @dataclasses.dataclass
@@ -66,9 +73,10 @@ class TrainingRun:
       "model": models.complete_options(config["model"]),
       "proximity": config["proximity"],
       "normalisation": "mean and standard deviation of each channel of the image",
-      "mpp": WORKING_MPP,
+      "mpp": self.config.working_mpp,
       "xi": self.record.xi,
       "min_distance": self.record.min_distance,
+      "threshold_rule": config["threshold_rule"],
       "split": dataclasses.asdict(self.data.split),
       "provenance": self.data.provenance.to_json(),
       "record": dataclasses.asdict(self.record),
@@ -98,15 +106,19 @@ class Prepared(NamedTuple):
 
 
 def follow_checkpoint(config: Config, meta: Mapping[str, Any] | None) -> Config:
-  """The config with its network complete: as chosen, as the checkpoint's, as usual.
+  """The config with network and resolution complete: as chosen, as the checkpoint's,
+  as usual.
 
   Args:
     config: of the run.
     meta: of the checkpoint that it begins with, or None.
 
   Raises:
-    InputError: an unknown network or argument, or more frozen blocks than it has.
+    InputError: an unknown network or argument, another resolution than the
+      checkpoint's, or more frozen blocks than there are.
   """
+  if meta:
+    config = with_resolution(config, meta)
   like = meta["model"] if meta and not config.init_partial else None
   config = with_whole_model(config, like=like)
   most = len(models.find_model(config.model.name).BLOCKS) - 1
@@ -140,16 +152,17 @@ def prepare_training(
     weights = checkpoints.transfer(start[0], weights, partial=config.init_partial)
   devices = config.num_devices or math.gcd(config.batch_size, jax.device_count())
   check_devices(config.batch_size, devices)
-  optimizer = config.optimizer
+  optimizer, mpp = config.optimizer, config.working_mpp or REFERENCE_MPP
   recipe = steps.Recipe(
     model=models.find_model(config.model.name),
     graph=graph,
-    warp=config.warp,
+    warp=warp_at(config.warp, mpp),
+    appearance=appearance_at(config.appearance, mpp),
     batch=config.batch_size,
     devices=devices,
     frozen=config.freeze_blocks,
-    proximity=config.proximity,
-    disk_radius=config.disk_radius,
+    proximity=proximity_at(config.proximity, mpp),
+    disk_radius=in_network_pixels(config.disk_radius, mpp),
     balanced=bool(config.auxiliary.name) and not config.naive_pooling,
     momentum=optimizer.momentum,
     weight_decay=optimizer.weight_decay,

@@ -19,7 +19,7 @@ from flax import nnx
 from jax.sharding import PartitionSpec
 
 from micronet_jax import models
-from micronet_jax.config import ProximityConfig, WarpConfig
+from micronet_jax.config import AppearanceConfig, ProximityConfig, WarpConfig
 from micronet_jax.devices import (
   AXIS,
   check_devices,
@@ -61,7 +61,9 @@ class Recipe(NamedTuple):
   Attributes:
     model: class of the network, one of `models.MODELS`.
     graph: its `nnx.GraphDef`, with `axis_name=AXIS`.
-    warp: how patches are drawn.
+    warp: how patches are drawn; its lengths, as the others here, are in pixels of the
+      network (`lengths`).
+    appearance: how their colours vary.
     batch: patches in the whole batch, over all devices.
     devices: how many share it.
     frozen: how many of the first blocks are frozen.
@@ -75,6 +77,7 @@ class Recipe(NamedTuple):
   model: type[models.Model]
   graph: Any
   warp: WarpConfig
+  appearance: AppearanceConfig
   batch: int
   devices: int
   frozen: int
@@ -166,9 +169,10 @@ def learning_rate(recipe: Recipe, numbers: Numbers, state: TrainState) -> jax.Ar
 
 
 def reach_of(recipe: Recipe) -> float:
-  """The distance in pixels from a centre up to which its map is not zero."""
+  """The distance from a centre, in an image's pixels, up to which a map is not zero."""
   disks = recipe.model.TARGET == "disks"
-  return recipe.disk_radius if disks else recipe.proximity.radius
+  radius = recipe.disk_radius if disks else recipe.proximity.radius
+  return radius * recipe.warp.zoom
 
 
 def make_objective(
@@ -222,7 +226,9 @@ def train_step(
   pick, draw, drop = jax.vmap(lambda k: jax.random.split(k, 3), out_axes=1)(keys)
   index = jax.vmap(choose_images, in_axes=(0, 0, None))(pick, positions, pools)
   label, losses_of = make_objective(recipe, numbers.lam)
-  patches, maps = draw_patches(images, index, draw, warp=recipe.warp, label=label)
+  patches, maps = draw_patches(
+    images, index, draw, warp=recipe.warp, label=label, appearance=recipe.appearance
+  )
   share_of_loss = jnp.full(recipe.batch, 1.0 / recipe.batch)
   if recipe.balanced:
     is_target = jnp.arange(recipe.batch) % 2 == 0

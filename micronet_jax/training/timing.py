@@ -11,9 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from micronet_jax import devices
-from micronet_jax.config import Config, changed
+from micronet_jax.config import Config
 from micronet_jax.datasets.sample import Sample
 from micronet_jax.files import read_json, write_json
+from micronet_jax.lengths import REFERENCE_MPP
+from micronet_jax.settings import changed
 from micronet_jax.training import step as steps
 from micronet_jax.training.pool import to_device
 from micronet_jax.training.run import prepare_training
@@ -54,7 +56,7 @@ def measure_step(config: Config, *, count: int = 3) -> float:
   pools = jnp.asarray([[0, 1]], jnp.int32)
   begin = (
     steps.create_state(recipe, weights),
-    to_device([sample], reach=steps.reach_of(recipe)),
+    to_device([sample], mpp=REFERENCE_MPP, reach=steps.reach_of(recipe)),
     pools,
     numbers,
   )

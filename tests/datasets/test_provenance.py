@@ -16,7 +16,7 @@ from micronet_jax.datasets.provenance import (
   provenance_of,
   records_of,
 )
-from micronet_jax.datasets.sample import to_working_resolution
+from micronet_jax.datasets.sample import to_resolution
 from micronet_jax.errors import InputError
 
 
@@ -40,7 +40,7 @@ FIRST = run_on(train=[A, B], validation=[C], test=[D], auxiliary=[E])
 
 def test_digests_are_of_pixels_and_points_whatever_the_name_or_resampling():
   (record,) = records_of([image("other", 0, mpp=0.5)], "train")
-  working = to_working_resolution(image("a", 0, mpp=0.5))
+  working = to_resolution(image("a", 0, mpp=0.5), 0.25)
   assert working.image.shape == (16, 18, 3)
   same = dataclasses.replace(record, name="a", patient="a")
   assert records_of([working], "train") == [same]

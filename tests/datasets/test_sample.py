@@ -1,31 +1,54 @@
-"""Samples at the working resolution."""
+"""Samples at a network's resolution, and points in pixels at 0.25 microns."""
+
+import dataclasses
 
 import numpy as np
 import pytest
 from cohorts import sample
 from tissue import blob, centroid
 
-from micronet_jax.datasets.sample import to_working_resolution
+from micronet_jax.datasets.sample import cut_middle, to_resolution
 
 
 @pytest.mark.parametrize(
-  ("mpp", "side"), [(None, 32), (0.25, 32), (0.2499, 32), (0.5, 64), (0.125, 16)]
+  ("mpp", "wanted", "side"),
+  [
+    *((None, 0.25, 32), (0.25, 0.25, 32), (0.2499, 0.25, 32), (0.5, 0.25, 64)),
+    *((0.125, 0.25, 16), (0.5, 0.5, 32), (0.25, 0.5, 16), (None, 0.5, 16)),
+  ],
 )
-def test_working_resolution(mpp, side):
+def test_the_nucleus_moves_with_its_centre(mpp, wanted, side):
   image = blob((32, 32), (11.5, 19.5), 4)
   one = sample("a", image=image, centers=[[11.5, 19.5]], mpp=mpp)
-  working = to_working_resolution(one)
-  assert working.image.shape == (side, side, 3)
+  moved = to_resolution(one, wanted)
+  assert moved.image.shape == (side, side, 3)
   if side == 32:
-    assert working is one
+    assert moved is one
     return
-  assert working.mpp == 0.25
-  assert (working.name, working.organ, working.patient) == ("a", "a", "a")
-  np.testing.assert_allclose(working.centers[0], centroid(working.image), atol=0.1)
+  assert moved.mpp == wanted
+  assert (moved.name, moved.organ, moved.patient) == ("a", "a", "a")
+  np.testing.assert_allclose(moved.centers[0], centroid(moved.image), atol=0.1)
 
 
-def test_another_working_resolution_and_no_centres():
+def test_no_centres_stay_none():
   one = sample("a", image=blob((32, 32), (16, 16), 4), mpp=0.25)
-  working = to_working_resolution(one, mpp=0.5)
-  assert working.image.shape == (16, 16, 3)
-  assert working.centers.shape == (0, 2)
+  assert to_resolution(one, 0.5).centers.shape == (0, 2)
+
+
+@pytest.mark.parametrize("mpp", [None, 0.25, 0.5, 0.125])
+def test_points_in_reference_pixels_are_those_of_the_resampled_sample(mpp):
+  one = sample(
+    "a", image=blob((32, 48), (16, 16), 4), centers=[[0, 0], [7, 9]], mpp=mpp
+  )
+  expected = to_resolution(one, 0.25)
+  np.testing.assert_allclose(one.in_reference(one.centers), expected.centers)
+  assert one.reference_shape == expected.image.shape[:2]
+
+
+@pytest.mark.parametrize(("mpp", "side"), [(None, 20), (0.25, 20), (0.5, 10)])
+def test_the_middle_is_cut_to_a_length_in_reference_pixels(mpp, side):
+  one = sample("a", image=blob((32, 32), (16, 16), 4), centers=[[16, 15]], mpp=mpp)
+  cut = cut_middle(dataclasses.replace(one), 20)
+  assert cut.image.shape == (side, side, 3)
+  corner = (32 - side) // 2
+  np.testing.assert_array_equal(cut.centers, [[16 - corner, 15 - corner]])

@@ -94,6 +94,16 @@ def test_split(patients, test, validation, seed, shuffle):
   assert split_by_patient(again, options) == split
 
 
+def test_patients_that_are_named_validate_and_all_others_train():
+  samples = cohort([("breast", 2), ("liver", 1), ("kidney", 2)])
+  split = split_by_patient(samples, SplitConfig(validation_patients=("p1",)))
+  trains = ("breast__p0_0", "breast__p0_1", "kidney__p2_0", "kidney__p2_1")
+  assert split == Split(trains, ("liver__p1_0",), ())
+  for named, message in ((("p1", "p7"), "names 'p7'"), (("p0", "p1", "p2"), "all of")):
+    with pytest.raises(InputError, match=message):
+      split_by_patient(samples, SplitConfig(validation_patients=named))
+
+
 @settings(max_examples=60, deadline=None)
 @given(
   sizes=st.lists(st.integers(1, 12), min_size=1, max_size=4),

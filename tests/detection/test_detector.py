@@ -119,7 +119,7 @@ def test_a_resolution_is_positive(detector, image, mpp):
 
 
 def test_peaks_are_found_for_each_min_distance(detector, image):
-  peaks = detector.peaks([image, image], (3, 9))
+  peaks = detector.peaks([(image, None), (image, 0.25)], (3, 9))
   assert set(peaks) == {3, 9}
   assert [len(each) for each in peaks.values()] == [2, 2]
   assert len(peaks[3][0][0]) > len(peaks[9][0][0])

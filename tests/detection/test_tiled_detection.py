@@ -16,6 +16,7 @@ from micronet_jax.detection.detector import Detector
 from micronet_jax.detection.scan import sample_statistics
 from micronet_jax.imaging.canvas import Canvas
 from micronet_jax.imaging.opening import open_image
+from micronet_jax.imaging.resampling import rescale_centers, rescale_image
 from micronet_jax.models import CONTEXT_FACTORS, graphs
 
 SMALLEST = 272  # two halos of 128 and a stride
@@ -44,18 +45,34 @@ def assert_same(one, other, *, atol=0.01):
   )
 
 
+def at_half(detector, rule="absolute", xi=0.1):
+  """The same network, as if it had been trained at 0.5 microns."""
+  more = {"mpp": 0.5, "threshold_rule": rule, "xi": xi}
+  return Detector(detector.weights, {**detector.meta, **more})
+
+
 def whole(detector, image):
-  """One pass over the whole image, by the plain way."""
+  """One pass over the whole image at the network's resolution, by the plain way."""
   meta = detector.meta
-  return mn.Detections(
-    *peaks.detect_points(
-      detector.proximity(image), min_distance=meta["min_distance"], xi=meta["xi"]
-    )
+  shape = image.shape
+  window = meta["min_distance"]
+  if detector.mpp == 0.5:
+    # By hand: maxima that are 6 pixels apart are 3 of twice the size apart.
+    assert window == 5
+    image, window = rescale_image(image, 0.5), 2
+  rule = "xi" if meta.get("threshold_rule") is None else "absolute"
+  centers, scores = peaks.detect_points(
+    detector.proximity(image), min_distance=window, **{rule: meta["xi"]}
   )
+  return mn.Detections(rescale_centers(centers, image.shape, shape), scores)
 
 
+@pytest.mark.parametrize("half", [False, True])
 @pytest.mark.parametrize("shape", [(523, 401), (288, 700), (60, 45)])
-def test_tiles_equal_one_pass_over_the_image(detector, shape):
+def test_tiles_equal_one_pass_over_the_image(detector, shape, half):
+  detector = at_half(detector) if half else detector
+  if half:
+    shape = tuple(2 * side for side in shape)  # as many tiles
   image = tissue.dots("big", size=max(shape), nuclei=max(shape) ** 2 // 2000).image
   image = image[: shape[0], : shape[1]]
   expected = whole(detector, image)
@@ -64,7 +81,9 @@ def test_tiles_equal_one_pass_over_the_image(detector, shape):
     assert_same(found, expected)
 
 
-def test_tiles_equal_one_pass_on_real_tissue(base, real_data):
+@pytest.mark.parametrize("half", [False, True])
+def test_tiles_equal_one_pass_on_real_tissue(base, real_data, half):
+  base = at_half(base) if half else base
   path = sorted((real_data / "monuseg" / "images").glob("*.jpg"))[7]
   with open_image(path) as reader:
     image = reader.read(0, 0, 0, *reader.levels[0])
@@ -101,7 +120,9 @@ def test_the_whole_slide_is_the_same_whatever_the_tiles(base, real_data):
   assert_same(base.detect(path, tile=640, batch=3, devices=3), expected)
 
 
-def test_a_region_of_an_image_has_the_points_of_the_image(detector):
+@pytest.mark.parametrize("half", [False, True])
+def test_a_region_of_an_image_has_the_points_of_the_image(detector, half):
+  detector = at_half(detector) if half else detector
   image = tissue.dots("r", size=300, nuclei=60).image
   everywhere = detector.detect(image, mpp=0.25)
   best = everywhere.centers[0]
@@ -138,6 +159,32 @@ def test_a_threshold_is_a_score(detector):
   np.testing.assert_array_equal(some.scores, every.scores[every.scores >= least])
 
 
+def test_a_network_reads_a_scan_of_its_own_resolution_as_it_is(detector):
+  """And one of 0.25 microns at half, wherever the centres then lie."""
+  half = at_half(detector)
+  fine = tissue.dots("o", size=200, nuclei=20).image
+  own = rescale_image(fine, 0.5)
+  direct = half.detect(own, mpp=0.5)
+  with open_image(own) as reader:
+    np.testing.assert_array_equal(
+      half.scan(reader, mpp=0.5).canvas.read(0, 0, 100, 100), own
+    )
+  through = half.detect(fine, mpp=0.25)
+  moved = mn.Detections((direct.centers + 0.5) * 2 - 0.5, direct.scores)
+  assert_same(through, moved, atol=1e-4)
+
+
+def test_an_absolute_threshold_asks_no_other_score(detector):
+  """What else the image holds moves a relative threshold, and not this one."""
+  image = tissue.dots("h", size=160, nuclei=16).image
+  absolute = detector.with_threshold(xi=0.2, min_distance=5, rule="absolute")
+  relative = detector.with_threshold(xi=0.2, min_distance=5, rule="relative")
+  every = detector.detect(image, threshold=0.0)
+  for each, least in ((absolute, 0.2), (relative, 0.2 * every.scores.max())):
+    kept = every.scores >= np.float32(least)
+    np.testing.assert_array_equal(each.detect(image).centers, every.centers[kept])
+
+
 def test_glass_is_not_looked_at_on_slides(detector, monkeypatch):
   monkeypatch.setattr(scan_module, "SLIDE_PIXELS", 400 * 400)
   detector = detector.with_threshold(xi=0.01, min_distance=5)
@@ -159,7 +206,7 @@ def test_glass_is_not_looked_at_on_slides(detector, monkeypatch):
 def test_samples_of_a_slide_are_of_its_tissue(monkeypatch):
   image = np.full((640, 960, 3), 250, np.uint8)
   image[:, :320] = np.random.default_rng(0).integers(60, 120, (640, 320, 3))
-  canvas = Canvas(open_image(image), mpp=None, stride=16)
+  canvas = Canvas(open_image(image), mpp=None, working_mpp=0.25, stride=16)
   found = np.zeros((20, 30), bool)
   found[4:16, 4:6] = True  # samples of 256² around cells in the middle of the tissue
   mean, std = sample_statistics(canvas, found)

@@ -112,6 +112,29 @@ def test_select_threshold_equals_search():
   assert curves[choice.min_distance].ed[index] == pytest.approx(choice.ed)
 
 
+def test_each_slide_counts_alike_whatever_its_nuclei():
+  """One slide of 10 nuclei whose doubles score 0.4, nine of one that scores 0.3."""
+  far = np.stack([100.0 * np.arange(10), np.zeros(10)], -1)
+  doubled = np.concatenate([far, far + 50])
+  many = ScoredPoints(doubled, np.repeat(np.float32([0.9, 0.4]), 10))
+  one = ScoredPoints(far[:1], np.float32([0.3]))
+  images, annotated = [many, *[one] * 9], [far, *[far[:1]] * 9]
+  images = [points._replace(unit=1.0) for points in images]
+  slides = [f"slide {index}" for index in range(10)]
+  options = {"radius": 5.0, "grid": (0.2, 0.5)}
+  # ξ 0.2: all are found, and ten false; ξ 0.5: ten of nineteen, none false.
+  pooled = thresholds.select_threshold({3: images}, annotated, **options)
+  alike = thresholds.select_threshold({3: images}, annotated, **options, slides=slides)
+  assert pooled.f1 == pytest.approx(2 * 19 / (29 + 19))
+  assert alike.f1 == pytest.approx((2 / 3 + 9) / 10)
+  few = [far, *[far[:1]] * 2]
+  pooled = thresholds.select_threshold({3: images[:3]}, few, **options)
+  alike = thresholds.select_threshold(
+    {3: images[:3]}, few, **options, slides=slides[:3]
+  )
+  assert (pooled.xi, alike.xi) == (0.5, 0.2)
+
+
 def test_ties_are_broken_by_distance_then_window_then_middle():
   annotated = [np.array([[10.0, 10.0], [50.0, 50.0]])]
   values = np.array([1.0, 0.52], np.float32)

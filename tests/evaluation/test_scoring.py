@@ -34,9 +34,13 @@ def samples():
 
 
 @pytest.mark.parametrize("largest", [scan.SLIDE_PIXELS, SIDE * SIDE])
-def test_what_is_scored_is_what_detect_finds(monkeypatch, detector, samples, largest):
+@pytest.mark.parametrize("more", [{}, {"mpp": 0.5, "threshold_rule": "absolute"}])
+def test_what_is_scored_is_what_detect_finds(
+  monkeypatch, detector, samples, largest, more
+):
   """Also beyond 1 mm², where ξ is absolute and glass is not looked at."""
   monkeypatch.setattr(scan, "SLIDE_PIXELS", largest)
+  detector = Detector(detector.weights, {**detector.meta, **more, "xi": 0.1})
   scored = score_detector(detector, samples)
   for sample, found in zip(samples, scored.detected, strict=True):
     expected = detector.detect(sample.image, mpp=0.25).centers
@@ -63,6 +67,16 @@ def test_scores_are_those_of_the_points(detector, samples):
     ]
   at_xi = scored.curve.xi == 0.3
   assert scored.curve.f1[at_xi] == pytest.approx(scored.radius_px["16"]["f1"])
+
+
+def test_scores_are_in_reference_pixels_whatever_the_resolution(detector, samples):
+  """The same tissue, called 0.5: all lengths double, and so what 16 pixels reach."""
+  half = Detector(detector.weights, {**detector.meta, "mpp": 0.5})
+  coarse = [dataclasses.replace(each, mpp=0.5) for each in samples]
+  scored = score_detector(half, coarse)
+  annotated = [2 * each.centers + 0.5 for each in samples]
+  detected = [2 * each + 0.5 for each in scored.detected]
+  assert scored.radius_px == metrics.evaluate_points(detected, annotated)
 
 
 def test_a_threshold_means_a_share_or_a_score():

@@ -14,12 +14,14 @@ STRIDE = 16
 @pytest.mark.parametrize(
   ("shape", "mpp"), [((50, 37), None), ((50, 37), 0.5), ((90, 70), 0.124), ((3, 2), 1)]
 )
-def test_a_canvas_is_the_rescaled_image_and_nothing_around(shape, mpp, hold):
+@pytest.mark.parametrize("working", [0.25, 0.5])
+def test_a_canvas_is_the_rescaled_image_and_nothing_around(shape, mpp, hold, working):
   image = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
-  canvas = Canvas(open_image(image), mpp=mpp, stride=STRIDE)
+  canvas = Canvas(open_image(image), mpp=mpp, working_mpp=working, stride=STRIDE)
   if hold:
     canvas.hold()
-  whole = image if mpp is None else resampling.rescale_image(image, mpp / 0.25)
+  factor = (mpp or 0.25) / working
+  whole = image if factor == 1 else resampling.rescale_image(image, factor)
   assert canvas.shape == whole.shape[:2]
   assert canvas.padded == tuple(-(-side // STRIDE) * STRIDE for side in canvas.shape)
   more = [(0, p - s) for p, s in zip(canvas.padded, canvas.shape, strict=True)]
@@ -57,9 +59,10 @@ class Pyramid:
     (0.5, 0, (8000, 6002)),
   ],
 )
-def test_the_coarsest_level_that_is_fine_enough_is_read(mpp, level, shape):
+@pytest.mark.parametrize("working", [0.25, 0.5])
+def test_the_coarsest_level_that_is_fine_enough_is_read(mpp, level, shape, working):
   reader = Pyramid((4000, 3001), (2000, 1500), (1000, 750))
-  canvas = Canvas(reader, mpp=mpp, stride=STRIDE)
+  canvas = Canvas(reader, mpp=mpp * working / 0.25, working_mpp=working, stride=STRIDE)
   assert canvas.shape == shape
   pixels = canvas.read(16, 32, 48, 64)
   assert pixels.shape == (48, 64, 3)
@@ -67,7 +70,7 @@ def test_the_coarsest_level_that_is_fine_enough_is_read(mpp, level, shape):
 
 
 def test_centres_and_boxes_go_between_the_image_and_the_canvas():
-  canvas = Canvas(Pyramid((400, 300)), mpp=0.5, stride=STRIDE)
+  canvas = Canvas(Pyramid((400, 300)), mpp=0.5, working_mpp=0.25, stride=STRIDE)
   own = canvas.to_own(np.array([[0.5, 0.5], [799.5, 599.5]]))
   np.testing.assert_allclose(own, [[0, 0], [399.5, 299.5]])
   assert own.dtype == np.float64

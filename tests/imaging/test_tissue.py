@@ -33,7 +33,8 @@ def test_points_and_boxes_find_their_cells():
   assert not mask.touches((0, 0, 32, 256))
   assert not mask.touches((33, 0, 64, 192))
   assert mask.share == 1 / 32
-  assert tissue.cell_grid((128, 257)) == (4, 9)
+  assert tissue.cell_grid((128, 257), 0.25) == (4, 9)
+  assert tissue.cell_grid((128, 257), 0.5) == (8, 17)
 
 
 def test_annotated_nuclei_lie_on_tissue(real_data):
@@ -41,7 +42,7 @@ def test_annotated_nuclei_lie_on_tissue(real_data):
 
   kept = total = 0
   for sample in load_samples("folder", root=real_data / "monuseg")[::6]:
-    rows, columns = tissue.cell_grid(sample.image.shape)
+    rows, columns = tissue.cell_grid(sample.image.shape, 0.25)
     cells = cell_means(sample.image, rows, columns)
     mask = tissue.Tissue(
       tissue.grow_tissue(tissue.find_tissue(cells)), sample.image.shape[:2]

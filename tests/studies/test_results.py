@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from study_tables import Made, found, organ, row, rows_of, setting
 
-from micronet_jax.config import from_dict
 from micronet_jax.errors import InputError
 from micronet_jax.evaluation.intervals import Estimate
+from micronet_jax.settings import from_dict
 from micronet_jax.studies import study
 from micronet_jax.studies.results import Row, read_results, write_results
 from micronet_jax.studies.schema import NAMES, Budgets, StudyConfig

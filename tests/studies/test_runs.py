@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from scipy import stats
 from study_tables import Made, organ, row, rows_of, run_of, setting
 
-from micronet_jax.config import Config, as_dict, determining
+from micronet_jax.config import Config
 from micronet_jax.errors import InputError
+from micronet_jax.settings import as_dict, determining
 from micronet_jax.studies import runs, study, transfer
 from micronet_jax.studies.compare import summarise_matrix
 from micronet_jax.studies.runs import make_run, order_runs

@@ -6,8 +6,9 @@ import pytest
 from study_tables import organ, rows_of, setting
 
 from configs.paper import common
-from micronet_jax.config import Config, changed, from_dict
+from micronet_jax.config import Config
 from micronet_jax.errors import InputError
+from micronet_jax.settings import changed, from_dict
 from micronet_jax.studies import schema, study
 from micronet_jax.studies.schema import NAMES, Budget, StudyConfig
 from micronet_jax.studies.setting import choose_targets, find_setting

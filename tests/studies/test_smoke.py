@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 
 import micronet_jax as mn
-from micronet_jax.config import changed, from_dict
 from micronet_jax.datasets.organs import load_organ
 from micronet_jax.errors import InputError
+from micronet_jax.settings import changed, from_dict
 from micronet_jax.studies import execution, study
 from micronet_jax.studies.runs import make_run
 from micronet_jax.studies.schema import StudyConfig

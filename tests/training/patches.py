@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from micronet_jax.config import WarpConfig
+from micronet_jax.config import AppearanceConfig, WarpConfig
 from micronet_jax.datasets.sample import Sample
 from micronet_jax.training import augmentation
 from micronet_jax.training.pool import to_device
@@ -16,14 +16,16 @@ from micronet_jax.training.targets import FAR_AWAY, proximity
 STILL = WarpConfig(patch=16, rotate=0.0, mirror=0.0, shift=0.0, elastic=0.0)
 RADIUS = 6.0
 TURNED = WarpConfig(patch=16, elastic=1.0)
+OFF = AppearanceConfig()
 # Compiling takes most of the time here: numbers of a warp are arguments, and the
-# two that must be constants are few.
-compiled = functools.partial(jax.jit, static_argnames=("patch", "elastic"))
+# few that must be constants have few values.
+CONSTANTS = ("patch", "elastic", "zoom")
+compiled = functools.partial(jax.jit, static_argnames=(*CONSTANTS, "appearance"))
 
 
 def parts_of(warp):
   numbers = dataclasses.asdict(warp)
-  constants = {name: numbers.pop(name) for name in ("patch", "elastic")}
+  constants = {name: numbers.pop(name) for name in CONSTANTS}
   return numbers, constants
 
 
@@ -41,13 +43,15 @@ def positions_of(keys, *, size, warp):
 
 
 @compiled
-def _draw(images, index, keys, numbers, radius, **constants):
+def _draw(images, index, keys, numbers, radius, appearance, **constants):
   warp = WarpConfig(**numbers, **constants)
   label = functools.partial(proximity, radius=radius)
-  return augmentation.draw_patches(images, index, keys, warp=warp, label=label)
+  return augmentation.draw_patches(
+    images, index, keys, warp=warp, label=label, appearance=appearance
+  )
 
 
-def draw(images, index, keys, *, warp, radius=15.0):
+def draw(images, index, keys, *, warp, radius=15.0, appearance=OFF):
   """Patches and maps of these images and keys; batches of 8, compiled once."""
   numbers, constants = parts_of(warp)
   room = -len(index) % 8
@@ -56,7 +60,10 @@ def draw(images, index, keys, *, warp, radius=15.0):
   data = jnp.concatenate([data, jnp.zeros((room, *data.shape[1:]), data.dtype)])
   keys = jax.random.wrap_key_data(data)
   batches = [
-    _draw(images, padded[i : i + 8], keys[i : i + 8], numbers, radius, **constants)
+    _draw(
+      *(images, padded[i : i + 8], keys[i : i + 8], numbers, radius, appearance),
+      **constants,
+    )
     for i in range(0, len(padded), 8)
   ]
   patches, maps = (
@@ -99,7 +106,7 @@ def scattered(shape, count, *, apart=0.0, seed=0):
 def pool_of(*samples):
   """These images on the device, padded as 2 of 64 x 64 with 24 centres a cell."""
   filler = sample((64, 64), scattered((64, 64), 40), seed=99, name="filler")
-  pool = to_device([*samples, filler], reach=15.0)
+  pool = to_device([*samples, filler], mpp=0.25, reach=15.0)
   keep = np.array([0, 1])
   assert len(samples) <= 2
   pool = jax.tree.map(lambda array: array[keep], pool)

@@ -12,6 +12,7 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from patches import (
+  OFF,
   RADIUS,
   STILL,
   TURNED,
@@ -247,7 +248,12 @@ def test_an_example_does_not_depend_on_its_neighbours():
   assert not np.array_equal(neighbours[0][:2], patches[:2])
   # Alone it is another program, so equal up to rounding.
   draw_alone = jax.jit(
-    functools.partial(augmentation.draw_patches, warp=warp, label=proximity)
+    functools.partial(
+      augmentation.draw_patches,
+      warp=warp,
+      label=proximity,
+      appearance=OFF,
+    )
   )
   alone = draw_alone(pool, jnp.array([1]), keys[1:2])
   np.testing.assert_allclose(alone[0][0], patches[1], atol=2e-3)

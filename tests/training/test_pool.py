@@ -23,7 +23,7 @@ def test_pool():
     )
     for i, (shape, count) in enumerate(zip(shapes, counts, strict=True))
   ]
-  pool = to_device(samples, reach=5.0)
+  pool = to_device(samples, mpp=0.25, reach=5.0)
   assert pool.pixels.shape == (3, 10, 12, 3)
   assert pool.pixels.dtype == jnp.uint8
   assert pool.sizes.dtype == jnp.int32
@@ -45,7 +45,7 @@ def test_pool():
 
 @pytest.mark.parametrize("coarse", [False, True])
 def test_a_pool_of_one_image_without_centres(coarse):
-  pool = to_device([sample("a")], reach=15.0, coarse=coarse)
+  pool = to_device([sample("a")], mpp=0.25, reach=15.0, coarse=coarse)
   assert pool.pixels.shape == (1, 4, 4, 3)
   assert (pool.nearby == FAR_AWAY).all()
 
@@ -53,9 +53,9 @@ def test_a_pool_of_one_image_without_centres(coarse):
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 9, 17, 33, 100])
 def test_a_coarse_pool_is_less_than_half_larger(count):
   samples = [sample(f"s{i}") for i in range(count)]
-  pool = to_device(samples, reach=15.0, coarse=True)
+  pool = to_device(samples, mpp=0.25, reach=15.0, coarse=True)
   assert count <= len(pool.pixels) < 1.5 * count
-  exact = to_device(samples, reach=15.0)
+  exact = to_device(samples, mpp=0.25, reach=15.0)
   np.testing.assert_array_equal(pool.pixels[:count], exact.pixels)
   np.testing.assert_array_equal(pool.mean[:count], exact.mean)
 

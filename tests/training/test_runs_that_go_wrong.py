@@ -10,10 +10,10 @@ import pytest
 import tissue
 
 from micronet_jax import checkpoints
-from micronet_jax.config import as_dict, changed
 from micronet_jax.errors import InputError
 from micronet_jax.evaluation.thresholds import Choice
 from micronet_jax.files import locked
+from micronet_jax.settings import as_dict, changed
 from micronet_jax.training import job, loop
 from micronet_jax.training.job import train_and_evaluate
 from micronet_jax.training.loop import Diverged

@@ -29,7 +29,7 @@ def _run(config, data=None, *, calls=2, frozen=0, numbers=(), size=1, unroll=Tru
   recipe = prepared.recipe._replace(frozen=frozen)
   data = data or tissue.data()
   images, pools, _ = pool.pool_images(
-    data, balanced=recipe.balanced, reach=steps.reach_of(recipe)
+    data, balanced=recipe.balanced, mpp=0.25, reach=steps.reach_of(recipe)
   )
   before = jax.device_get(_start(prepared._replace(recipe=recipe)))
   arguments = before, images, pools, prepared.numbers._replace(**dict(numbers))
@@ -64,7 +64,9 @@ def test_eight_devices_with_one_patch_equal_one_device_with_eight():
 def test_the_step_under_pmap_is_the_step_under_shard_map():
   config = tissue.config(batch_size=8, num_devices=8)
   prepared = prepare_training(config)
-  images, pools, _ = pool.pool_images(tissue.data(), balanced=False, reach=15.0)
+  images, pools, _ = pool.pool_images(
+    tissue.data(), balanced=False, mpp=0.25, reach=15.0
+  )
   mapped = jax.pmap(
     functools.partial(steps.train_step, recipe=prepared.recipe),
     axis_name=devices.AXIS,

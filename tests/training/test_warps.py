@@ -236,3 +236,55 @@ def test_any_map_is_that_of_the_places_read(seed, count):
   equation_1 = (np.exp(3 * (1 - distance / RADIUS)) - 1) / (np.exp(3) - 1)
   expected = np.where(distance <= RADIUS, equation_1, 0)
   np.testing.assert_allclose(maps[0], expected, atol=1e-4)
+
+
+# --- Zoom ----------------------------------------------------------------------------
+
+
+def test_zoom_is_uniform_in_its_logarithm_and_leaves_other_draws_alone():
+  keys, size = keys_of(1000, seed=5), (500, 500)
+  plain = dataclasses.replace(STILL, rotate=180.0, mirror=0.5)
+  zoomed = dataclasses.replace(plain, zoom=1.5)
+  factors = []
+  for positions, still in zip(
+    positions_of(keys, size=size, warp=zoomed),
+    positions_of(keys, size=size, warp=plain),
+    strict=True,
+  ):
+    (matrix, _, bent), (unscaled, _, bent_too) = affine(positions), affine(still)
+    if max(bent, bent_too) > 1e-2:
+      continue  # reaches over the border
+    factor = abs(np.linalg.det(matrix)) ** -0.5
+    np.testing.assert_allclose(matrix * factor, unscaled, atol=2e-3)
+    factors.append(factor)
+  assert len(factors) > 900
+  share = np.log(factors) / np.log(1.5)
+  assert scipy.stats.kstest(share, scipy.stats.uniform(-1, 2).cdf).pvalue > 1e-3
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 2**31), count=st.integers(1, 20))
+def test_the_map_of_a_magnified_patch_is_equation_1_in_its_own_pixels(seed, count):
+  shape = (60, 64)
+  centers = scattered(shape, count, seed=seed)
+  one = sample(shape, centers, image=ramp_image(shape))
+  warp = dataclasses.replace(STILL, zoom=2.0)
+  keys, index = keys_of(8, seed=seed), [0] * 8
+  grey, maps = draw(raw(pool_of(one)), index, keys, warp=warp, radius=RADIUS)
+  drawn = positions_of(keys, size=shape, warp=warp)
+  for patch, drawn_map, positions in zip(grey, maps, drawn, strict=True):
+    matrix, origin, residual = affine(positions)
+    assert residual < 1e-3  # without a shift, it lies on the image
+    np.testing.assert_allclose(matrix, np.eye(2) * matrix[0, 0], atol=1e-5)
+    moved = (centers - origin) / matrix[0, 0]
+    expected = proximity_map(moved, (16, 16), radius=RADIUS)
+    np.testing.assert_allclose(drawn_map, expected, atol=1e-3)
+    np.testing.assert_allclose(patch[..., 0], 2 * positions[..., 0], atol=1e-3)
+
+
+def test_patches_of_any_zoom_reach_everything_and_nothing_else():
+  warp = dataclasses.replace(STILL, zoom=2.0)
+  drawn = positions_of(keys_of(600, seed=1), size=(40, 33), warp=warp)
+  for axis, length in enumerate((40, 33)):
+    assert 0 <= drawn[..., axis].min() < 1
+    assert length - 2 < drawn[..., axis].max() <= length - 1

@@ -9,9 +9,9 @@ import pytest
 import tissue
 
 from micronet_jax import checkpoints, errors, models
-from micronet_jax.config import changed
 from micronet_jax.errors import InputError
 from micronet_jax.evaluation import metrics, thresholds
+from micronet_jax.settings import changed
 from micronet_jax.training import loop
 from micronet_jax.training import step as steps
 from micronet_jax.training.job import train_and_evaluate
