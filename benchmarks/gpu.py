@@ -11,7 +11,8 @@ minutes that are left train the base's recipe at width 32 in bfloat16.
 
 --out gets gpu.json and gpu.md, written anew after every case, and `base`, the trained
 network. Each part is a process of its own that is stopped when its share of --minutes
-is over (the tables say so), so nothing that hangs can take the time of others. --smoke
+is over (the tables say so), so nothing that hangs can take the time of others. A second
+run with --parts measures what was cut: it finds what the first has compiled. --smoke
 tells on any machine, in about a minute, whether all of it runs.
 """
 
@@ -35,14 +36,15 @@ from micronet_jax.training.progress import read_log
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SHARES = {
   "device": 0.05,
-  "step": 0.28,
-  "feeding": 0.08,
-  "images": 0.08,
-  "tiles": 0.11,
-  "slide": 0.16,
+  "step": 0.32,
+  "feeding": 0.07,
+  "images": 0.06,
+  "tiles": 0.10,
+  "slide": 0.15,
   "base": 1.0,
 }
-"""Of the minutes, at most; the last part takes all that is left."""
+"""Of the minutes, at most; `base` takes all that is left. Without it the others share
+all of them, in these proportions."""
 TITLES = {
   "device": "The ceiling: products of large matrices",
   "step": "The training step beside PyTorch",
@@ -69,6 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   parser.add_argument("--data", default="", help="folder of the base's data")
   parser.add_argument("--minutes", type=float, default=10.0, help="for all parts")
   parser.add_argument("--out", default="", help="new folder; by default in runs/")
+  parser.add_argument("--parts", default=",".join(SHARES), help="which of them")
   parser.add_argument("--smoke", action="store_true", help="tiny sizes: does it run?")
   parser.add_argument("--part", default="", help=argparse.SUPPRESS)
   parser.add_argument("--ends", type=float, default=0.0, help=argparse.SUPPRESS)
@@ -88,6 +91,10 @@ def main(argv: Sequence[str] | None = None) -> int:
   if options.data and not (pathlib.Path(options.data) / "images").is_dir():
     print(f"error: {options.data} has no folder images", file=sys.stderr)
     return 2
+  unknown = set(options.parts.split(",")) - set(SHARES)
+  if unknown:
+    print(f"error: parts are {', '.join(SHARES)}; not {unknown}", file=sys.stderr)
+    return 2
   if threading.current_thread() is threading.main_thread():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # parts are stopped too
   return Run(options, out).measure()
@@ -99,6 +106,11 @@ class Run:
   def __init__(self, options: argparse.Namespace, out: pathlib.Path):
     self.options, self.out = options, out
     self.states: dict[str, str] = {}
+    chosen = options.parts.split(",")
+    self.shares = {name: SHARES[name] for name in SHARES if name in chosen}
+    if "base" not in chosen:
+      total = sum(self.shares.values())
+      self.shares = {name: share / total for name, share in self.shares.items()}
     self.flags = os.environ.get("XLA_FLAGS", "")
     self.ends = time.time() + options.minutes * 60
 
@@ -108,7 +120,7 @@ class Run:
     (out / "parts").mkdir(parents=True, exist_ok=True)
     self.write()
     try:
-      for name, share in SHARES.items():
+      for name, share in self.shares.items():
         limit = min(share * total, self.ends - GRACE_S - time.time())
         print(f"\n## {TITLES[name]} (at most {max(limit, 0):.0f} s)\n", flush=True)
         self.states[name] = self.run(name, limit)
@@ -142,7 +154,8 @@ class Run:
     if self.options.smoke:
       command.append("--smoke")
       # Compiling takes PyTorch a minute on a CPU: its "compiled" is eager here.
-      changes |= {"TORCHDYNAMO_DISABLE": "1", "XLA_FLAGS": self.flags}
+      changes |= {"TORCHDYNAMO_DISABLE": "1", "OMP_NUM_THREADS": "1"}
+      changes["XLA_FLAGS"] = self.flags
     self.states[name] = "running"
     return run_for(command, limit_s, watch=self.write, changes=changes)
 
@@ -150,7 +163,7 @@ class Run:
     """Collects what the parts have written, and writes gpu.json and gpu.md."""
     parts: dict[str, Any] = {}
     about: Mapping[str, Any] = {}
-    for name in SHARES:
+    for name in self.shares:
       found = read_json(self.out / "parts" / f"{name}.json") or {}
       about = found.get("machine", about)
       rows = [*found.get("rows", []), *(self.validations() if name == "base" else ())]
@@ -212,6 +225,7 @@ def run_for(
   *,
   watch: Callable[[], Any] = lambda: None,
   changes: Mapping[str, str] | None = None,
+  grace_s: float = GRACE_S,
 ) -> str:
   """Runs a command for so long at most, and ends all that it started.
 
@@ -220,6 +234,7 @@ def run_for(
     limit_s: seconds after which it is asked to end, and killed a while later.
     watch: called every second.
     changes: of the environment.
+    grace_s: the while.
 
   Returns:
     What became of it.
@@ -240,16 +255,16 @@ def run_for(
       return f"failed after {seconds:.0f} s, with status {process.returncode}"
     return f"done in {seconds:.0f} s"
   finally:
-    _end(process)
+    _end(process, grace_s)
 
 
-def _end(process: subprocess.Popen) -> None:
+def _end(process: subprocess.Popen, grace_s: float) -> None:
   """Ends a process that leads a session, and what it has started."""
   for sent in (signal.SIGTERM, signal.SIGKILL):
     with contextlib.suppress(ProcessLookupError):
       os.killpg(process.pid, sent)
     with contextlib.suppress(subprocess.TimeoutExpired):
-      process.wait(timeout=GRACE_S)
+      process.wait(timeout=grace_s)
 
 
 if __name__ == "__main__":

@@ -11,19 +11,22 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import jax
-
 from benchmarks import timing, workload
 from configs import base
-from micronet_jax import checkpoints, train_and_evaluate
-from micronet_jax.config import Config, changed, from_dict
+from micronet_jax import checkpoints, models, train_and_evaluate
+from micronet_jax.config import Config
+from micronet_jax.detection.detector import Detector
+from micronet_jax.evaluation.thresholds import choose_threshold
+from micronet_jax.lengths import REFERENCE_MPP
+from micronet_jax.settings import as_dict, changed, from_dict
 from micronet_jax.training import step as steps
-from micronet_jax.training.data import load_data
+from micronet_jax.training.data import Data, load_data
 
 VALIDATIONS = 4
-OF_TIME = 0.7
-"""Share of what is left for the steps themselves; validations and the report take the
-rest."""
+REPORT_S = 15.0
+"""For the report's pictures, and what is slower than it was when it was measured."""
+OF_TIME = 0.9
+"""Share for the steps of what validations and the report leave."""
 MOST = 50_000
 """Steps of the base on a GPU: nobody needs more."""
 
@@ -97,8 +100,11 @@ def fit_into(config: Config, *, ends: float, most: int) -> tuple[Config, Row]:
   chain = workload.Chain(workload.prepare(config, data.train), size=size, unroll=unroll)
   taken = timing.interleave({"step": chain}, repeats=3, budget_s=10)["step"]
   seconds = statistics.median(taken) / size
+  validating = validate(config, data, chain.state.weights)
+  reserved = validating * (VALIDATIONS + len(data.test) / len(data.validation))
   # The program is compiled anew, since the length of the cosine is part of it.
-  left = ends - time.time() - loading - chain.compile_s
+  reserved += loading + chain.compile_s + REPORT_S
+  left = ends - time.time() - reserved
   every = size * VALIDATIONS
   count = min(int(left * OF_TIME / seconds), most) // every * every
   if count < every:
@@ -108,16 +114,39 @@ def fit_into(config: Config, *, ends: float, most: int) -> tuple[Config, Row]:
     "images": f"{len(data.train)} train, {len(data.validation)} validate",
     "loading, s": timing.digits(loading),
     "compiling, s": timing.digits(chain.compile_s),
+    "validating, s": timing.digits(validating),
     "ms a step": timing.digits(seconds * 1e3),
-    "left, s": timing.digits(left),
+    "left for steps, s": timing.digits(left),
     "steps": count,
   }
   return made, row
 
 
+def validate(config: Config, data: Data, weights: Any) -> float:
+  """Seconds of one validation, once it is compiled."""
+  detector = Detector(weights, describe(config))
+  for _ in ("warm", "timed"):
+    began = time.perf_counter()
+    choose_threshold(config, detector, data.validation)
+    seconds = time.perf_counter() - began
+  return seconds
+
+
+def describe(config: Config) -> Row:
+  """What a checkpoint must say for a detector to be made of it."""
+  fields = as_dict(config)
+  return {
+    "model": models.complete_options(fields["model"]),
+    "proximity": fields["proximity"],
+    "mpp": config.working_mpp or REFERENCE_MPP,
+    "xi": 0.4,
+    "min_distance": 7,
+    "threshold_rule": config.threshold_rule,
+  }
+
+
 def trained(config: Config, workdir: pathlib.Path) -> list[Row]:
   """Trains to the end; says where the checkpoint is, and its validation scores."""
-  jax.clear_caches()
   began = time.time()
   train_and_evaluate(config, workdir)
   _, meta = checkpoints.load_weights(str(workdir))

@@ -37,7 +37,7 @@ from micronet_jax.detection.searching import Program, compile_search
 from micronet_jax.errors import InputError
 from micronet_jax.imaging.opening import open_image
 from micronet_jax.imaging.reader import Reader
-from micronet_jax.imaging.resampling import WORKING_MPP
+from micronet_jax.lengths import window_radius
 from micronet_jax.models import graphs
 from micronet_jax.predict import job
 
@@ -143,7 +143,7 @@ def by_stages(path: pathlib.Path, options: argparse.Namespace) -> dict[str, Any]
   side, digits = scan.shape[0], timing.digits
   return {
     "slide": f"{side}²",
-    "microns a pixel": detector.meta.get("mpp", WORKING_MPP),
+    "microns a pixel": detector.mpp,
     "tiles": f"{len(scan.tiles)} of {scan.sides[0]}², {batch} a call",
     "nuclei": nuclei,
     "from file to files, s": digits(whole),
@@ -220,7 +220,7 @@ def search_one(
     repeats: timed rounds.
   """
   graph, _ = graphs.abstract_model(detector.meta["model"])
-  distance = detector.meta["min_distance"]
+  distance = window_radius(detector.meta["min_distance"], detector.mpp)
   program = Program(graph, (distance,), devices=1)
   search, predict = compile_search(program), compile_predict(graph)
   find = functools.partial(local_maxima, min_distance=distance)
