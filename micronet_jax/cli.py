@@ -92,8 +92,7 @@ def _add_detect(commands: Any) -> None:
     "--threshold",
     type=float,
     metavar="SCORE",
-    help="least score of a nucleus, 0 to 1 (default: the checkpoint's own; on images "
-    "up to 1 mm2 relative to the best score in them)",
+    help="least score of a nucleus, 0 to 1 (default: the checkpoint's own)",
   )
   detect.add_argument(
     "--region",

@@ -53,12 +53,17 @@ def window_radius(min_distance: int, mpp: float) -> int:
 
 
 def warp_at(warp: WarpConfig, mpp: float) -> WarpConfig:
-  """The warp with its lengths in pixels at `mpp`; the patch is in these already."""
+  """The warp with its lengths in pixels at `mpp`; the patch is in these already.
+
+  Noise of one value a pixel, smoothed over `elastic_sigma`, has an sd in proportion to
+  1 / elastic_sigma: `elastic_alpha`, which multiplies it, goes by the square, so that
+  tissue is distorted alike.
+  """
   return dataclasses.replace(
     warp,
     shift=in_network_pixels(warp.shift, mpp),
     elastic_sigma=in_network_pixels(warp.elastic_sigma, mpp),
-    elastic_alpha=in_network_pixels(warp.elastic_alpha, mpp),
+    elastic_alpha=warp.elastic_alpha * in_network_pixels(1.0, mpp) ** 2,
   )
 
 

@@ -36,7 +36,9 @@ def test_maxima_stay_as_far_apart(min_distance, mpp, radius):
 def test_a_recipe_at_half_the_resolution():
   warp = lengths.warp_at(WarpConfig(), 0.5)
   assert (warp.patch, warp.shift) == (200, 5.0)
-  assert (warp.elastic_sigma, warp.elastic_alpha) == (2.5, 17.5)
+  assert (warp.elastic_sigma, warp.elastic_alpha) == (2.5, 8.75)
+  # The sd of a displacement is in proportion to alpha / sigma: as many microns.
+  assert 0.5 * 8.75 / 2.5 == 0.25 * 35 / 5
   assert lengths.proximity_at(ProximityConfig(), 0.5).radius == 7.5
   assert lengths.warp_at(WarpConfig(), 0.25) == WarpConfig()
   colours = AppearanceConfig(stain=0.2, blur=2.0, noise=0.1)

@@ -249,11 +249,8 @@ def train_step(
   )
   rate = learning_rate(recipe, numbers, state)
   params = jax.tree.map(lambda p, u: p - rate * u, params, updates)
-  metrics = Metrics(
-    loss=loss,
-    finite=jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(gradients)),
-    images=jax.lax.all_gather(index, AXIS, tiled=True),
-  )
+  finite = jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(gradients))
+  metrics = Metrics(loss, finite, jax.lax.all_gather(index, AXIS, tiled=True))
   weights = {"params": params, "batch_stats": stats}
   return TrainState(state.step + 1, weights, optimizer, state.rate_scale), metrics
 

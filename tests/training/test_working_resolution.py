@@ -81,7 +81,7 @@ def test_patches_and_maps_are_those_of_the_resampled_image():
   label, _ = make_objective(recipe, 5.0)
   keys = np.asarray([0]), tissue.keys(1)
   patch, target = augmentation.draw_patches(
-    images, *keys, warp=recipe.warp, label=label
+    images, *keys, warp=recipe.warp, label=label, appearance=recipe.appearance
   )
   small = rescale_image(sample.image, 0.5).astype(np.float32)
   mean, std = small.mean((0, 1)), small.std((0, 1))

@@ -1,0 +1,197 @@
+"""Colours of patches against scikit-image, scipy and whole images."""
+
+import dataclasses
+import functools
+
+import jax
+import numpy as np
+import pytest
+import scipy.ndimage
+import scipy.stats
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from patches import OFF, STILL, draw, keys_of, pool_of, sample, scattered
+from skimage.color import hed2rgb, rgb2hed
+
+from micronet_jax.imaging.normalisation import channel_statistics
+from micronet_jax.training import appearance
+from micronet_jax.training.pool import PALETTE, sample_colors
+
+vary = functools.partial(jax.jit, static_argnames="settings")
+restain = jax.jit(appearance.restain)
+blur_patch = jax.jit(appearance.blur_patch)
+
+
+@vary
+def vary_and_normalise(key, values, palette, mean, std, settings):
+  return appearance.vary_and_normalise(key, values, palette, mean, std, settings)
+
+
+def tissue_like(shape=(100, 100), seed=0):
+  """Stained grey levels: eosin everywhere, blobs of haematoxylin, a white corner."""
+  random = np.random.default_rng(seed)
+  noise = scipy.ndimage.gaussian_filter(random.normal(size=(2, *shape)), (0, 4, 4))
+  haematoxylin = 0.06 * (noise[0] > 0.07) + 0.01 * random.random(shape)
+  eosin = 0.04 + 0.2 * np.abs(noise[1])
+  stains = np.stack([haematoxylin, eosin, np.full(shape, 0.003)], -1)
+  stains[:30, :40] = 0
+  return np.rint(255 * hed2rgb(stains)).astype(np.uint8)
+
+
+def varied(key, values, settings):
+  """One patch that is its whole image."""
+  mean, std = channel_statistics(values)
+  arrays = values.astype(np.float32), sample_colors(values), mean, std
+  return np.asarray(vary_and_normalise(key, *arrays, settings))
+
+
+# --- Off ---------------------------------------------------------------------------
+
+
+def test_off_a_patch_is_normalised_by_its_image_to_the_bit():
+  values = tissue_like()
+  mean, std = channel_statistics(values)
+  expected = jax.jit(lambda v, m, s: (v - m) / s)(values.astype(np.float32), mean, std)
+  np.testing.assert_array_equal(varied(keys_of(1)[0], values, OFF), expected)
+
+
+@pytest.mark.parametrize(
+  "change", [{"stain": 0.3}, {"contrast": 0.2, "brightness": 0.2}, {"noise": 0.5}]
+)
+def test_colours_leave_place_and_map_alone(change):
+  shape = (50, 45)
+  one = sample(shape, scattered(shape, 20, seed=1), image=tissue_like(shape))
+  arguments = pool_of(one), [0] * 4, keys_of(4)
+  patches, maps = draw(*arguments, warp=STILL)
+  changed, same = draw(
+    *arguments, warp=STILL, appearance=dataclasses.replace(OFF, **change)
+  )
+  np.testing.assert_array_equal(same, maps)
+  assert not np.allclose(changed, patches, atol=1e-2)
+
+
+# --- Stain -------------------------------------------------------------------------
+
+triple = functools.partial(st.tuples, *[st.floats(0.5, 1.5)] * 3)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 2**31), gains=triple())
+def test_gains_of_stains_are_scikit_images(seed, gains):
+  stains = np.random.default_rng(seed).uniform(0, 0.06, (5, 6, 3))
+  rgb = hed2rgb(stains)
+  np.testing.assert_allclose(rgb2hed(rgb), stains, atol=1e-6)
+  expected = 255 * hed2rgb(stains * gains)
+  values = (255 * rgb).astype(np.float32)
+  actual = restain(values, np.array(gains, np.float32), np.zeros(3, np.float32))
+  np.testing.assert_allclose(actual, np.maximum(expected, 0), atol=0.05)
+
+
+def test_offsets_are_densities_of_stains_and_white_stays_white():
+  values = np.array([[200.0, 150, 180], [255, 255, 255]], np.float32)
+  one = np.ones(3, np.float32)
+  offsets = np.array([0.1, 0.0, 0.0], np.float32)
+  darker = restain(values, one, offsets)
+  np.testing.assert_allclose(
+    darker, values * np.exp(-0.1 * np.array([0.65, 0.7, 0.29])), rtol=1e-5
+  )
+  np.testing.assert_allclose(restain(values, one, -offsets)[1], 255)
+  np.testing.assert_allclose(restain(values, one, 0 * offsets), values, rtol=1e-5)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 2**31), strength=st.sampled_from([0.1, 0.4]))
+def test_normalisation_follows_as_if_the_whole_image_were_stained(seed, strength):
+  values, key = tissue_like(seed=seed % 7), keys_of(1, seed=seed)[0]
+  gains, offsets = appearance.draw_stain(jax.random.fold_in(key, 0), strength)
+  assert (np.abs(gains - 1) <= strength).all()
+  whole = np.asarray(restain(values.astype(np.float32), gains, offsets), np.float64)
+  expected = (whole - whole.mean((0, 1))) / whole.std((0, 1))
+  actual = varied(key, values, dataclasses.replace(OFF, stain=strength))
+  # The palette is a sample of the pixels, so its change is near the image's.
+  np.testing.assert_allclose(actual, expected, atol=0.1)
+
+
+def test_stain_is_not_undone_by_normalisation():
+  """An offset nearly is; a gain of one stain changes how it stands to the other."""
+  values, strong = tissue_like(), dataclasses.replace(OFF, stain=0.6)
+  plain = varied(keys_of(1)[0], values, OFF)
+  moved = [np.abs(varied(key, values, strong) - plain).mean() for key in keys_of(10)]
+  assert np.mean(moved) > 0.02
+
+
+def test_a_flat_image_stays_finite():
+  flat = np.full((20, 20, 3), 255, np.uint8)
+  assert np.isfinite(
+    varied(keys_of(1)[0], flat, dataclasses.replace(OFF, stain=0.5))
+  ).all()
+
+
+@pytest.mark.parametrize("shape", [(256, 256), (205, 205), (1, 1), (3, 700)])
+def test_a_palette_is_spread_over_the_image(shape):
+  place = np.stack([*np.indices(shape), np.zeros(shape, int)], -1)
+  palette = sample_colors(place)
+  assert palette.shape == (PALETTE, 3)
+  for axis in (0, 1):
+    tenths = np.bincount(10 * palette[:, axis] // shape[axis], minlength=10)
+    assert shape[axis] < 10 or (np.abs(tenths - PALETTE / 10) < 8).all()
+
+
+# --- After normalisation -----------------------------------------------------------
+
+
+def test_light_is_a_gain_and_an_offset_of_each_channel_within_bounds():
+  values = tissue_like()
+  plain = varied(keys_of(1)[0], values, OFF)
+  settings = dataclasses.replace(OFF, brightness=0.3, contrast=0.2)
+  fits = []
+  for key in keys_of(40):
+    lit = varied(key, values, settings)
+    for channel in range(3):
+      x, y = plain[..., channel].ravel(), lit[..., channel].ravel()
+      gain, offset = np.polyfit(x, y, 1)
+      np.testing.assert_allclose(y, gain * x + offset, atol=1e-4)
+      fits.append((gain - 1, offset))
+  gains, offsets = np.abs(fits).T
+  assert 0.18 < gains.max() <= 0.2001
+  assert 0.27 < offsets.max() <= 0.3001
+
+
+@settings(max_examples=15, deadline=None)
+@given(sd=st.floats(0.5, 3), seed=st.integers(0, 99))
+def test_blur_is_scipys_gaussian(sd, seed):
+  patch = np.random.default_rng(seed).normal(size=(40, 40, 3)).astype(np.float32)
+  expected = scipy.ndimage.gaussian_filter(patch, (sd, sd, 0), truncate=6)
+  inside = slice(18, 22)
+  blurred = blur_patch(patch, np.float32(sd))
+  np.testing.assert_allclose(
+    blurred[inside, inside], expected[inside, inside], atol=2e-3
+  )
+  np.testing.assert_allclose(
+    blur_patch(np.ones_like(patch), np.float32(sd)), 1, rtol=1e-5
+  )
+
+
+def test_no_blur_is_none_and_more_is_smoother():
+  patch = tissue_like().astype(np.float32)
+  np.testing.assert_allclose(blur_patch(patch, np.float32(0)), patch, rtol=1e-5)
+  rough = [
+    float(np.var(np.diff(blur_patch(patch, np.float32(s))[..., 0]))) for s in (0, 1, 2)
+  ]
+  assert rough[0] > rough[1] > rough[2]
+  plain = varied(keys_of(1)[0], tissue_like(), OFF)
+  for key in keys_of(5):
+    soft = varied(key, tissue_like(), dataclasses.replace(OFF, blur=2.0))
+    assert np.var(np.diff(soft[..., 0])) < np.var(np.diff(plain[..., 0]))
+
+
+def test_noise_is_normal_of_an_sd_up_to_its_bound():
+  values = tissue_like()
+  plain = varied(keys_of(1)[0], values, OFF)
+  settings = dataclasses.replace(OFF, noise=0.5)
+  grains = [varied(key, values, settings) - plain for key in keys_of(40)]
+  sds = np.array([grain.std() for grain in grains])
+  assert (sds <= 0.51).all()
+  assert sds.min() < 0.1 < 0.4 < sds.max()
+  loudest = grains[int(sds.argmax())]
+  assert scipy.stats.kstest(loudest.ravel()[:5000] / sds.max(), "norm").pvalue > 1e-3
