@@ -208,6 +208,8 @@ def heading(content: Mapping[str, Any]) -> str:
     lines.append("No GPU here: all numbers are of the CPU.")
   if "torch" not in about:
     lines.append("PyTorch is not installed: ours is timed alone.")
+  elif about["platform"] != "cpu" and "+cpu" in about["torch"]:
+    lines.append("PyTorch is built for CPUs only: ours is timed alone.")
   if content["smoke"]:
     lines.append("A smoke run of tiny sizes, PyTorch uncompiled: no measure of speed.")
   return "\n".join(lines)

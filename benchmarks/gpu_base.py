@@ -5,6 +5,7 @@ the steps that fit follow from it, so that the cosine ends in time.
 """
 
 import csv
+import dataclasses
 import pathlib
 import statistics
 import time
@@ -14,7 +15,7 @@ from typing import Any
 from benchmarks import timing, workload
 from configs import base
 from micronet_jax import checkpoints, models, train_and_evaluate
-from micronet_jax.config import Config
+from micronet_jax.config import Config, SplitConfig
 from micronet_jax.detection.detector import Detector
 from micronet_jax.evaluation.thresholds import choose_threshold
 from micronet_jax.lengths import REFERENCE_MPP
@@ -62,6 +63,7 @@ def recipe(*, out: pathlib.Path, data: str, smoke: bool) -> Config:
     organs = "breast,colon,kidney"
     fields |= {"target.name": "synthetic_he", "target.root": ""}
     fields |= {"target.organs": organs}
+    config = dataclasses.replace(config, split=SplitConfig(test_fraction=0.16))
   if smoke:
     fields |= {"model.width": 2, "model.dtype": "float32", "warp.patch": 32}
     fields |= {"batch_size": 2, "model.name": workload.QUICK["name"]}
@@ -109,7 +111,8 @@ def fit_into(config: Config, *, ends: float, most: int) -> tuple[Config, Row]:
   count = min(int(left * OF_TIME / seconds), most) // every * every
   if count < every:
     raise ValueError(f"{left:.0f} s are left, too few for {every} steps")
-  made = changed(config, {"num_steps": count, "eval_every": count // VALIDATIONS})
+  pauses = {"eval_every": count // VALIDATIONS, "snapshot_every": 0}
+  made = changed(config, {"num_steps": count, **pauses})
   row = {
     "images": f"{len(data.train)} train, {len(data.validation)} validate",
     "loading, s": timing.digits(loading),
