@@ -6,10 +6,12 @@
 First table: maps of one image, ours and PyTorch's, with equal weights. Second table: a
 slide full of tissue, from the file to the files, with the packaged weights; what its
 stages take by themselves, one after the other, and how long the whole takes, where
-they overlap. A square millimetre has 16 megapixels at 0.25 microns.
+they overlap. A square millimetre has 16 megapixels at 0.25 microns. Without PyTorch
+ours is timed alone. `benchmarks.gpu` calls `compare`, `by_stages` and `search_one`.
 """
 
 import argparse
+import dataclasses
 import functools
 import pathlib
 import statistics
@@ -22,15 +24,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import pytorch, report, timing
-from benchmarks.slide_memory import BLOCK, write_slide
-from benchmarks.train_step import ratio, works
+from benchmarks import report, timing
+from benchmarks.slide_memory import BLOCK, TILE, write_slide
+from benchmarks.train_step import pytorch, ratio, works
 from micronet_jax import models
 from micronet_jax.config import PredictConfig
-from micronet_jax.detection.detector import Detector, compile_predict, load
+from micronet_jax.detection.detector import Detector, Found, compile_predict, load
 from micronet_jax.detection.peaks import local_maxima
+from micronet_jax.detection.points import Detections
+from micronet_jax.detection.scan import Scan
 from micronet_jax.detection.searching import Program, compile_search
+from micronet_jax.errors import InputError
 from micronet_jax.imaging.opening import open_image
+from micronet_jax.imaging.reader import Reader
+from micronet_jax.lengths import window_radius
 from micronet_jax.models import graphs
 from micronet_jax.predict import job
 
@@ -49,6 +56,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   parser.add_argument("--slide_side", type=int, default=16384 if gpu else 4096)
   parser.add_argument("--tile", type=int, default=None)
   parser.add_argument("--batch", type=int, default=1)
+  parser.add_argument("--sample", type=int, default=64, help="tiles, for the stages")
   options = parser.parse_args(argv)
   if options.quick:
     options.widths, options.sides, options.repeats = "2", "40", 2
@@ -65,10 +73,13 @@ def main(argv: Sequence[str] | None = None) -> None:
           yield row
 
   rows = report.print_table(compare_all())
-  slide = [by_stages(options)] if options.weights else []
-  if slide:
+  slide = []
+  if options.weights:
     print()
-    report.print_table(slide)
+    with tempfile.TemporaryDirectory() as folder:
+      path = pathlib.Path(folder) / "slide.tif"
+      write_slide(path, options.slide_side, (options.slide_side // BLOCK) ** 2)
+      slide = report.print_table([by_stages(path, options)])
   report.write_json(options.json, [*rows, *slide], times=times)
 
 
@@ -83,9 +94,11 @@ def compare(
   image = random.normal(size=(1, padded, padded, 3)).astype(np.float32)
   predict, on_device = compile_predict(graph), jnp.asarray(image)
   variants = {"ours": lambda: np.asarray(predict(weights, on_device))}
-  variants |= pytorch.inference(weights, width, dtype, image)
+  if pytorch and pytorch.usable():
+    pytorch.forget()
+    variants |= works(pytorch.inference(weights, width, dtype, image))
   times = timing.interleave(
-    works(variants), repeats=options.repeats, budget_s=options.budget_s
+    variants, repeats=options.repeats, budget_s=options.budget_s
   )
   row = {"width": width, "image": f"{side}²", "dtype": dtype}
   row |= {f"{name}, s": timing.spread(seconds) for name, seconds in times.items()}
@@ -97,71 +110,119 @@ def compare(
   return row, times
 
 
-def by_stages(options: argparse.Namespace) -> dict[str, Any]:
-  """A slide end to end, and its stages by themselves."""
-  side = options.slide_side
-  with tempfile.TemporaryDirectory() as folder:
-    path = pathlib.Path(folder) / "slide.tif"
-    write_slide(path, side, (side // BLOCK) ** 2)
-    whole, nuclei = end_to_end(path, options)
-    detector = load(options.weights)
+def by_stages(path: pathlib.Path, options: argparse.Namespace) -> dict[str, Any]:
+  """A slide end to end, and its stages by themselves.
+
+  The stages are timed on up to `options.sample` of its tiles, and scaled to all.
+
+  Args:
+    path: of the slide, square.
+    options: weights, tile, batch, repeats, sample.
+  """
+  whole, nuclei = end_to_end(path, options)
+  detector, batch = load(options.weights), options.batch
+  began = time.perf_counter()
+  with open_image(path) as opened:
+    reader = Stopwatch(opened)
+    scan = detector.scan(reader, tile=options.tile)
+    preparing = time.perf_counter() - began
+    picked = scan.tiles[: -(-options.sample // batch) * batch]
+    more = len(scan.tiles) / len(picked)
+    reader.seconds, began = 0.0, time.perf_counter()
+    for tile in picked:
+      pixels = scan.canvas.read(tile.y, tile.x, *scan.sides)
+    reading, decoding = time.perf_counter() - began, reader.seconds
+    took = search_one(detector, scan, pixels, batch=batch, repeats=options.repeats)
+    others = {tile.index for tile in scan.tiles} - {tile.index for tile in picked}
     began = time.perf_counter()
-    with open_image(path) as reader:
-      scan = detector.scan(reader, tile=options.tile)
-      for tile in scan.tiles:
-        pixels = scan.canvas.read(tile.y, tile.x, *scan.sides)
-      reading = time.perf_counter() - began
-    seconds = search_one(detector, scan, pixels, options)
-    began = time.perf_counter()
-    found = detector.detect(path, tile=options.tile, batch=options.batch)
-    searched = time.perf_counter() - began
-    began = time.perf_counter()
-    found.to_csv(path.with_suffix(".csv"))
-    found.to_geojson(path.with_suffix(".geojson"))
-    writing = time.perf_counter() - began
-  calls = len(scan.tiles) / options.batch
-  search, peaks = seconds["search"] * calls, seconds["peaks"] * calls
-  digits = timing.digits
+    found = list(detector.run(scan, done=others, batch=batch, devices=1))
+    running = time.perf_counter() - began
+  writing = write(found, path)
+  calls = -(-len(picked) // batch)
+  search, peaks = took["search"] * calls, took["peaks"] * calls
+  side, digits = scan.shape[0], timing.digits
   return {
     "slide": f"{side}²",
-    "tiles": f"{len(scan.tiles)} of {scan.sides[0]}²",
+    "microns a pixel": detector.mpp,
+    "tiles": f"{len(scan.tiles)} of {scan.sides[0]}², {batch} a call",
     "nuclei": nuclei,
     "from file to files, s": digits(whole),
     "s/mm²": digits(whole * MM2 / side**2),
     "megapixels/s": digits(side**2 / 1e6 / whole),
-    "detect, s": digits(searched),
-    "reading, s": digits(reading),
-    "search, s": digits(search),
-    "peaks in it, s": digits(peaks),
-    "peaks of search": f"{peaks / search:.1%}",
-    "CSV and GeoJSON, s": digits(writing),
-    "device busy": f"{search / searched:.1%}",
+    "preparing, s": digits(preparing),
+    "reading, s": digits(decoding * more),
+    "resampling, s": digits((reading - decoding) * more),
+    "search, s": digits(search * more),
+    "peaks in it, s": digits(peaks * more),
+    "CSV and GeoJSON, s": digits(writing * more),
+    "reading to points, s": digits(running * more),
+    "device idle in that": f"{max(0.0, 1 - search / running):.1%}",
   }
+
+
+class Stopwatch:
+  """A reader that adds up the seconds that its reads take."""
+
+  def __init__(self, reader: Reader):
+    self._reader, self.seconds = reader, 0.0
+
+  def __getattr__(self, name: str) -> Any:
+    return getattr(self._reader, name)
+
+  def read(self, *place: int) -> np.ndarray:
+    began = time.perf_counter()
+    pixels = self._reader.read(*place)
+    self.seconds += time.perf_counter() - began
+    return pixels
+
+
+def write(found: Sequence[Found], path: pathlib.Path) -> float:
+  """Seconds of writing the points of these tiles."""
+  points = Detections(
+    np.concatenate([each.centers for each in found]).astype(np.float32),
+    np.concatenate([each.scores for each in found]),
+  )
+  began = time.perf_counter()
+  points.to_csv(path.with_suffix(".csv"))
+  points.to_geojson(path.with_suffix(".geojson"))
+  return time.perf_counter() - began
 
 
 def end_to_end(path: pathlib.Path, options: argparse.Namespace) -> tuple[float, int]:
   """Seconds of the predict job once it is compiled, and how many nuclei it found."""
   settings = PredictConfig(
-    formats=("csv", "geojson"), tile=options.tile, batch=options.batch
+    formats=("csv", "geojson"), tile=options.tile, batch=options.batch, devices=1
   )
-  for attempt in ("warm", "timed"):
-    out = path.parent / attempt
-    began = time.perf_counter()
-    (result,) = job.predict_images(
-      [str(path)], out, weights=options.weights, options=settings
-    )
-    seconds = time.perf_counter() - began
+  corner = dataclasses.replace(settings, regions=((0, 0, TILE, TILE),))
+  with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+    for name, chosen in {"warm": corner, "timed": settings}.items():
+      out = pathlib.Path(folder) / name
+      began = time.perf_counter()
+      (result,) = job.predict_images(
+        [str(path)], out, weights=options.weights, options=chosen
+      )
+      seconds = time.perf_counter() - began
+  if "error" in result:
+    raise InputError(result["error"])
   return seconds, result["nuclei"]
 
 
 def search_one(
-  detector: Detector, scan: Any, pixels: np.ndarray, options: Any
+  detector: Detector, scan: Scan, pixels: np.ndarray, *, batch: int, repeats: int
 ) -> dict[str, float]:
-  """Median seconds of one call: the whole search, and the peaks of its maps alone."""
-  batch, (graph, _) = options.batch, graphs.abstract_model(detector.meta["model"])
-  program = Program(graph, (detector.meta["min_distance"],), devices=1)
+  """Median seconds of one call: the whole search, and the peaks of its maps alone.
+
+  Args:
+    detector: the network.
+    scan: whose sides and statistics the tiles have.
+    pixels: uint8 `[h, w, 3]` of one tile.
+    batch: how many times it is searched in a call.
+    repeats: timed rounds.
+  """
+  graph, _ = graphs.abstract_model(detector.meta["model"])
+  distance = window_radius(detector.meta["min_distance"], detector.mpp)
+  program = Program(graph, (distance,), devices=1)
   search, predict = compile_search(program), compile_predict(graph)
-  distance = detector.meta["min_distance"]
   find = functools.partial(local_maxima, min_distance=distance)
   peaks = jax.jit(jax.vmap(find))
   tiles = jnp.asarray(np.stack([pixels] * batch))
@@ -176,7 +237,7 @@ def search_one(
         detector.weights, tiles, scan.mean, scan.std, limits, scale, np.float32(0.1)
       ),
     },
-    repeats=options.repeats,
+    repeats=repeats,
   )
   return {name: statistics.median(seconds) for name, seconds in times.items()}
 

@@ -39,13 +39,30 @@ def wait(result: Any) -> Any:
   return result
 
 
+def usable() -> bool:
+  """Whether PyTorch sees the kind of device that JAX computes on; if not, says so."""
+  able = jax.default_backend() == "cpu" or torch.cuda.is_available()
+  if not able:
+    print("PyTorch sees no GPU here: ours is timed alone")
+  return able
+
+
+def forget() -> None:
+  """Drops compiled programs, whose number PyTorch limits, and memory kept for reuse."""
+  torch.compiler.reset()
+  if torch.cuda.is_available():
+    torch.cuda.empty_cache()
+
+
 def networks(weights: Any, width: int) -> dict[str, tuple[MicroNetTwin, Any]]:
   """The twin with our weights, plain and compiled, each to be called its own way."""
   found = {}
   for name in ("PyTorch", "PyTorch, compiled"):
     twin = load(MicroNetTwin(width), jax.tree.map(np.asarray, weights))
     twin = twin.to(device(), memory_format=torch.channels_last)
-    found[name] = twin, torch.compile(twin) if "compiled" in name else twin
+    # Not dynamic: a batch of another size is compiled for itself, as ours is.
+    compiled = "compiled" in name
+    found[name] = twin, torch.compile(twin, dynamic=False) if compiled else twin
   return found
 
 
@@ -57,25 +74,31 @@ def autocast(dtype: str) -> contextlib.AbstractContextManager:
 
 
 def training(
-  weights: Any, width: int, dtype: str, batches: Callable[[], tuple[Any, Any]]
+  weights: Any,
+  width: int,
+  dtype: str,
+  batches: Callable[[], tuple[Any, Any]],
+  *,
+  steps: int = 1,
 ) -> Variants:
-  """One step each: loss of Eq. 2, backward pass, SGD as ours."""
+  """So many steps each: loss of Eq. 2, backward pass, SGD as ours; then waits."""
 
   def make(twin: MicroNetTwin, network: Any) -> Callable[[], Any]:
     optimizer = torch.optim.SGD(
       twin.parameters(), lr=0.01, momentum=0.9, nesterov=True, weight_decay=1e-6
     )
 
-    def step() -> Any:
-      patches, maps = batches()
-      optimizer.zero_grad(set_to_none=True)
-      with autocast(dtype):
-        loss = _loss(network(patches).float(), maps)
-      loss.backward()
-      optimizer.step()
+    def take() -> Any:
+      for _ in range(steps):
+        patches, maps = batches()
+        optimizer.zero_grad(set_to_none=True)
+        with autocast(dtype):
+          loss = _loss(network(patches).float(), maps)
+        loss.backward()
+        optimizer.step()
       return wait(None)
 
-    return step
+    return take
 
   made = networks(weights, width).items()
   return {name: make(twin.train(), network) for name, (twin, network) in made}

@@ -29,15 +29,21 @@ def arguments(doc: str, *, repeats: int) -> argparse.ArgumentParser:
 def print_machine() -> None:
   """Prints the machine in one line, and in another that there is no GPU, if so."""
   about = machine()
-  versions = ", ".join(f"{name} {about[name]}" for name in ("jax", "flax", "numpy"))
-  print(
+  print(machine_line(about))
+  if about["platform"] == "cpu":
+    print("no GPU here: all numbers are of the CPU")
+  print(flush=True)
+
+
+def machine_line(about: Mapping[str, Any]) -> str:
+  """What `machine` says, in one line."""
+  packages = (name for name in ("jax", "flax", "numpy", "torch") if name in about)
+  versions = ", ".join(f"{name} {about[name]}" for name in packages)
+  return (
     f"{about['devices']} x {about['device']} ({about['platform']}); "
     f"{about['cores']} cores, {about['processor']}; Python {about['python']}, "
     f"{versions}"
   )
-  if about["platform"] == "cpu":
-    print("no GPU here: all numbers are of the CPU")
-  print(flush=True)
 
 
 def machine() -> dict[str, Any]:
@@ -87,6 +93,14 @@ def print_table(rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     print("| " + " | ".join(cells) + " |", flush=True)
     printed.append(row)
   return printed
+
+
+def as_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
+  """A table with the columns of all rows; what a row lacks is "-"."""
+  columns = list(dict.fromkeys(column for row in rows for column in row))
+  lines = [columns, ["---"] * len(columns)]
+  lines += [[str(row.get(column, "-")) for column in columns] for row in rows]
+  return "".join("| " + " | ".join(cells) + " |\n" for cells in lines)
 
 
 def write_json(path: str, rows: Sequence[Mapping[str, Any]], **others: Any) -> None:

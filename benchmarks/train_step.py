@@ -5,22 +5,33 @@
 
 The second command is for a GPU. Ours draws its patches inside the step; PyTorch gets
 its batch from memory ("data given") and, in its better setting, from a loader that
-warps in processes of its own. Last, the operations that XLA counts in our compiled
-program, the rate that makes, and its share of what a product of large matrices reaches
-on the same device in the same minute.
+warps in processes of its own. Last, the operations that XLA counts in our program, the
+rate that makes, and its share of what a product of large matrices reaches on the same
+device in the same minute. With --steps=16 nobody waits for the device but after every
+16th step, as training doesn't. Without PyTorch ours is timed alone. `benchmarks.gpu`
+calls `compare`.
 """
 
 import argparse
 import os
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import pytorch, report, timing, workload
+from benchmarks import report, timing, workload
+
+try:
+  from benchmarks import pytorch
+except ModuleNotFoundError as missing:
+  if missing.name != "torch":
+    raise
+  pytorch = None  # type: ignore[assignment]
+
+Variants = dict[str, Callable[[], Any]]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -31,7 +42,10 @@ def main(argv: Sequence[str] | None = None) -> None:
   parser.add_argument("--dtypes", default="float32,bfloat16" if gpu else "float32")
   parser.add_argument("--patch", type=int, default=200)
   parser.add_argument(
-    "--workers", type=int, default=os.cpu_count(), help="of the loader"
+    "--workers", type=int, default=os.cpu_count(), help="of the loader; -1: without"
+  )
+  parser.add_argument(
+    "--steps", type=int, default=1, help="until the device is awaited"
   )
   parser.add_argument("--budget_s", type=float, default=None, help="a row, at most")
   options = parser.parse_args(argv)
@@ -66,21 +80,15 @@ def compare(
     width=width, patch=options.patch, batch=batch, dtype=dtype
   )
   work = workload.prepare(config, samples)
-  ours = workload.Chain(work)
-  warp = work.recipe.warp
-  batch_of = pytorch.loader(samples, warp, batch=batch, workers=0)
-  given = batch_of()
-  variants = {"ours": ours}
-  variants |= pytorch.training(work.weights, width, dtype, lambda: given)
-  variants = works(variants)
-  loading = pytorch.loader(samples, warp, batch=batch, workers=options.workers)
-  best = list(variants)[-1]
-  fed = pytorch.training(work.weights, width, dtype, loading)
-  variants[f"{best}, loader"] = fed[best]
+  cpu = jax.default_backend() == "cpu"
+  variants: Variants = {"ours": workload.Chain(work, size=options.steps, unroll=cpu)}
+  if pytorch and pytorch.usable():
+    variants |= beside(options, work, samples, width, dtype)
   times = timing.interleave(
     variants, repeats=options.repeats, budget_s=options.budget_s
   )
-  flops = ours.compiled.cost_analysis()["flops"]
+  times = {name: [s / options.steps for s in taken] for name, taken in times.items()}
+  flops = workload.count_operations(work)
   rate = flops / statistics.median(times["ours"])
   row = {"width": width, "batch": batch, "dtype": dtype}
   row |= {f"{name}, s": timing.spread(seconds) for name, seconds in times.items()}
@@ -93,7 +101,30 @@ def compare(
   return row, times
 
 
-def works(variants: pytorch.Variants) -> pytorch.Variants:
+def beside(
+  options: argparse.Namespace,
+  work: workload.Workload,
+  samples: Sequence[Any],
+  width: int,
+  dtype: str,
+) -> Variants:
+  """PyTorch, its batch in memory; and its last setting with a loader beside it."""
+  pytorch.forget()
+  warp, batch = work.recipe.warp, work.recipe.batch
+  given = pytorch.loader(samples, warp, batch=batch, workers=0)()
+  theirs = pytorch.training(
+    work.weights, width, dtype, lambda: given, steps=options.steps
+  )
+  theirs = works(theirs)
+  if options.workers >= 0:
+    loading = pytorch.loader(samples, warp, batch=batch, workers=options.workers)
+    best = list(theirs)[-1]
+    fed = pytorch.training(work.weights, width, dtype, loading, steps=options.steps)
+    theirs[f"{best}, loader"] = fed[best]
+  return theirs
+
+
+def works(variants: Variants) -> Variants:
   """Those that run: torch.compile needs a compiler, which not every machine has."""
   able = {}
   for name, call in variants.items():

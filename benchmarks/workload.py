@@ -15,6 +15,7 @@ from micronet_jax.config import Config
 from micronet_jax.datasets.sample import Sample
 from micronet_jax.datasets.synthetic_he.generator import generate
 from micronet_jax.devices import replicate
+from micronet_jax.lengths import REFERENCE_MPP
 from micronet_jax.settings import changed
 from micronet_jax.training import step as steps
 from micronet_jax.training.pool import Images, to_device
@@ -89,5 +90,15 @@ def prepare(config: Config, samples: Sequence[Sample]) -> Workload:
   """Makes the workload of a configuration, with all samples in one pool."""
   prepared = prepare_training(config)
   recipe, pools = prepared.recipe, jnp.asarray([[0, len(samples)]], jnp.int32)
-  images = to_device(samples, mpp=0.25, reach=steps.reach_of(recipe))
+  mpp = config.working_mpp or REFERENCE_MPP
+  images = to_device(samples, mpp=mpp, reach=steps.reach_of(recipe))
   return Workload(recipe, prepared.numbers, prepared.weights, images, pools)
+
+
+def count_operations(work: Workload) -> float:
+  """Floating-point operations of one step, as XLA counts them before it optimises.
+
+  Afterwards it does not know what the libraries of a GPU do when it calls them.
+  """
+  lowered = steps.compile_steps(work.recipe).lower(*work.place())
+  return lowered.cost_analysis()["flops"]

@@ -39,7 +39,7 @@ def samples():
 def no_compiler(monkeypatch):
   """torch.compile as on a machine without a C++ compiler (and a minute faster)."""
 
-  def refuse(module):
+  def refuse(module, **_):
     def call(*_):
       raise RuntimeError("no compiler\nand a long explanation")
 
