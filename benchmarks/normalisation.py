@@ -17,7 +17,7 @@ import numpy as np
 import micronet_jax as mn
 from benchmarks.report import print_table, write_json
 from micronet_jax.datasets.provenance import provenance_of
-from micronet_jax.datasets.sample import Sample, to_working_resolution
+from micronet_jax.datasets.sample import Sample
 from micronet_jax.detection.detector import Detector
 from micronet_jax.evaluation import matching
 from micronet_jax.evaluation.intervals import (
@@ -41,10 +41,16 @@ def main() -> None:
   arguments = parser.parse_args()
 
   detector = mn.load(arguments.weights)
+  # So that a search gives all maxima, for both thresholds.
+  detector = detector.with_threshold(
+    xi=detector.meta["xi"],
+    min_distance=detector.meta["min_distance"],
+    rule="relative",
+  )
   organs = arguments.organs or None
   samples = mn.load_samples("folder", root=arguments.root, organs=organs)
   seen = provenance_of(detector.meta)
-  samples = [to_working_resolution(s) for s in samples if not seen.has_seen(s)]
+  samples = [sample for sample in samples if not seen.has_seen(sample)]
   groups = {
     "image": [s.name for s in samples],
     "patient": [s.patient for s in samples],
@@ -57,8 +63,8 @@ def main() -> None:
       matches[name, threshold] = []
     for sample, key in zip(samples, group, strict=True):
       for threshold, centers in find(detector, sample, *statistics[key]).items():
-        match = matching.match(centers, sample.centers, radius=RADIUS)
-        matches[name, threshold].append(match)
+        pair = map(sample.in_reference, (centers, sample.centers))
+        matches[name, threshold].append(matching.match(*pair, radius=RADIUS))
   rows = [row(*key, each, samples, matches) for key, each in matches.items()]
   print(f"{len(samples)} images of {len({s.patient for s in samples})} patients")
   print_table(rows)
@@ -81,7 +87,7 @@ def find(
 ) -> dict[str, np.ndarray]:
   """The centres of one image under both thresholds."""
   with open_image(sample.image) as reader:
-    scan = detector.scan(reader, mpp=0.25, tissue=False)
+    scan = detector.scan(reader, mpp=sample.mpp, tissue=False)
     scan = dataclasses.replace(scan, mean=mean, std=std)
     found = list(detector.run(scan))
   centers = np.concatenate([each.centers for each in found])
