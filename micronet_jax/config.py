@@ -99,18 +99,11 @@ class WarpConfig:
 
 @dataclasses.dataclass(frozen=True)
 class AppearanceConfig:
-  """How colours of patches are varied; 0 for not at all, as in the paper."""
+  """How colours of patches vary; 0 for not at all, as in the paper."""
 
   # Haematoxylin, eosin and the rest: gains within 1 ± stain each, offsets of optical
   # density within ± stain / 5; the image's normalisation follows.
   stain: float = setting(0.0, low=0, high=0.9)
-  # After normalisation, each channel: times 1 ± contrast, and ± brightness.
-  brightness: float = setting(0.0, low=0, high=2, unit="standard deviations")
-  contrast: float = setting(0.0, low=0, high=0.9)
-  # Blurred by a Gaussian of an sd up to so much.
-  blur: float = setting(0.0, low=0, high=10, unit="px")
-  # Normal noise of an sd up to so much, after normalisation.
-  noise: float = setting(0.0, low=0, high=2, unit="standard deviations")
 
 
 @dataclasses.dataclass(frozen=True)

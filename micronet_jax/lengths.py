@@ -9,7 +9,7 @@ rooms.
 import dataclasses
 import math
 
-from micronet_jax.config import AppearanceConfig, ProximityConfig, WarpConfig
+from micronet_jax.config import ProximityConfig, WarpConfig
 
 REFERENCE_MPP = 0.25
 """Microns per pixel that lengths are written in; what images are taken to have of which
@@ -65,11 +65,6 @@ def warp_at(warp: WarpConfig, mpp: float) -> WarpConfig:
     elastic_sigma=in_network_pixels(warp.elastic_sigma, mpp),
     elastic_alpha=warp.elastic_alpha * in_network_pixels(1.0, mpp) ** 2,
   )
-
-
-def appearance_at(appearance: AppearanceConfig, mpp: float) -> AppearanceConfig:
-  """The same variation of colours with its blur in pixels at `mpp`."""
-  return dataclasses.replace(appearance, blur=in_network_pixels(appearance.blur, mpp))
 
 
 def proximity_at(proximity: ProximityConfig, mpp: float) -> ProximityConfig:

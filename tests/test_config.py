@@ -137,7 +137,6 @@ RANGES = [
   ("warp.elastic_alpha", -35.0, "at least 0"),
   ("warp.zoom", 0.9, "from 1 to 2"),
   ("appearance.stain", 1.0, "from 0 to 0.9"),
-  ("appearance.blur", -1.0, "from 0 to 10"),
   ("target_fraction", 0.0, "above 0 and at most 1"),
   ("target_fraction", 1.01, "above 0 and at most 1"),
   ("auxiliary_percentage", 0.0, "above 0 and at most 100"),

@@ -1,11 +1,9 @@
 """Lengths that people write, in the pixels of networks: worked by hand."""
 
-import dataclasses
-
 import pytest
 
 from micronet_jax import lengths
-from micronet_jax.config import AppearanceConfig, ProximityConfig, WarpConfig
+from micronet_jax.config import ProximityConfig, WarpConfig
 
 
 @pytest.mark.parametrize(
@@ -41,5 +39,3 @@ def test_a_recipe_at_half_the_resolution():
   assert 0.5 * 8.75 / 2.5 == 0.25 * 35 / 5
   assert lengths.proximity_at(ProximityConfig(), 0.5).radius == 7.5
   assert lengths.warp_at(WarpConfig(), 0.25) == WarpConfig()
-  colours = AppearanceConfig(stain=0.2, blur=2.0, noise=0.1)
-  assert lengths.appearance_at(colours, 0.5) == dataclasses.replace(colours, blur=1.0)

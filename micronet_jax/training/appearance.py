@@ -1,9 +1,8 @@
-"""Colours of patches beyond the paper: stain, light, blur and noise, on the device.
+"""Colours of patches beyond the paper: stains vary, on the device.
 
-Networks read images normalised by their own mean and deviation. So what changes a
-channel of the whole image linearly would be undone: stains are varied before, and the
-normalisation follows; light, blur and noise come after. Called by
-`training.augmentation`, inside the compiled step.
+Networks read images normalised by their own mean and deviation. What changes a channel
+of the whole image linearly is undone by that, so stains vary before, and the
+normalisation follows. Called by `training.augmentation`, inside the compiled step.
 """
 
 import jax
@@ -47,15 +46,6 @@ def restain(values: jax.Array, gains: jax.Array, offsets: jax.Array) -> jax.Arra
   return jnp.clip(255 * jnp.exp(-(changed + offsets @ STAINS)), 0, 255)
 
 
-def blur_patch(patch: jax.Array, sd: jax.Array) -> jax.Array:
-  """Blurs `[P, P, C]` by a Gaussian of `sd` pixels, cut off at borders; 0 leaves it."""
-  place = jnp.arange(patch.shape[0], dtype=jnp.float32)
-  apart = (place[:, None] - place) / jnp.maximum(sd, 1e-3)
-  kernel = jnp.exp(-0.5 * apart**2)
-  kernel /= kernel.sum(1, keepdims=True)
-  return jnp.einsum("ij,jkc,lk->ilc", kernel, patch, kernel)
-
-
 def vary_and_normalise(
   key: jax.Array,
   values: jax.Array,
@@ -77,24 +67,13 @@ def vary_and_normalise(
   Returns:
     float32 `[P, P, 3]`, normalised.
   """
-  stain, light, sharpness, noise = (jax.random.fold_in(key, i) for i in range(4))
   if appearance.stain > 0:
-    change = draw_stain(stain, appearance.stain)
+    # A key of its own, so that another kind of change would leave this one alone.
+    change = draw_stain(jax.random.fold_in(key, 0), appearance.stain)
     before = palette.astype(jnp.float32)
     after = restain(before, *change)
     values = restain(values, *change)
     # What the palette shows of the change, applied to the image's own statistics.
     mean += after.mean(0) - before.mean(0)
     std = jnp.maximum(std * after.std(0) / jnp.maximum(before.std(0), 1.0), 1.0)
-  patch = (values - mean) / std
-  if appearance.blur > 0:
-    patch = blur_patch(patch, appearance.blur * jax.random.uniform(sharpness))
-  if appearance.brightness > 0 or appearance.contrast > 0:
-    contrast, brightness = jax.random.uniform(light, (2, 3), minval=-1.0)
-    patch = patch * (1 + appearance.contrast * contrast)
-    patch += appearance.brightness * brightness
-  if appearance.noise > 0:
-    level, grain = jax.random.split(noise)
-    sd = appearance.noise * jax.random.uniform(level)
-    patch += sd * jax.random.normal(grain, patch.shape)
-  return patch
+  return (values - mean) / std

@@ -19,7 +19,6 @@ from micronet_jax.devices import AXIS, check_devices
 from micronet_jax.errors import InputError
 from micronet_jax.lengths import (
   REFERENCE_MPP,
-  appearance_at,
   in_network_pixels,
   proximity_at,
   warp_at,
@@ -157,7 +156,7 @@ def prepare_training(
     model=models.find_model(config.model.name),
     graph=graph,
     warp=warp_at(config.warp, mpp),
-    appearance=appearance_at(config.appearance, mpp),
+    appearance=config.appearance,
     batch=config.batch_size,
     devices=devices,
     frozen=config.freeze_blocks,

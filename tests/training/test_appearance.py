@@ -7,7 +7,6 @@ import jax
 import numpy as np
 import pytest
 import scipy.ndimage
-import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from patches import OFF, STILL, draw, keys_of, pool_of, sample, scattered
@@ -19,7 +18,6 @@ from micronet_jax.training.pool import PALETTE, sample_colors
 
 vary = functools.partial(jax.jit, static_argnames="settings")
 restain = jax.jit(appearance.restain)
-blur_patch = jax.jit(appearance.blur_patch)
 
 
 @vary
@@ -55,19 +53,16 @@ def test_off_a_patch_is_normalised_by_its_image_to_the_bit():
   np.testing.assert_array_equal(varied(keys_of(1)[0], values, OFF), expected)
 
 
-@pytest.mark.parametrize(
-  "change", [{"stain": 0.3}, {"contrast": 0.2, "brightness": 0.2}, {"noise": 0.5}]
-)
-def test_colours_leave_place_and_map_alone(change):
+def test_colours_leave_place_and_map_alone():
   shape = (50, 45)
   one = sample(shape, scattered(shape, 20, seed=1), image=tissue_like(shape))
   arguments = pool_of(one), [0] * 4, keys_of(4)
   patches, maps = draw(*arguments, warp=STILL)
   changed, same = draw(
-    *arguments, warp=STILL, appearance=dataclasses.replace(OFF, **change)
+    *arguments, warp=STILL, appearance=dataclasses.replace(OFF, stain=0.6)
   )
   np.testing.assert_array_equal(same, maps)
-  assert not np.allclose(changed, patches, atol=1e-2)
+  assert not np.allclose(changed, patches, atol=1e-3)
 
 
 # --- Stain -------------------------------------------------------------------------
@@ -135,63 +130,3 @@ def test_a_palette_is_spread_over_the_image(shape):
   for axis in (0, 1):
     tenths = np.bincount(10 * palette[:, axis] // shape[axis], minlength=10)
     assert shape[axis] < 10 or (np.abs(tenths - PALETTE / 10) < 8).all()
-
-
-# --- After normalisation -----------------------------------------------------------
-
-
-def test_light_is_a_gain_and_an_offset_of_each_channel_within_bounds():
-  values = tissue_like()
-  plain = varied(keys_of(1)[0], values, OFF)
-  settings = dataclasses.replace(OFF, brightness=0.3, contrast=0.2)
-  fits = []
-  for key in keys_of(40):
-    lit = varied(key, values, settings)
-    for channel in range(3):
-      x, y = plain[..., channel].ravel(), lit[..., channel].ravel()
-      gain, offset = np.polyfit(x, y, 1)
-      np.testing.assert_allclose(y, gain * x + offset, atol=1e-4)
-      fits.append((gain - 1, offset))
-  gains, offsets = np.abs(fits).T
-  assert 0.18 < gains.max() <= 0.2001
-  assert 0.27 < offsets.max() <= 0.3001
-
-
-@settings(max_examples=15, deadline=None)
-@given(sd=st.floats(0.5, 3), seed=st.integers(0, 99))
-def test_blur_is_scipys_gaussian(sd, seed):
-  patch = np.random.default_rng(seed).normal(size=(40, 40, 3)).astype(np.float32)
-  expected = scipy.ndimage.gaussian_filter(patch, (sd, sd, 0), truncate=6)
-  inside = slice(18, 22)
-  blurred = blur_patch(patch, np.float32(sd))
-  np.testing.assert_allclose(
-    blurred[inside, inside], expected[inside, inside], atol=2e-3
-  )
-  np.testing.assert_allclose(
-    blur_patch(np.ones_like(patch), np.float32(sd)), 1, rtol=1e-5
-  )
-
-
-def test_no_blur_is_none_and_more_is_smoother():
-  patch = tissue_like().astype(np.float32)
-  np.testing.assert_allclose(blur_patch(patch, np.float32(0)), patch, rtol=1e-5)
-  rough = [
-    float(np.var(np.diff(blur_patch(patch, np.float32(s))[..., 0]))) for s in (0, 1, 2)
-  ]
-  assert rough[0] > rough[1] > rough[2]
-  plain = varied(keys_of(1)[0], tissue_like(), OFF)
-  for key in keys_of(5):
-    soft = varied(key, tissue_like(), dataclasses.replace(OFF, blur=2.0))
-    assert np.var(np.diff(soft[..., 0])) < np.var(np.diff(plain[..., 0]))
-
-
-def test_noise_is_normal_of_an_sd_up_to_its_bound():
-  values = tissue_like()
-  plain = varied(keys_of(1)[0], values, OFF)
-  settings = dataclasses.replace(OFF, noise=0.5)
-  grains = [varied(key, values, settings) - plain for key in keys_of(40)]
-  sds = np.array([grain.std() for grain in grains])
-  assert (sds <= 0.51).all()
-  assert sds.min() < 0.1 < 0.4 < sds.max()
-  loudest = grains[int(sds.argmax())]
-  assert scipy.stats.kstest(loudest.ravel()[:5000] / sds.max(), "norm").pvalue > 1e-3
