@@ -40,7 +40,7 @@ from micronet_jax.models.graphs import abstract_model, merge_model
 if TYPE_CHECKING:
   import PIL.Image
 
-LARGEST_TILE = {"cpu": 1024}
+LARGEST_TILE = {"cpu": 1152}
 """Longest side of a tile by platform, in pixels of the network."""
 
 

@@ -38,6 +38,8 @@ def thumbnail(reader: Reader, *, height: int, width: int) -> np.ndarray:
   enough = [i for i, (h, w) in enumerate(sizes) if h >= height and w >= width]
   level = min(enough, key=lambda i: (sizes[i][0] * sizes[i][1], i), default=0)
   rows, columns = sizes[level]
+  if (rows, columns) == (height, width):
+    return reader.read(level, 0, 0, height, width)
   edges_y = np.arange(height + 1) * rows / height
   edges_x = np.arange(width + 1) * columns / width
   sums = np.zeros((height, width, 3))

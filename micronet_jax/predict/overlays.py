@@ -154,4 +154,5 @@ def write_image(path: str | os.PathLike[str], pixels: np.ndarray) -> None:
     raise InputError(f"{path}: a picture's name must end in .png.")
   check_pixels(pixels)
   with replacing(path) as beside:
-    PIL.Image.fromarray(pixels).save(beside, format="PNG")
+    # Level 6, Pillow's own, takes three times as long for a file 3 % smaller.
+    PIL.Image.fromarray(pixels).save(beside, format="PNG", compress_level=1)
