@@ -44,6 +44,8 @@ OTHER = {
   **{"model.width": 3, "model.dropout": 0.1, "optimizer.schedule": "cosine"},
   **{"model.dtype": "bfloat16", "model.test_norm": "batch", "warp.mirror": 0.1},
   **{"model.name": "frcn", "model.context": ("up4",), "min_distances": (7,)},
+  **{"working_mpp": 0.5, "threshold_rule": "absolute", "select_radius": 7.0},
+  **{"split.validation_patients": ("p7",), "appearance.stain": 0.1},
 }
 
 
