@@ -17,7 +17,7 @@ from micronet_jax import checkpoints, models, train_and_evaluate
 from micronet_jax.config import Config, SplitConfig
 from micronet_jax.detection.detector import Detector
 from micronet_jax.evaluation.thresholds import choose_threshold
-from micronet_jax.lengths import REFERENCE_MPP
+from micronet_jax.lengths import resolution_of
 from micronet_jax.settings import as_dict, changed, from_dict
 from micronet_jax.training import step as steps
 from micronet_jax.training.data import Data, load_data
@@ -131,7 +131,7 @@ def describe(config: Config) -> Row:
   return {
     "model": models.complete_options(fields["model"]),
     "proximity": fields["proximity"],
-    "mpp": config.working_mpp or REFERENCE_MPP,
+    "mpp": resolution_of(config),
     "xi": 0.4,
     "min_distance": 7,
     "threshold_rule": config.threshold_rule,

@@ -15,7 +15,7 @@ from micronet_jax.config import Config
 from micronet_jax.datasets.sample import Sample
 from micronet_jax.datasets.synthetic_he.generator import generate
 from micronet_jax.devices import replicate
-from micronet_jax.lengths import REFERENCE_MPP
+from micronet_jax.lengths import resolution_of
 from micronet_jax.settings import changed
 from micronet_jax.training import step as steps
 from micronet_jax.training.pool import Images, to_device
@@ -90,7 +90,7 @@ def prepare(config: Config, samples: Sequence[Sample]) -> Workload:
   """Makes the workload of a configuration, with all samples in one pool."""
   prepared = prepare_training(config)
   recipe, pools = prepared.recipe, jnp.asarray([[0, len(samples)]], jnp.int32)
-  mpp = config.working_mpp or REFERENCE_MPP
+  mpp = resolution_of(config)
   images = to_device(samples, mpp=mpp, reach=steps.reach_of(recipe))
   return Workload(recipe, prepared.numbers, prepared.weights, images, pools)
 

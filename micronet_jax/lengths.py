@@ -9,7 +9,7 @@ rooms.
 import dataclasses
 import math
 
-from micronet_jax.config import ProximityConfig, WarpConfig
+from micronet_jax.config import Config, ProximityConfig, WarpConfig
 
 REFERENCE_MPP = 0.25
 """Microns per pixel that lengths are written in; what images are taken to have of which
@@ -17,6 +17,11 @@ nobody knows it."""
 
 SAME_MPP = 0.01
 """Resolutions that differ by less than this share are taken as the same."""
+
+
+def resolution_of(config: Config) -> float:
+  """Microns per pixel that a config's network sees; 0.25 where it does not say."""
+  return REFERENCE_MPP if config.working_mpp is None else config.working_mpp
 
 
 def scale_between(mpp: float | None, wanted: float) -> float:

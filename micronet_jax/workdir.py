@@ -12,7 +12,7 @@ from micronet_jax import models
 from micronet_jax.config import RELATIVE, SELECT_RADIUS, Config
 from micronet_jax.errors import InputError
 from micronet_jax.files import read_json, write_json
-from micronet_jax.lengths import REFERENCE_MPP, scale_between
+from micronet_jax.lengths import REFERENCE_MPP, resolution_of, scale_between
 from micronet_jax.settings import as_dict, changed, determining, from_dict
 
 
@@ -67,10 +67,10 @@ def with_whole_model(
   blank: dict[str, Any] = dict.fromkeys(("width", "context", "dropout", "test_norm"))
   blank["remat"] = False
   fields = {f"model.{name}": value for name, value in {**blank, **taken}.items()}
-  mpp = REFERENCE_MPP if config.working_mpp is None else config.working_mpp
   rule = config.threshold_rule or RELATIVE
   radius = config.select_radius or SELECT_RADIUS[rule]
-  others = {"working_mpp": mpp, "threshold_rule": rule, "select_radius": radius}
+  others = {"threshold_rule": rule, "select_radius": radius}
+  others["working_mpp"] = resolution_of(config)
   return changed(config, fields | others)
 
 

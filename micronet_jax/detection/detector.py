@@ -80,6 +80,7 @@ class Detector:
     meta: what is stored with the checkpoint: `model`, `proximity`, `mpp`, `xi`,
       `min_distance`, `threshold_rule` and more.
     mpp: microns per pixel that the network sees.
+    rule: what ξ is, "relative" or "absolute" (`config.threshold_rule`).
   """
 
   def __init__(self, weights: Any, meta: Mapping[str, Any]):
@@ -94,6 +95,7 @@ class Detector:
       InputError: the weights are not of that model.
     """
     self.mpp: float = meta.get("mpp", REFERENCE_MPP)
+    self.rule: str = meta.get("threshold_rule", RELATIVE)
     self._graph, template = abstract_model(meta["model"])
     self.weights = jax.device_put(checkpoints.transfer(weights, template))
     self.meta = dict(meta)
@@ -246,7 +248,7 @@ class Detector:
       # Two windows: maxima that tie with a neighbour's are one point.
       reach=self._model.REACH + 2 * window_radius(distance, self.mpp),
       working_mpp=self.mpp,
-      relative=self.meta.get("threshold_rule", RELATIVE) == RELATIVE,
+      relative=self.rule == RELATIVE,
       largest=SLIDE_PIXELS if whole else largest,
       **options,
     )

@@ -140,7 +140,7 @@ def prepare_scan(
   is_slide = _is_slide(canvas)
   relative = relative and not is_slide
   found = _find_tissue(canvas)
-  mean, std = (sample_statistics if is_slide else _hold)(canvas, found)
+  mean, std = _statistics(canvas, found, is_slide=is_slide)
   where = None
   if tissue or (tissue is None and is_slide):
     where = Tissue(tissues.grow_tissue(found), canvas.shape)
@@ -176,8 +176,12 @@ def _find_tissue(canvas: Canvas) -> np.ndarray:
   return tissues.find_tissue(thumbnail(canvas.reader, height=rows, width=columns))
 
 
-def _hold(canvas: Canvas, _: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """Reads an image once, and gives mean and deviation of all its pixels."""
+def _statistics(
+  canvas: Canvas, found: np.ndarray, *, is_slide: bool
+) -> tuple[np.ndarray, np.ndarray]:
+  """Mean and deviation: of a slide's samples, else of the image, which is held."""
+  if is_slide:
+    return sample_statistics(canvas, found)
   canvas.hold()
   return channel_statistics(canvas.read(0, 0, *canvas.shape))
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from micronet_jax.config import ABSOLUTE, RELATIVE, SELECT_RADIUS, Config
+from micronet_jax.config import ABSOLUTE, SELECT_RADIUS, Config
 from micronet_jax.datasets.sample import Sample
 from micronet_jax.detection.detector import Detector
 from micronet_jax.detection.peaks import SCORE_GRID, XI_GRID, ScoredPoints
@@ -101,10 +101,11 @@ def choose_threshold(
     detector: whose own ξ and min_distance do not matter.
     samples: at least one.
   """
-  rule = config.threshold_rule or detector.meta.get("threshold_rule", RELATIVE)
+  rule = config.threshold_rule or detector.rule
   absolute = rule == ABSOLUTE
-  distance = config.min_distances[0]
-  detector = detector.with_threshold(xi=0.0, min_distance=distance, rule=rule)
+  if rule != detector.rule:
+    distance = config.min_distances[0]
+    detector = detector.with_threshold(xi=0.0, min_distance=distance, rule=rule)
   images = ((s.image, s.mpp) for s in samples)
   peaks = detector.peaks(images, config.min_distances)
   return select_threshold(

@@ -17,7 +17,7 @@ from micronet_jax.datasets.provenance import check_same_data, provenance_of
 from micronet_jax.detection.detector import Detector
 from micronet_jax.errors import InputError, Stopped
 from micronet_jax.evaluation.thresholds import choose_threshold
-from micronet_jax.lengths import REFERENCE_MPP
+from micronet_jax.lengths import resolution_of
 from micronet_jax.training import step as steps
 from micronet_jax.training.data import Data
 from micronet_jax.training.pool import pool_images
@@ -147,7 +147,7 @@ def take_steps(
   images, pools, names = pool_images(
     run.data,
     balanced=recipe.balanced,
-    mpp=config.working_mpp or REFERENCE_MPP,
+    mpp=resolution_of(config),
     reach=steps.reach_of(recipe),
   )
   pauses = [config.num_steps, config.eval_every, config.snapshot_every]

@@ -18,9 +18,9 @@ from micronet_jax.config import RELATIVE, Config
 from micronet_jax.devices import AXIS, check_devices
 from micronet_jax.errors import InputError
 from micronet_jax.lengths import (
-  REFERENCE_MPP,
   in_network_pixels,
   proximity_at,
+  resolution_of,
   warp_at,
 )
 from micronet_jax.models import graphs
@@ -72,7 +72,7 @@ class TrainingRun:
       "model": models.complete_options(config["model"]),
       "proximity": config["proximity"],
       "normalisation": "mean and standard deviation of each channel of the image",
-      "mpp": self.config.working_mpp or REFERENCE_MPP,
+      "mpp": resolution_of(self.config),
       "xi": self.record.xi,
       "min_distance": self.record.min_distance,
       "threshold_rule": config["threshold_rule"] or RELATIVE,
@@ -151,7 +151,7 @@ def prepare_training(
     weights = checkpoints.transfer(start[0], weights, partial=config.init_partial)
   devices = config.num_devices or math.gcd(config.batch_size, jax.device_count())
   check_devices(config.batch_size, devices)
-  optimizer, mpp = config.optimizer, config.working_mpp or REFERENCE_MPP
+  optimizer, mpp = config.optimizer, resolution_of(config)
   recipe = steps.Recipe(
     model=models.find_model(config.model.name),
     graph=graph,
