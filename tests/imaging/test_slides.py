@@ -163,6 +163,17 @@ def test_boxes_of_a_slide_are_asked_for_in_pixels_of_level_0(
   assert reader._slide.asked == [((24, 16), 2, (4, 2)), ((40, 20), 1, (4, 2))]
 
 
+def test_origin_is_where_the_scanned_part_begins(monkeypatch, openslide, tmp_path):
+  monkeypatch.setattr(openslide, "OpenSlide", FakeSlide)
+  bounds = {"openslide.bounds-x": "128", "openslide.bounds-y": "64"}
+  for properties, origin in ((bounds, (128, 64)), ({}, (0, 0))):
+    monkeypatch.setattr(FakeSlide, "properties", properties)
+    reader = slides.SlideReader(tmp_path / "a.svs", "a.svs", openslide)
+    assert reader.origin == origin
+  with open_image(RGB) as reader:
+    assert reader.origin == (0, 0)
+
+
 def test_without_openslide(tmp_path, tissue, monkeypatch):
   monkeypatch.setitem(sys.modules, "openslide", None)
   path = write_aperio(tmp_path / "a.svs", [tissue])
