@@ -14,7 +14,7 @@ import PIL.ImageColor
 from micronet_jax.errors import InputError
 from micronet_jax.imaging.decoding import reason
 from micronet_jax.imaging.reader import Reader, check_box
-from micronet_jax.imaging.resolution import mean_of
+from micronet_jax.imaging.resolution import of_slide
 
 SLIDE_ENDINGS = (
   ".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".svslide", ".vms", ".vmu", ".dcm", ".czi",
@@ -76,7 +76,7 @@ class SlideReader(Reader):
     except self._failure as error:
       raise self._damaged(error) from error
     properties = self._slide.properties
-    self.mpp = mean_of(properties.get(f"openslide.mpp-{axis}") for axis in "xy")
+    self.mpp = of_slide(properties, name)
     self.origin = (_bound(properties, "x"), _bound(properties, "y"))
     self._background = _colour(properties.get("openslide.background-color"))
     downsamples = self._slide.level_downsamples
