@@ -77,9 +77,8 @@ def look_through(
   top, transparent = None, True
   for block in blocks:
     colour, opacity = _parted(block)
-    if opacity is None or extra is Extra.UNSAID:
-      transparent = False
-    transparent = transparent and not opacity.any()
+    counts = opacity is not None and extra is not Extra.UNSAID
+    transparent = transparent and counts and not np.any(opacity)
     if top is None:
       top = _Top(block.dtype, area * colour.shape[2])
       _say_unsaid(opacity, extra, name)

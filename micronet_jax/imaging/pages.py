@@ -220,7 +220,7 @@ def _from_ycbcr(pixels: np.ndarray, page: tifffile.TiffPage) -> np.ndarray:
   usual = np.allclose(limits, _FULL_RANGE) and np.allclose(weights, _WEIGHTS, atol=1e-3)
   if pixels.dtype != np.uint8 or pixels.shape[2:] != (3,) or not usual:
     raise ValueError("its colours are YCbCr of an unusual kind, not grey or RGB")
-  rgb = (pixels - np.float32([0, 128, 128])) @ _RGB_OF_YCBCR
+  rgb = (pixels - np.array([0, 128, 128], np.float32)) @ _RGB_OF_YCBCR
   return np.clip(np.rint(rgb), 0, 255).astype(np.uint8)
 
 

@@ -94,16 +94,15 @@ def of_tiff(
   """
   page = series.keyframe
   try:
-    description = tiff.pages.first.description + "\n" + page.description
     stated = power = None
     if tiff.ome_metadata:
       stated, power = _of_ome(tiff.ome_metadata, series)
     if stated is None:
-      stated = mean_of(re.findall(_APERIO.format("MPP"), description)[:1])
+      stated = mean_of(re.findall(_APERIO.format("MPP"), page.description)[:1])
     if stated is None:
       stated = _of_imagej(tiff, page)
     if power is None:
-      power = next(iter(re.findall(_APERIO.format("AppMag"), description)), None)
+      power = next(iter(re.findall(_APERIO.format("AppMag"), page.description)), None)
     tag_unit = page.tags.valueof("ResolutionUnit", 2)
     of_tags = _per(_TAG_UNITS.get(int(tag_unit), 0.0), *_density(page))
     return _believed(stated, name) or _plausible(of_tags) or _of_power(power, name)

@@ -106,6 +106,13 @@ def test_a_few_odd_pixels_do_not_decide_and_are_said(
   assert "255 becomes 255" in caplog.text
 
 
+def test_training_and_detection_see_the_same_deep_pixels(tmp_path):
+  levels = [deep(RGB * 16.0, 65535), RGB[::2, ::2] * np.uint16(15)]
+  path = write_pyramid(tmp_path / "a.tif", levels, **TILED)
+  with open_image(path) as reader:
+    assert_reads(reader, 0, read_image(path), count=3)
+
+
 def test_tame_values_are_scaled_by_the_largest_without_a_word(caplog):
   ramp = np.arange(10_000, dtype=np.uint16).reshape(100, 100)
   with open_image(ramp) as reader:
