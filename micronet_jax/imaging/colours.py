@@ -231,6 +231,6 @@ def _to_8_bit(values: np.ndarray, top: float) -> np.ndarray:
     raise ValueError(f"holds the negative value {low}")
   scaled = np.empty(values.shape, np.uint8)
   for row in range(0, len(values), _ROWS):
-    some = np.rint(values[row : row + _ROWS] * (255 / top))
-    scaled[row : row + _ROWS] = np.clip(some, 0, 255)
+    some = np.clip(values[row : row + _ROWS], 0, top)
+    scaled[row : row + _ROWS] = np.rint(some * (255 / top))
   return scaled
