@@ -222,6 +222,24 @@ def test_ycbcr_that_no_decoder_converts(tmp_path, monkeypatch, compression, whol
   assert_refused(path, "YCbCr of an unusual kind")
 
 
+@pytest.mark.parametrize(
+  ("compression", "photometric", "converted"),
+  [(33003, "ycbcr", True), (33003, "rgb", True), (33005, "rgb", False),
+   (34712, "ycbcr", True), (34712, "rgb", False)],
+)  # fmt: skip
+def test_jpeg_2000_in_tiff(tmp_path, compression, photometric, converted):
+  stored = np.asarray(PIL.Image.fromarray(RGB).convert("YCbCr"))
+  tifffile.imwrite(
+    tmp_path / "a.tif", stored, photometric=photometric, compression=compression,
+    compressionargs={"level": 0, "codecformat": "J2K"}, tile=(64, 64),
+    subsampling=(1, 1) if photometric == "ycbcr" else None,
+  )  # fmt: skip
+  expected = stored.astype(int)
+  if converted:
+    expected = np.asarray(PIL.Image.fromarray(stored, "YCbCr").convert("RGB"), int)
+  assert np.abs(read_image(tmp_path / "a.tif") - expected).max() <= 1
+
+
 def test_pil_images_of_other_colours():
   image = PIL.Image.fromarray(RGB).convert("YCbCr")
   with open_image(image) as reader:
