@@ -114,14 +114,15 @@ class TiffReader(Reader):
     level = len(self.levels) - 1
     height, width = self.levels[level]
 
-    def rows() -> Iterator[np.ndarray]:
-      for y in range(0, height, _ROWS):
+    def blocks() -> Iterator[np.ndarray]:
+      rows = [(y, 0, min(_ROWS, height - y), width) for y in range(0, height, _ROWS)]
+      for box in [(0, 0, 1, 1), *rows]:  # one pixel tells the kind, mostly enough
         with _explained(self.name):
-          pixels = self._levels[level].read(y, 0, min(_ROWS, height - y), width)
+          pixels = self._levels[level].read(*box)
         yield pixels
 
     try:
-      return look_through(rows(), height * width, extra, self.name)
+      return look_through(blocks(), height * width, extra, self.name)
     except InputError:
       raise
     except ValueError as error:
