@@ -239,6 +239,7 @@ def notes() -> Iterator[None]:
   logger.setLevel(logging.WARNING)
   logger.propagate = False
   logging.getLogger("absl").setLevel(logging.ERROR)  # of Orbax
+  logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # odd tags: ours are said
   try:
     yield
   finally:

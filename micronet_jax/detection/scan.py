@@ -189,9 +189,10 @@ def _statistics(
 def _resolution(reader: Reader, mpp: float | None) -> float | None:
   """What is known of the resolution; says so, once, where nothing is."""
   low, high = MPP_RANGE
-  if mpp is not None and not low <= mpp <= high:
+  if mpp is not None and (isinstance(mpp, str) or not low <= mpp <= high):
     raise InputError(
-      f"mpp is microns per pixel, {low:g} to {high:g}, got {mpp:g} for {reader.name}"
+      f"mpp is microns per pixel, a number from {low:g} to {high:g}, got {mpp!r} for"
+      f" {reader.name}."
     )
   mpp = reader.mpp if mpp is None else mpp
   if mpp is None and "mpp" not in _told:

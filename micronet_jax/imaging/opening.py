@@ -9,26 +9,27 @@ training and detection see the same pixels. Called by `detection.detector` and
 
 import os
 import pathlib
+from typing import Any
 
 import numpy as np
 import PIL.Image
 
 from micronet_jax.errors import InputError
+from micronet_jax.imaging.colours import Extra, rendering_of, to_rgb
 from micronet_jax.imaging.decoding import (
   IMAGE_ENDINGS,
+  PICTURE_ENDINGS,
   TIFF_STARTS,
   not_rgb,
   pillow_pixels,
   read_image,
-  to_rgb,
+  reason,
   unreadable,
 )
 from micronet_jax.imaging.reader import ArrayReader, Reader
 from micronet_jax.imaging.resolution import of_picture, of_pillow
 from micronet_jax.imaging.slides import SLIDE_ENDINGS, open_slide
 from micronet_jax.imaging.tiffs import open_tiff
-
-_PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp")  # never those of a slide
 
 
 def is_image(path: str | os.PathLike[str]) -> bool:
@@ -51,10 +52,10 @@ def open_image(
   """Opens a file, an array or a PIL image for reading by regions.
 
   Args:
-    source: the path of a slide (what OpenSlide reads), a TIFF, OME-TIFF, PNG, JPEG or
-      BMP file; or a PIL image; or an array `[H, W]` or `[H, W, C]` of bool, whole
-      numbers, or fractions in [0, 1], where C of 1 to 4 is grey, grey and alpha,
-      RGB, RGB and alpha. They become 8 bit RGB as `datasets.images.read_image` says.
+    source: the path of a slide (what OpenSlide reads), a TIFF, OME-TIFF, PNG, JPEG,
+      BMP, WebP or JPEG 2000 file; or a PIL image; or an array `[H, W]` or `[H, W, C]`
+      of bool, whole numbers, or fractions in [0, 1], where C of 1 to 4 is grey, grey
+      and alpha, RGB, RGB and alpha. They become 8 bit RGB as `read_image` says.
 
   Returns:
     A reader, to be closed; a context manager.
@@ -68,7 +69,7 @@ def open_image(
   if isinstance(source, (str, os.PathLike)):
     return _open_file(pathlib.Path(os.fsdecode(source)), os.fsdecode(source))
   if hasattr(source, "__array__"):
-    return _open_array(np.asarray(source))
+    return _open_array(_array_of(source))
   raise InputError(
     "an image must be a path, an array or a PIL image, but this is of type"
     f" {type(source).__name__}."
@@ -78,7 +79,7 @@ def open_image(
 def _open_file(path: pathlib.Path, name: str) -> Reader:
   start = _start(path, name)
   ending = path.suffix.lower()
-  if ending not in _PICTURE_ENDINGS:
+  if ending not in PICTURE_ENDINGS:  # never those of a slide
     slide = open_slide(path, name, tiff=start in TIFF_STARTS)
     if slide is not None:
       return slide
@@ -110,6 +111,18 @@ def _open_pillow(image: PIL.Image.Image) -> Reader:
   return _open_array(pixels, of_pillow(image))
 
 
+def _array_of(source: Any) -> np.ndarray:
+  """An array or tensor as NumPy's."""
+  try:
+    return np.asarray(source)
+  except Exception as error:  # of a tensor with gradients, or on another device
+    kind = f"{type(source).__module__}.{type(source).__name__}"
+    raise InputError(
+      f"the image is a {kind} that NumPy cannot read ({reason(error).rstrip('.')}); a"
+      " tensor of PyTorch must be image.detach().cpu().numpy()."
+    ) from error
+
+
 def _open_array(pixels: np.ndarray, mpp: float | None = None) -> Reader:
   name = "image"
   if pixels.ndim not in (2, 3) or 0 in pixels.shape:
@@ -117,7 +130,13 @@ def _open_array(pixels: np.ndarray, mpp: float | None = None) -> Reader:
       f"{name} has the shape {pixels.shape}, but [height, width] or [height, width,"
       " channels] is needed, with at least one pixel."
     )
+  if pixels.ndim == 3 and pixels.shape[0] <= 4 < min(pixels.shape[1:]):
+    raise InputError(
+      f"{name} has the shape {pixels.shape}, with its channels first, but [height,"
+      " width, channels] is needed: np.moveaxis(image, 0, -1)."
+    )
   try:
-    return ArrayReader(name, to_rgb(pixels), mpp)
+    rendering = rendering_of(pixels, Extra.OPACITY, name)
+    return ArrayReader(name, to_rgb(pixels, rendering), mpp)
   except ValueError as error:
     raise not_rgb(name, error) from error

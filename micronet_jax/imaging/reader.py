@@ -21,12 +21,16 @@ class Reader(Protocol):
     overviews: (height, width) of further levels, good for thumbnails alone: their
       pixels lie at fractional places of level 0, and what is read of them depends
       a little on where the box begins. `read` numbers them on after `levels`.
+    origin: (x, y) of the frame in which QuPath shows a slide, in pixels of level 0:
+      OpenSlide's bounds, the part of a large empty canvas that was scanned; (0, 0)
+      for whatever has none. A point (x, y) here is (x - origin x, y - origin y) there.
   """
 
   name: str
   mpp: float | None
   levels: tuple[tuple[int, int], ...]
   overviews: tuple[tuple[int, int], ...] = ()
+  origin: tuple[int, int] = (0, 0)
 
   def read(self, level: int, y: int, x: int, height: int, width: int) -> np.ndarray:
     """Reads a box of one level; may be called from several threads at once.

@@ -1,13 +1,15 @@
 """How large a pixel is, in microns, as files say it: often wrongly, or of a print.
 
-Resolution tags (dots per inch or centimetre) are believed only where they give a size
-that a microscope can have: 72 or 300 dpi say how large a print is meant to be.
-Called by the readers.
+A size outside `MPP_RANGE` is not believed. Of resolution tags (dots per inch or
+centimetre) nothing is said then: 72 or 300 dpi say how large a print is meant to be.
+Where only the power of the objective is known, a pixel is 10 microns / power, as
+40x means 0.25; that is said. Called by the readers.
 """
 
+import logging
 import pathlib
-import warnings
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 from xml.etree import ElementTree
 
@@ -15,10 +17,12 @@ import numpy as np
 import PIL.Image
 import tifffile
 
+from micronet_jax.imaging.decoding import opened_picture
+
 MPP_RANGE = (0.01, 5.0)
 
 
-_PLAUSIBLE = (0.05, 5.0)  # microns per pixel
+_AT_POWER_1 = 10.0  # microns per pixel
 
 
 _INCH = 25400.0
@@ -30,7 +34,13 @@ _MICRONS = {
 }  # fmt: skip
 
 
+_APERIO = r"(?:^|\|)\s*{}\s*=\s*([0-9.]+)"
+
+
 _TAG_UNITS = {2: _INCH, 3: 1e4}  # of the TIFF tag ResolutionUnit
+
+
+log = logging.getLogger("micronet_jax")
 
 
 def mean_of(sizes: Iterable[Any]) -> float | None:
@@ -44,6 +54,13 @@ def mean_of(sizes: Iterable[Any]) -> float | None:
   return float(np.mean(values))
 
 
+def of_slide(properties: Mapping[str, str], name: str) -> float | None:
+  """From what OpenSlide says of a slide: microns per pixel, or the objective."""
+  mpp = mean_of(properties.get(f"openslide.mpp-{axis}") for axis in "xy")
+  power = properties.get("openslide.objective-power")
+  return _believed(mpp, name) or _of_power(power, name)
+
+
 def of_pillow(image: PIL.Image.Image) -> float | None:
   """From the density (pHYs, JFIF, …) of an image, if it is plausible."""
   dpi = image.info.get("dpi")
@@ -51,48 +68,111 @@ def of_pillow(image: PIL.Image.Image) -> float | None:
 
 
 def of_picture(path: pathlib.Path) -> float | None:
-  """From the density of a PNG, JPEG or BMP file, if it is plausible."""
-  with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # odd metadata, many pixels: both are welcome
-    try:
-      with PIL.Image.open(path, formats=("PNG", "JPEG", "BMP")) as image:
-        return of_pillow(image)
-    except Exception:  # the pixels were read, so only what describes them is odd
-      return None
-
-
-def of_tiff(tiff: tifffile.TiffFile) -> float | None:
-  """From OME metadata, ImageJ's, or the resolution tags, the first that there is."""
+  """From the density of a PNG, JPEG, BMP or JPEG 2000 file, if it is plausible."""
   try:
+    with opened_picture(path) as image:
+      return of_pillow(image)
+  except Exception:  # the pixels were read, so only what describes them is odd
+    return None
+
+
+def of_tiff(
+  tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries, name: str
+) -> float | None:
+  """What a TIFF says of one of its images, the first of these that it says.
+
+  The size of a pixel in OME's metadata, Aperio's description or ImageJ's metadata;
+  the resolution tags; the power of the objective in OME's or Aperio's.
+
+  Args:
+    tiff: the file.
+    series: the image.
+    name: of the file, for what is said.
+
+  Returns:
+    Microns per pixel, or None.
+  """
+  page = series.keyframe
+  try:
+    stated = power = None
     if tiff.ome_metadata:
-      return _of_ome(tiff.ome_metadata)
-    tags = tiff.series[0].keyframe.tags
-    density = [tags.valueof(name) for name in ("XResolution", "YResolution")]
-    per_unit = [_ratio(value) for value in density]
-    unit = str((tiff.imagej_metadata or {}).get("unit", ""))
-    unit = unit.replace("\\u00B5", "µ")
-    if unit in _MICRONS:
-      return _per(_MICRONS[unit], *per_unit)
-    tag_unit = tags.valueof("ResolutionUnit", 2)
-    return _plausible(_per(_TAG_UNITS[int(tag_unit)], *per_unit))
+      stated, power = _of_ome(tiff.ome_metadata, series)
+    if stated is None:
+      stated = mean_of(re.findall(_APERIO.format("MPP"), page.description)[:1])
+    if stated is None:
+      stated = _of_imagej(tiff, page)
+    if power is None:
+      power = next(iter(re.findall(_APERIO.format("AppMag"), page.description)), None)
+    tag_unit = page.tags.valueof("ResolutionUnit", 2)
+    of_tags = _per(_TAG_UNITS.get(int(tag_unit), 0.0), *_density(page))
+    return _believed(stated, name) or _plausible(of_tags) or _of_power(power, name)
   except Exception:  # what describes the pixels is odd: nothing is known of their size
     return None
 
 
-def _of_ome(text: str) -> float | None:
-  """Of the first image of an OME document: PhysicalSizeX and Y with their units."""
-  for element in ElementTree.fromstring(text).iter():
-    if element.tag.rpartition("}")[2] == "Pixels":
-      return mean_of(
-        float(element.get(f"PhysicalSize{axis}", "nan"))
-        * _MICRONS[element.get(f"PhysicalSize{axis}Unit", "µm")]
-        for axis in "XY"
-      )
+def _of_ome(
+  text: str, series: tifffile.TiffPageSeries
+) -> tuple[float | None, str | None]:
+  """Of an image of an OME document: its pixels' size, and the objective's power."""
+  root = ElementTree.fromstring(text)
+  images = [(image, _named(image, "Pixels")[0]) for image in _named(root, "Image")
+            if _named(image, "Pixels")]  # fmt: skip
+  page = series.keyframe
+  size = str(page.imagewidth), str(page.imagelength)
+  same = [
+    (image, pixels)
+    for image, pixels in images
+    if (pixels.get("SizeX"), pixels.get("SizeY")) == size
+  ]
+  same = same or images[:1] * (len(images) == 1)
+  # Of images of equal size, tifffile gives the name.
+  image, pixels = next(
+    (pair for pair in same if pair[0].get("Name") == series.name), same[0]
+  )
+  sizes = [pixels.get(f"PhysicalSize{axis}") for axis in "XY"]
+  units = [pixels.get(f"PhysicalSize{axis}Unit", "µm") for axis in "XY"]
+  stated = None
+  if None not in sizes and all(unit in _MICRONS for unit in units):
+    stated = mean_of(
+      _number(size) * _MICRONS[unit] for size, unit in zip(sizes, units, strict=True)
+    )
+  return stated, _objective_power(root, image)
+
+
+def _objective_power(
+  root: ElementTree.Element, image: ElementTree.Element
+) -> str | None:
+  """Of the objective that an OME image was taken with, or of the only one."""
+  objectives = _named(root, "Objective")
+  used = {settings.get("ID") for settings in _named(image, "ObjectiveSettings")}
+  taken = [objective for objective in objectives if objective.get("ID") in used]
+  for objective in taken or objectives[:1] * (len(objectives) == 1):
+    return objective.get("NominalMagnification")
   return None
 
 
-def _ratio(value: Any) -> float:
-  return value[0] / value[1] if isinstance(value, tuple) else float(value)
+def _named(root: ElementTree.Element, name: str) -> list[ElementTree.Element]:
+  return [item for item in root.iter() if item.tag.rpartition("}")[2] == name]
+
+
+def _of_imagej(tiff: tifffile.TiffFile, page: tifffile.TiffPage) -> float | None:
+  unit = str((tiff.imagej_metadata or {}).get("unit", ""))
+  unit = unit.replace("\\u00B5", "µ")
+  return _per(_MICRONS[unit], *_density(page)) if unit in _MICRONS else None
+
+
+def _density(page: tifffile.TiffPage) -> list[float]:
+  """Pixels per unit across and down; nan where the page does not say."""
+  values = (page.tags.valueof(name) for name in ("XResolution", "YResolution"))
+  return [_number(value) for value in values]
+
+
+def _number(value: Any) -> float:
+  """Of a number, a text or a fraction; nan of what is none."""
+  try:
+    return value[0] / value[1] if isinstance(value, tuple) else float(value)
+  except (TypeError, ValueError, ZeroDivisionError):
+    return float("nan")
 
 
 def _per(unit: float, *densities: Any) -> float | None:
@@ -103,4 +183,28 @@ def _per(unit: float, *densities: Any) -> float | None:
 
 
 def _plausible(mpp: float | None) -> float | None:
-  return mpp if mpp is not None and _PLAUSIBLE[0] <= mpp <= _PLAUSIBLE[1] else None
+  return mpp if mpp is not None and MPP_RANGE[0] <= mpp <= MPP_RANGE[1] else None
+
+
+def _believed(mpp: float | None, name: str) -> float | None:
+  """A size that a file states; says so if no microscope has it."""
+  if mpp is not None and _plausible(mpp) is None:
+    log.warning(
+      "%s says %g microns per pixel, which is not within %g to %g and is not believed",
+      name, mpp, *MPP_RANGE,
+    )  # fmt: skip
+  return _plausible(mpp)
+
+
+def _of_power(power: str | None, name: str) -> float | None:
+  """What the power of the objective suggests, and says that it is no more."""
+  if mean_of([power]) is None or power is None:
+    return None
+  mpp = _plausible(_AT_POWER_1 / float(power))
+  if mpp is not None:
+    log.warning(
+      "%s does not say its microns per pixel, only that its objective is %gx: taken as"
+      " 10 / %g = %.4g; mpp= or --mpp says otherwise",
+      name, float(power), float(power), mpp,
+    )  # fmt: skip
+  return mpp

@@ -6,6 +6,7 @@ Called by `imaging.opening`.
 
 import pathlib
 import types
+from collections.abc import Mapping
 
 import numpy as np
 import PIL.ImageColor
@@ -13,7 +14,7 @@ import PIL.ImageColor
 from micronet_jax.errors import InputError
 from micronet_jax.imaging.decoding import reason
 from micronet_jax.imaging.reader import Reader, check_box
-from micronet_jax.imaging.resolution import mean_of
+from micronet_jax.imaging.resolution import of_slide
 
 SLIDE_ENDINGS = (
   ".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".svslide", ".vms", ".vmu", ".dcm", ".czi",
@@ -75,7 +76,8 @@ class SlideReader(Reader):
     except self._failure as error:
       raise self._damaged(error) from error
     properties = self._slide.properties
-    self.mpp = mean_of(properties.get(f"openslide.mpp-{axis}") for axis in "xy")
+    self.mpp = of_slide(properties, name)
+    self.origin = (_bound(properties, "x"), _bound(properties, "y"))
     self._background = _colour(properties.get("openslide.background-color"))
     downsamples = self._slide.level_downsamples
     # Level numbers of OpenSlide, the exact ones first.
@@ -114,6 +116,14 @@ class SlideReader(Reader):
       f"{self.name} cannot be read as a slide ({why}); it is damaged, cut short, or"
       " lacks its companion files."
     )
+
+
+def _bound(properties: Mapping[str, str], axis: str) -> int:
+  """Where the scanned part begins, in pixels of level 0; 0 if nothing says so."""
+  try:
+    return int(properties.get(f"openslide.bounds-{axis}", "0"))
+  except ValueError:
+    return 0
 
 
 def _colour(text: str | None) -> np.ndarray:

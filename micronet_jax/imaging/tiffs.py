@@ -15,15 +15,15 @@ import numpy as np
 import tifffile
 
 from micronet_jax.errors import InputError
-from micronet_jax.imaging.decoding import (
+from micronet_jax.imaging.colours import Extra, Rendering, look_through, to_rgb
+from micronet_jax.imaging.decoding import not_rgb, read_image, unreadable
+from micronet_jax.imaging.pages import (
   channels_last,
   check_tiff,
-  first_series,
-  not_rgb,
-  read_image,
+  extra_of,
+  main_series,
+  say_taken,
   tiff_colours,
-  to_rgb,
-  unreadable,
 )
 from micronet_jax.imaging.reader import ArrayReader, Reader, check_box
 from micronet_jax.imaging.resolution import of_tiff
@@ -46,14 +46,15 @@ def open_tiff(path: pathlib.Path, name: str) -> Reader:
   with stack:
     with _explained(name):
       tiff = stack.enter_context(tifffile.TiffFile(path))
-      series = first_series(tiff)
-      mpp = of_tiff(tiff)
+      series = main_series(tiff)
+      mpp = of_tiff(tiff, series, name)
       page = series.keyframe
       area = page.imagelength * page.imagewidth
       whole = len(series.levels) == 1 and area <= _WHOLE
     if whole:
       return ArrayReader(name, read_image(name), mpp)
-    reader = TiffReader(tiff, path, name, mpp)
+    say_taken(tiff, series, name)
+    reader = TiffReader(tiff, series, path, name, mpp)
     stack.pop_all()
     return reader
 
@@ -72,29 +73,30 @@ def _explained(name: str) -> Iterator[None]:
 class TiffReader(Reader):
   """Reads a TIFF with tifffile.
 
-  Of whole numbers deeper than 8 bit, the largest value of the smallest level becomes
-  255, and so does what is larger in other levels: one scale for the whole image.
+  How deep pixels become 8 bit, and whether opacity counts, is decided by the smallest
+  level, and holds for all boxes.
   """
 
   def __init__(
-    self, tiff: tifffile.TiffFile, path: pathlib.Path, name: str, mpp: float | None
+    self,
+    tiff: tifffile.TiffFile,
+    series: tifffile.TiffPageSeries,
+    path: pathlib.Path,
+    name: str,
+    mpp: float | None,
   ):
     self.name = name
     self.mpp = mpp
     self._tiff = tiff
-    self._top: int | None = None
     tiff.filehandle.set_lock(True)  # or threads would move its position
     with _explained(name):
       kept = _Kept(_KEPT)
       size = path.stat().st_size
-      self._levels = [
-        _Level(series, tiff, path, size, kept) for series in tiff.series[0].levels
-      ]
+      self._levels = [_Level(level, tiff, path, size, kept) for level in series.levels]
       if len({(level.channels, level.dtype) for level in self._levels}) > 1:
         raise ValueError("its levels hold different kinds of pixels")
       self.levels = tuple((level.height, level.width) for level in self._levels)
-      if self._levels[0].deep:
-        self._top = _largest(self._levels[-1])
+    self._rendering = self._decide(extra_of(series.keyframe))
     self.read(0, 0, 0, 1, 1)  # what cannot be decoded says so when it is opened
 
   def read(self, level: int, y: int, x: int, height: int, width: int) -> np.ndarray:
@@ -103,7 +105,26 @@ class TiffReader(Reader):
     with _explained(self.name):
       pixels = self._levels[level].read(y, x, height, width)
     try:
-      return to_rgb(pixels, top=self._top)
+      return to_rgb(pixels, self._rendering)
+    except ValueError as error:
+      raise not_rgb(self.name, error) from error
+
+  def _decide(self, extra: Extra) -> Rendering:
+    """What the smallest level says of all."""
+    level = len(self.levels) - 1
+    height, width = self.levels[level]
+
+    def blocks() -> Iterator[np.ndarray]:
+      rows = [(y, 0, min(_ROWS, height - y), width) for y in range(0, height, _ROWS)]
+      for box in [(0, 0, 1, 1), *rows]:  # one pixel tells the kind, mostly enough
+        with _explained(self.name):
+          pixels = self._levels[level].read(*box)
+        yield pixels
+
+    try:
+      return look_through(blocks(), height * width, extra, self.name)
+    except InputError:
+      raise
     except ValueError as error:
       raise not_rgb(self.name, error) from error
 
@@ -128,9 +149,6 @@ class _Level:
     self.channels = channels[0] if channels else 1
     self.dtype = series.dtype
     self._page = page = series.keyframe
-    self.deep = (
-      self.dtype.kind in "iu" and self.dtype != np.uint8 and page.colormap is None
-    )
     self._kept = kept
     self._file = tiff.filehandle
     self._mapped = None
@@ -237,13 +255,3 @@ class _Kept:
         while self._size > self._limit and len(self._pieces) > 1:
           self._size -= self._pieces.popitem(last=False)[1].nbytes
       return piece
-
-
-def _largest(level: _Level) -> int:
-  """The largest value of the colours of a whole level, read row by row."""
-  largest = 0
-  for y in range(0, level.height, _ROWS):
-    pixels = level.read(y, 0, min(_ROWS, level.height - y), level.width)
-    colours = pixels[:, :, :-1] if level.channels in (2, 4) else pixels
-    largest = max(largest, int(colours.max()))
-  return largest

@@ -118,6 +118,11 @@ def test_a_resolution_is_positive(detector, image, mpp):
     detector.detect(image, mpp=mpp)
 
 
+def test_a_resolution_is_a_number(detector, image):
+  with pytest.raises(mn.InputError, match=r"a number from 0.01 to 5, got '0.25' for"):
+    detector.detect(image, mpp="0.25")
+
+
 def test_peaks_are_found_for_each_min_distance(detector, image):
   peaks = detector.peaks([(image, None), (image, 0.25)], (3, 9))
   assert set(peaks) == {3, 9}

@@ -37,7 +37,8 @@ def test_small_files_give_what_training_sees(tmp_path, ending):
     (RGB.astype(">i8") * 3, RGB),
     (np.asfortranarray(RGB), RGB),
     (np.dstack([RGB, np.full(RGB.shape[:2], 255, np.uint8)]), RGB),
-    (np.dstack([RGB, np.zeros(RGB.shape[:2], np.uint8)]), np.full_like(RGB, 255)),
+    (np.dstack([RGB, np.zeros(RGB.shape[:2], np.uint8)]), RGB),
+    (RGB / 255 * (1 + 1e-6), RGB),
     (np.dstack([RGB > 99, RGB[:, :, 0] >= 0]), np.where(RGB > 99, 255, 0)),
     (np.dstack([RGB / 255, np.ones(RGB.shape[:2])]), RGB),
   ],
@@ -61,7 +62,8 @@ def test_arrays(pixels, expected):
     (np.dstack([RGB / 255, np.full(RGB.shape[:2], 255.0)]), "of which only 0 to 1"),
     (np.full((4, 4), -1), "negative value -1"),
     (np.zeros((4, 4, 5), np.uint8), "has 5 channels"),
-    (np.moveaxis(RGB, -1, 0), "has 211 channels"),
+    (np.moveaxis(RGB, -1, 0), r"channels first.*np\.moveaxis\(image, 0, -1\)"),
+    (RGB[None, :, :, 0], "channels first"),
     (np.zeros((0, 4, 3), np.uint8), "at least one pixel"),
     (np.zeros((4, 4, 0), np.uint8), "at least one pixel"),
     (np.zeros(4, np.uint8), "shape"),
@@ -75,6 +77,15 @@ def test_arrays(pixels, expected):
 )
 def test_other_arrays_are_refused(pixels, pattern):
   assert_refused(pixels, pattern)
+
+
+def test_tensors():
+  torch = pytest.importorskip("torch")
+  tensor = torch.tensor(RGB / 255)
+  with open_image(tensor) as reader:
+    assert_reads(reader, 0, RGB, count=3)
+  tensor.requires_grad_()
+  assert_refused(tensor, r"image\.detach\(\)\.cpu\(\)\.numpy\(\)")
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
@@ -139,6 +150,7 @@ def test_permission_denied_is_one_sentence(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
   ("name", "expected"),
   [("a.PNG", True), ("b/a.svs", True), ("a.ome.tif", True), ("a.mrxs", True),
+   ("a.webp", True), ("a.JP2", True),
    ("a.csv", False), ("png", False), ("._a.svs", False), ("a.tif.part", False)],
 )  # fmt: skip
 def test_is_image(name, expected):

@@ -14,7 +14,8 @@ def ome(tmp_path, **metadata):
 
 @pytest.mark.parametrize(
   ("size", "unit", "expected"),
-  [(0.25, "µm", 0.25), (250, "nm", 0.25), (0.0005, "mm", 0.5), (12, "µm", 12.0),
+  [(0.25, "µm", 0.25), (250, "nm", 0.25), (0.0005, "mm", 0.5), (12, "µm", None),
+   (0.009, "µm", None), (5, "µm", 5.0), (0.01, "µm", 0.01),
    (0, "µm", None), (-0.25, "µm", None), ("NaN", "µm", None), ("INF", "µm", None),
    (0.25, "pixel", None), ("wide", "µm", None)],
 )  # fmt: skip
@@ -64,7 +65,7 @@ def test_mpp_of_imagej(tmp_path, unit, density, expected):
   ("unit", "density", "expected"),
   [("CENTIMETER", 40000, 0.25), ("INCH", 50800, 0.5), ("INCH", 300, None),
    ("CENTIMETER", 118, None), ("NONE", 40000, None), ("INCH", 0, None),
-   ("CENTIMETER", 10**6, None)],
+   ("CENTIMETER", 2 * 10**6, None), ("CENTIMETER", 3 * 10**5, 1 / 30)],
 )  # fmt: skip
 def test_mpp_of_tiff_tags_if_a_microscope_can_have_it(
   tmp_path, unit, density, expected
@@ -74,6 +75,58 @@ def test_mpp_of_tiff_tags_if_a_microscope_can_have_it(
     path, RGB, photometric="rgb", resolution=(density, density), resolutionunit=unit
   )
   assert mpp_of(path) == (None if expected is None else pytest.approx(expected))
+
+
+def write(tmp_path, description, **options):
+  path = tmp_path / "a.tif"
+  tifffile.imwrite(
+    path, RGB, description=description, metadata=None, photometric="rgb", **options
+  )
+  return path
+
+
+APERIO = "Aperio Image Library v11.2.1\r\n211x157 [0,0 211x157] |AppMag = 20"
+
+
+@pytest.mark.parametrize(
+  ("description", "expected"),
+  [(APERIO + "|MPP = 0.5020|ImageID = 4", 0.502), ("scan|MPP=0.25", 0.25),
+   (APERIO + "|Note = MPP of 3", 0.5), ("SMPP = 0.3", None), ("MPP = ", None)],
+)  # fmt: skip
+def test_mpp_of_an_aperio_description(tmp_path, description, expected):
+  assert mpp_of(write(tmp_path, description)) == expected
+
+
+def test_the_objective_alone_says_ten_by_its_power_and_that_is_said(tmp_path, caplog):
+  assert mpp_of(write(tmp_path, APERIO)) == 0.5
+  assert "only that its objective is 20x: taken as 10 / 20 = 0.5" in caplog.text
+  caplog.clear()
+  densities = {"resolution": (40000, 40000), "resolutionunit": "CENTIMETER"}
+  assert mpp_of(write(tmp_path, APERIO, **densities)) == pytest.approx(0.25)
+  assert mpp_of(write(tmp_path, APERIO.replace("20", "0"))) is None
+  assert mpp_of(write(tmp_path, APERIO.replace("20", "5000"))) is None
+  assert not caplog.text
+
+
+def test_the_objective_of_ome(tmp_path, caplog):
+  path = ome(tmp_path)
+  text = tifffile.tiffcomment(path)
+  objectives = "".join(
+    f'<Objective ID="O:{power}" NominalMagnification="{power}"/>' for power in (40, 20)
+  )
+  start, end = text.index("<Image "), text.index("<Pixels")
+  said = f"<Instrument>{objectives}</Instrument>"
+  settings = '<ObjectiveSettings ID="O:20"/>'
+  for used, expected in ((settings, 0.5), ("", None)):
+    new = text[:start] + said + text[start:end] + used + text[end:]
+    tifffile.tiffcomment(path, new.encode())
+    assert mpp_of(path) == expected
+  assert "objective is 20x" in caplog.text
+
+
+def test_a_size_that_no_microscope_has_is_said(tmp_path, caplog):
+  assert mpp_of(write(tmp_path, "MPP = 250")) is None
+  assert "says 250 microns per pixel, which is not within 0.01 to 5" in caplog.text
 
 
 @pytest.mark.parametrize("ending", ["png", "jpg", "bmp"])

@@ -89,8 +89,10 @@ def test_levels_of_fractional_downsample_serve_only_for_overviews(
 
 
 @pytest.mark.parametrize("mpp", ["0", "-0.25", "nan", "wide"])
-def test_slide_of_senseless_mpp(tmp_path, tissue, openslide, mpp):
-  assert mpp_of(write_aperio(tmp_path / "a.svs", [tissue], mpp=mpp)) is None
+def test_slide_of_senseless_mpp(tmp_path, tissue, openslide, mpp, caplog):
+  path = write_aperio(tmp_path / "a.svs", [tissue], mpp=mpp)
+  assert mpp_of(path) == 0.5  # of its objective
+  assert "taken as 10 / 20 = 0.5" in caplog.text
 
 
 def test_plain_tiled_tiff_is_not_read_by_openslide(tmp_path, openslide):
@@ -161,6 +163,30 @@ def test_boxes_of_a_slide_are_asked_for_in_pixels_of_level_0(
   reader.read(1, 2, 3, 2, 4)
   reader.read(2, 5, 10, 2, 4)
   assert reader._slide.asked == [((24, 16), 2, (4, 2)), ((40, 20), 1, (4, 2))]
+
+
+@pytest.mark.parametrize(
+  ("properties", "expected"),
+  [({"openslide.objective-power": "20"}, 0.5), ({"openslide.mpp-x": "0.3"}, None),
+   ({"openslide.mpp-x": "0.3", "openslide.mpp-y": "0.3"}, 0.3),
+   ({"openslide.mpp-x": "250", "openslide.mpp-y": "250"}, None),
+   ({"openslide.objective-power": "none"}, None)],
+)  # fmt: skip
+def test_resolution_of_slides(monkeypatch, openslide, tmp_path, properties, expected):
+  monkeypatch.setattr(openslide, "OpenSlide", FakeSlide)
+  monkeypatch.setattr(FakeSlide, "properties", properties)
+  assert slides.SlideReader(tmp_path / "a.svs", "a.svs", openslide).mpp == expected
+
+
+def test_origin_is_where_the_scanned_part_begins(monkeypatch, openslide, tmp_path):
+  monkeypatch.setattr(openslide, "OpenSlide", FakeSlide)
+  bounds = {"openslide.bounds-x": "128", "openslide.bounds-y": "64"}
+  for properties, origin in ((bounds, (128, 64)), ({}, (0, 0))):
+    monkeypatch.setattr(FakeSlide, "properties", properties)
+    reader = slides.SlideReader(tmp_path / "a.svs", "a.svs", openslide)
+    assert reader.origin == origin
+  with open_image(RGB) as reader:
+    assert reader.origin == (0, 0)
 
 
 def test_without_openslide(tmp_path, tissue, monkeypatch):

@@ -311,6 +311,17 @@ def test_only_the_tiles_touched_are_decoded_and_some_are_kept(tmp_path, monkeypa
     assert len(read) == 4
 
 
+def test_opening_a_tiff_decodes_no_more_than_its_first_tiles(tmp_path, monkeypatch):
+  path = write_pyramid(tmp_path / "a.tif", [RGB, HALF], compression="deflate", **TILED)
+  decoded = []
+  decode = tiffs._Level._decode
+  monkeypatch.setattr(
+    tiffs._Level, "_decode", lambda *args: decoded.append(args) or decode(*args)
+  )
+  open_image(path).close()
+  assert len(decoded) == 2  # of each level
+
+
 def test_what_is_kept_stays_below_its_limit():
   kept = _Kept(100)
   made = []
