@@ -113,7 +113,7 @@ def read_centers(
 
 
 def annotation_ending(path: pathlib.Path) -> str:
-  """The ending that says how a file is read, in lower case: two parts if it is `.gz`."""
+  """The ending that says how a file is read, in lower case; two if one is `.gz`."""
   endings = [each.lower() for each in path.suffixes]
   return "".join(endings[-2:] if endings[-1:] == [".gz"] else endings[-1:])
 

@@ -26,6 +26,11 @@ def is_coco(document: Any) -> bool:
   )
 
 
+def image_names(document: Any) -> list[str]:
+  """The names of the images that a file is about, without folder and ending."""
+  return [_stem(each) for each in document["images"] if isinstance(each, dict)]
+
+
 def read_coco(path: pathlib.Path, document: Any, subject: Subject) -> Reading:
   """Reads the objects of the image that the file names like `subject`.
 
@@ -76,7 +81,11 @@ def read_coco(path: pathlib.Path, document: Any, subject: Subject) -> Reading:
 def _image(path: pathlib.Path, images: list[Any], subject: Subject) -> dict[str, Any]:
   """The image that the file means by the name of `subject`."""
   known = [each for each in images if isinstance(each, dict) and "id" in each]
-  named = [each for each in known if _stem(each) == subject.name]
+  named = [
+    each
+    for each in known
+    if subject.name in (_stem(each), _stem(each).removesuffix(".ome"))
+  ]
   found = named or (known if len(known) == 1 else [])
   if len(found) != 1:
     stems = ", ".join(_stem(each) for each in known[:3])

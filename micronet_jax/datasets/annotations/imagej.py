@@ -98,8 +98,8 @@ def _shapes_of(place: str, roi: roifile.ImagejRoi) -> list[Shape]:
   if roi.roitype not in _OUTLINES:
     raise ValueError(f"of type {roi.roitype.name}")
   if roi.composite:
-    rings: list[Ring] = [np.asarray(r, np.float64) for r in roi.multi_coordinates()]
-    return [common._replace(polygons=[[ring] for ring in rings if len(ring) > 2])]
+    parts = [np.asarray(part, np.float64) for part in roi.coordinates(multi=True)]
+    return [common._replace(polygons=[[part] for part in parts if len(part) > 2])]
   if roi.roitype in (_KINDS.RECT, _KINDS.OVAL):
     ring = _box(roi)
   else:
@@ -108,7 +108,7 @@ def _shapes_of(place: str, roi: roifile.ImagejRoi) -> list[Shape]:
 
 
 def _box(roi: roifile.ImagejRoi) -> Ring:
-  x0, y0, x1, y1 = roi.left, roi.top, roi.right, roi.bottom
+  x0, y0, x1, y1 = map(float, (roi.left, roi.top, roi.right, roi.bottom))
   if roi.subpixelrect:
     x0, y0, x1, y1 = roi.xd, roi.yd, roi.xd + roi.widthd, roi.yd + roi.heightd
   return np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]], np.float64)

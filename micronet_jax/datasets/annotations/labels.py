@@ -119,9 +119,7 @@ def _without_specks(
 def _far_pieces(pieces: np.ndarray, sizes: np.ndarray) -> np.ndarray:
   """Indices of the pieces that are farther from the largest than that is long."""
   corners = np.array(
-    [
-      [(part.start, part.stop) for part in box] for box in ndimage.find_objects(pieces)
-    ],
+    [[(part.start, part.stop) for part in box] for box in ndimage.find_objects(pieces)],
     np.float64,
   )  # [pieces, 2 axes, 2 ends]
   largest = corners[np.argmax(sizes)]

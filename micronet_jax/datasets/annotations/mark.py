@@ -98,8 +98,10 @@ class Reading:
 
   def distinct(self) -> "Reading":
     """The same with marks that repeat an earlier one left out."""
-    kept = list({(mark.y, mark.x): mark for mark in reversed(self.marks)}.values())
-    kept.reverse()
+    first: dict[tuple[float, float], Mark] = {}
+    for mark in self.marks:
+      first.setdefault((mark.y, mark.x), mark)
+    kept = list(first.values())
     left_out = self.left_out + collections.Counter()
     if len(kept) < len(self.marks):
       left_out["that repeat another to the last digit"] = len(self.marks) - len(kept)

@@ -143,7 +143,9 @@ def _old_arrays(content: bytes) -> Iterator[tuple[str, np.ndarray | None]]:
     order = "<" if little < 5000 else ">"
     code = min(little, big)
     kind, kind_of_array = code // 10 % 10, code % 10
-    rows, columns, imaginary, length = struct.unpack_from(f"{order}iiii", content, at + 4)
+    rows, columns, imaginary, length = struct.unpack_from(
+      f"{order}iiii", content, at + 4
+    )
     if code >= 5000 or kind >= len(_OLD_TYPES) or kind_of_array > 2:
       raise ValueError("it is none")
     if min(rows, columns) < 0 or not 0 < length <= 64:

@@ -71,7 +71,9 @@ def read_points(path: pathlib.Path, subject: Subject) -> Reading:
   if microns.any():
     values[microns] /= _resolution(path, subject)
     if table.columns == _PLAIN:
-      reading.remarks.append(f"{microns.sum()} points in microns, at {subject.mpp:g} a px")
+      reading.remarks.append(
+        f"{microns.sum()} points in microns, at {subject.mpp:g} a px"
+      )
   elif table.columns != _PIXELS and "unit" not in table.header:
     _check_pixels(path, values, subject)
   of_qupath = table.columns != _PLAIN or (
@@ -90,9 +92,7 @@ def read_points(path: pathlib.Path, subject: Subject) -> Reading:
 
 def _nuclei(path: pathlib.Path, rows: tables.Rows, reading: Reading) -> tables.Rows:
   """The lines that are nuclei, by what QuPath says of each."""
-  kinds = [
-    (row.get("object type") or row.get("name") or "").lower() for _, row in rows
-  ]
+  kinds = [(row.get("object type") or row.get("name") or "").lower() for _, row in rows]
   detected = any(kind and kind not in (*_FRAMES, *_DRAWN) for kind in kinds)
   kept = []
   for kind, (line, row) in zip(kinds, rows, strict=True):
@@ -118,9 +118,7 @@ def _holds_detections(row: dict[str, str]) -> bool:
   return row.get("num detections", "").strip("0 .,") != ""
 
 
-def _one_plane(
-  table: tables.Table, rows: tables.Rows, reading: Reading
-) -> tables.Rows:
+def _one_plane(table: tables.Table, rows: tables.Rows, reading: Reading) -> tables.Rows:
   """The lines of one plane, where whole numbers z (and t) say which."""
   if "z" not in table.header or not rows:
     return rows
@@ -177,8 +175,8 @@ def _check_pixels(path: pathlib.Path, values: np.ndarray, subject: Subject) -> N
   extent = np.ptp(values, axis=0)
   if (values <= corner).all() and (extent >= _FILLED * corner).all():
     raise InputError(
-      f"{path}: all {len(values)} points lie within {corner[0]:.0f} x {corner[1]:.0f} of"
-      f" the image's {subject.shape[1]} x {subject.shape[0]} pixels, which is its size"
-      f" in microns at {subject.mpp:g} a pixel; a column unit with micron or px on every"
-      " line must say which they are."
+      f"{path}: all {len(values)} points lie within {corner[0]:.0f} x"
+      f" {corner[1]:.0f} of the image's {subject.shape[1]} x {subject.shape[0]} pixels,"
+      f" which is its size in microns at {subject.mpp:g} a pixel; a column unit with"
+      " micron or px on every line must say which they are."
     )
