@@ -135,4 +135,4 @@ def test_specks_far_from_their_nucleus_are_left_out(tmp_path, caplog):
   expected = centroids_by_hand(labels)
   labels[28, 28] = 1
   assert_centers(save_labels(tmp_path / "a.tif", labels), expected)
-  assert "left out are 1 specks far from the rest" in caplog.text
+  assert "left out: 1 specks far from the rest" in caplog.text

@@ -56,7 +56,7 @@ def test_encodings(tmp_path, encoding, caplog):
 def test_repeated_points_count_once(tmp_path, caplog):
   path = write(tmp_path / "a.csv", "x,y\n1,2\n3,4\n1,2\n1.0,2\n")
   assert_centers(path, [(2, 1), (4, 3)])
-  assert f"{path}: 2 nuclei are read; left out are 2 that repeat" in caplog.text
+  assert f"{path}: nuclei read: 2; left out: 2 that repeat" in caplog.text
 
 
 @pytest.mark.parametrize("unit", ["micron", "µm", "\u03bcm", "um", "Microns"])

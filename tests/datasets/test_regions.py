@@ -39,7 +39,7 @@ CENTERS = [(y + 4.5, x + 4.5) for x, y in GRID]
 def test_a_rectangle_around_outlines_is_no_nucleus(tmp_path, caplog):
   outlines = [drawn(box(x, y), "Nucleus") for x, y in GRID]
   assert_centers(geojson(tmp_path, [drawn(WHOLE), *outlines]), CENTERS)
-  assert "9 nuclei are read; left out are 1 outlines that hold other" in caplog.text
+  assert "nuclei read: 9; left out: 1 outlines that hold other" in caplog.text
   xml = aperio(tmp_path, region(WHOLE), *[region(box(x, y)) for x, y in GRID])
   assert_centers(xml, CENTERS)
   shapes = [{"points": ring} for ring in (WHOLE, *[box(x, y) for x, y in GRID])]
@@ -80,7 +80,7 @@ def test_classes_that_qupath_ignores(tmp_path, caplog, name):
   parts = {"names": name.split(": ")}
   features[0]["properties"]["classification"] = parts
   assert_centers(geojson(tmp_path, features), [(54.5, 54.5)])
-  assert "left out are 2 of a class whose name ends in *" in caplog.text
+  assert "left out: 2 of a class whose name ends in *" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["Region", "ROI 2", "tissue", "Artefacts"])
@@ -111,7 +111,7 @@ def test_one_plane_and_time_point(tmp_path, caplog):
   path = geojson(tmp_path, features)
   assert_centers(path, [*((y, x) for x, y in GRID), (149.5, 149.5)])
   assert "of 4 planes, the one of z=1, t=0" in caplog.text
-  assert "10 nuclei are read; left out are 19 on other planes" in caplog.text
+  assert "nuclei read: 10; left out: 19 on other planes" in caplog.text
   # All on one plane, whichever it is: nothing to say.
   caplog.clear()
   assert len(read_centers(geojson(tmp_path, features[:9]))) == 9
@@ -161,7 +161,7 @@ def test_numbers_of_many_digits(tmp_path, number):
     assert_refused(write(tmp_path / "a.geojson", text))
   assert_refused(aperio(tmp_path, region([[1, 2], [number, 3], [5, 6]])))
   assert_refused(write(tmp_path / "a.csv", f"x,y\n1,{number}\n"))
-  plane = '{"z": %s}' % number
+  plane = f'{{"z": {number}}}'
   text = f'[{{"type": "Point", "coordinates": [1, 2], "plane": {plane}}}]'
   path = write(tmp_path / "b.geojson", text)
   if number == "1e999" or len(number) == 5000:

@@ -112,7 +112,7 @@ class Reading:
     parts = list(self.remarks)
     if self.left_out:
       what = ", ".join(f"{count} {why}" for why, count in self.left_out.items())
-      parts.append(f"{len(self.marks)} nuclei are read; left out are {what}")
+      parts.append(f"nuclei read: {len(self.marks)}; left out: {what}")
     if parts:
       log.warning("%s: %s", path, "; ".join(parts))
 
