@@ -100,6 +100,13 @@ def test_points_in_microns_by_their_size(tmp_path):
   assert len(read_centers(write(path, f"x,y\n{few}\n"), **known)) == 5
 
 
+def test_points_in_a_quarter_of_the_image_are_doubted(tmp_path, caplog):
+  path = write(tmp_path / "a.csv", f"x,y\n{spread(128)}\n")
+  assert len(read_centers(path, shape=(256, 256), mpp=0.5)) == 40
+  assert "within 128 x 128" in caplog.text
+  assert "taken as pixels" in caplog.text
+
+
 def test_one_plane_of_a_table(tmp_path, caplog):
   text = "x,y,z,t\n1,2,0,0\n1,2,1,0\n3,4,1,0\n5,6,1,1\n"
   assert_centers(write(tmp_path / "a.csv", text), [(2, 1), (4, 3)])

@@ -35,7 +35,8 @@ _FRAMES = ("image", "root", "tile", "tma core", "pathrootobject", "pathtileobjec
 _DRAWN = ("annotation", "pathannotationobject")
 
 # Points that fill the corner which the image has when its size is taken in microns.
-_FEWEST, _FILLED, _SMALL_MPP = 10, 0.7, 0.6
+_FEWEST, _FILLED = 10, 0.7
+_SURE_MPP, _LIKELY_MPP = 0.3, 0.6  # a corner this small is no accident; or may be one
 
 
 def read_points(path: pathlib.Path, subject: Subject) -> Reading:
@@ -75,7 +76,7 @@ def read_points(path: pathlib.Path, subject: Subject) -> Reading:
         f"{microns.sum()} points in microns, at {subject.mpp:g} a px"
       )
   elif table.columns != _PIXELS and "unit" not in table.header:
-    _check_pixels(path, values, subject)
+    _check_pixels(path, values, subject, reading)
   of_qupath = table.columns != _PLAIN or (
     table.delimiter == "\t" and {"class", "color"} <= set(table.header)
   )
@@ -164,19 +165,27 @@ def _resolution(path: pathlib.Path, subject: Subject) -> float:
   return subject.mpp
 
 
-def _check_pixels(path: pathlib.Path, values: np.ndarray, subject: Subject) -> None:
-  """Refuses what fills just the corner that the image has in microns."""
+def _check_pixels(
+  path: pathlib.Path, values: np.ndarray, subject: Subject, reading: Reading
+) -> None:
+  """Refuses, or says, what fills just the corner that the image has in microns."""
   if len(values) < _FEWEST or subject.shape is None:
     return
-  side = float(values.max(initial=0) + 1) / max(subject.shape)
-  if side > _SMALL_MPP or subject.mpp is None or subject.mpp > _SMALL_MPP:
+  side = float(values.max() + 1) / max(subject.shape)
+  if side > _LIKELY_MPP or subject.mpp is None or subject.mpp > _LIKELY_MPP:
     return
   corner = np.array(subject.shape[::-1]) * subject.mpp  # (x, y)
   extent = np.ptp(values, axis=0)
-  if (values <= corner).all() and (extent >= _FILLED * corner).all():
+  if (values > corner).any() or (extent < _FILLED * corner).any():
+    return
+  what = (
+    f"all {len(values)} points lie within {corner[0]:.0f} x {corner[1]:.0f} of the"
+    f" image's {subject.shape[1]} x {subject.shape[0]} pixels, which is its size in"
+    f" microns at {subject.mpp:g} a pixel"
+  )
+  if subject.mpp <= _SURE_MPP:
     raise InputError(
-      f"{path}: all {len(values)} points lie within {corner[0]:.0f} x"
-      f" {corner[1]:.0f} of the image's {subject.shape[1]} x {subject.shape[0]} pixels,"
-      f" which is its size in microns at {subject.mpp:g} a pixel; a column unit with"
-      " micron or px on every line must say which they are."
+      f"{path}: {what}; a column unit with micron or px on every line must say which"
+      " they are."
     )
+  reading.remarks.append(f"{what}, but they are taken as pixels (no column unit)")
