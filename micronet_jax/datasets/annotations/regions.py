@@ -58,7 +58,9 @@ def which_hold_others(objects: Sequence[Drawn]) -> list[bool]:
     for rings in each.polygons:
       near = usable[tree.query(shapely.box(*rings[0].min(0), *rings[0].max(0)))]
       near = near[sizes[near] * _SMALLER < sizes[number]]
-      if len(near) and _holds(rings, np.sort(near), objects, sizes, sizes[number]):
+      if len(near) and _holds(
+        rings, np.sort(near), objects, centers, sizes, sizes[number]
+      ):
         found[number] = True
         break
   return found
@@ -68,6 +70,7 @@ def _holds(
   rings: list[Ring],
   near: np.ndarray,
   objects: Sequence[Drawn],
+  centers: np.ndarray,
   sizes: np.ndarray,
   size: float,
 ) -> bool:
@@ -78,10 +81,8 @@ def _holds(
   polygon = shapely.Polygon(rings[0], holes)
   shapely.prepare(polygon)
   points = near[sizes[near] == 0]
-  for start in (0, _BLOCK):
-    stop = len(points) if start else _BLOCK
-    places = [objects[number].center for number in points[start:stop]]
-    if places and shapely.contains_xy(polygon, np.stack(places)).any():
+  for some in (points[:_BLOCK], points[_BLOCK:]):
+    if len(some) and shapely.contains_xy(polygon, centers[some]).any():
       return True
   held = 0
   for number in near[sizes[near] > 0]:
