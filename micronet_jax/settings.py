@@ -126,9 +126,11 @@ def _typed(kind: Any, value: Any, name: str) -> Any:
     return None if value is None else _typed(inner, value, name)
   if typing.get_origin(kind) is tuple and isinstance(value, list | tuple):
     inner = typing.get_args(kind)[0]
-    if inner is str and all(isinstance(entry, str) for entry in value):
+    if inner is str and len(value) == 1 and isinstance(value[0], str):
       # As the shell gives them: names with commas between.
-      value = [part for entry in value for part in entry.split(",") if part]
+      value = [part for part in value[0].split(",") if part]
+    if inner is str:  # and names that look like numbers, as numbers
+      value = [str(each) if type(each) is int else each for each in value]
     return tuple(_typed(inner, entry, name) for entry in value)
   whole = isinstance(value, int) and not isinstance(value, bool)
   if kind is float and (whole or isinstance(value, float)):
