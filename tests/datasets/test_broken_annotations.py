@@ -1,4 +1,4 @@
-"""Annotation files with bytes changed or cut: each is read, or refused in one sentence."""
+"""Annotation files with bytes changed or cut: read, or refused in one sentence."""
 
 import gzip
 import io
@@ -69,9 +69,11 @@ FILES = {
     }
   ).encode(),
   "labelme.json": json.dumps({"shapes": SHAPES, "imageHeight": 9}).encode(),
-  "aperio.xml": b'<?xml version="1.0" encoding="utf-8"?><Annotations><Annotation Name="a">'
-  b'<Regions><Region Id="1" Type="0"><Vertices><Vertex X="1" Y="2"/><Vertex X="9" Y="2"'
-  b'/><Vertex X="9" Y="8"/></Vertices></Region></Regions></Annotation></Annotations>',
+  "aperio.xml": b'<?xml version="1.0" encoding="utf-8"?><Annotations>'
+  b'<Annotation Name="a">'
+  b'<Regions><Region Id="1" Type="0"><Vertices><Vertex X="1" Y="2"/>'
+  b'<Vertex X="9" Y="2"/><Vertex X="9" Y="8"/></Vertices></Region></Regions>'
+  b"</Annotation></Annotations>",
   "asap.xml": b'<ASAP_Annotations><Annotations><Annotation Name="n" Type="Dot"'
   b' PartOfGroup="None"><Coordinates><Coordinate Order="0" X="3" Y="4"/></Coordinates>'
   b"</Annotation></Annotations></ASAP_Annotations>",

@@ -191,6 +191,17 @@ def test_data_dir_that_cannot_be_written(root, tmp_path):
     load_samples("folder", root=root, data_dir=tmp_path / "file")
 
 
+def test_what_is_left_out_is_said_while_tfds_is_silenced(root, tmp_path, caplog):
+  add_image(root, "a", text="x,y\n1,2\n1,2\n")
+  logging.use_absl_handler()  # as programs of absl do, whose root it silences
+  try:
+    load_samples("folder", root=root, data_dir=tmp_path / "cache")
+  finally:
+    root_logger = logging.get_absl_logger().parent
+    root_logger.removeHandler(logging.get_absl_handler())
+  assert "left out: 1 that repeat another" in caplog.text
+
+
 def test_default_place_is_that_of_tfds(root, tmp_path, monkeypatch):
   add_image(root, "a")
   monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "cache"))
