@@ -11,6 +11,7 @@ from typing import Any
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from micronet_jax.cli import notes
 from micronet_jax.config import Config, PredictConfig
 from micronet_jax.errors import InputError, Stopped
 from micronet_jax.files import digest
@@ -118,7 +119,8 @@ def main(argv: Sequence[str]) -> None:
   logging.set_verbosity(logging.ERROR)  # Orbax reports every file it writes
   fields = CONFIG.value.to_dict()
   try:
-    run_job(fields.get("job", ""), fields, WORKDIR.value)
+    with notes():
+      run_job(fields.get("job", ""), fields, WORKDIR.value)
   except InputError as error:
     print(f"error: {error}", file=sys.stderr)
     raise SystemExit(1) from None

@@ -230,8 +230,11 @@ def run_detect(
 
 @contextlib.contextmanager
 def notes() -> Iterator[None]:
-  """Prints what the package logs as notes, whoever else logs what."""
+  """Prints what the package logs as notes, once, whoever else logs what."""
   logger = logging.getLogger("micronet_jax")
+  if logger.handlers:  # within another such block
+    yield
+    return
   handler = logging.StreamHandler()
   handler.setFormatter(logging.Formatter("note: %(message)s"))
   before = logger.level, logger.propagate

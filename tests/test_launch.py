@@ -1,10 +1,13 @@
 """The command line: what goes wrong ends in one sentence and leaves nothing."""
 
+import logging
 import os
 import pathlib
 import subprocess
 import sys
+import types
 
+import absl.logging
 import pytest
 import tissue
 
@@ -192,3 +195,19 @@ def test_a_run_from_the_command_line_to_its_report(folder, tmp_path):
   )
   assert leaky.returncode == 1
   assert "was trained on" in leaky.stderr
+
+
+def test_what_the_package_notes_is_printed(monkeypatch, capsys):
+  def job(*_):
+    logging.getLogger("micronet_jax").warning("%s: left out: 3 arrows", "a.xml")
+
+  config = types.SimpleNamespace(to_dict=dict)
+  monkeypatch.setattr(launch, "CONFIG", types.SimpleNamespace(value=config))
+  monkeypatch.setattr(launch, "WORKDIR", types.SimpleNamespace(value=None))
+  monkeypatch.setattr(launch, "run_job", job)
+  verbosity = absl.logging.get_verbosity()
+  try:
+    launch.main([])
+  finally:
+    absl.logging.set_verbosity(verbosity)
+  assert capsys.readouterr().err == "note: a.xml: left out: 3 arrows\n"

@@ -12,6 +12,7 @@ import os
 import pathlib
 import shutil
 from collections.abc import Iterable, Iterator
+from logging import WARNING, getLogger
 from typing import Any
 
 import imagecodecs
@@ -23,6 +24,8 @@ from micronet_jax.datasets.entries import Entry, read_entry
 from micronet_jax.datasets.sample import Sample
 from micronet_jax.errors import InputError
 from micronet_jax.files import read_json, write_json
+
+_log = getLogger("micronet_jax")
 
 _SPLIT = "train"  # all of it; splits by patient are made by who trains
 
@@ -73,6 +76,9 @@ class SampleBuilder(tfds.core.GeneratorBasedBuilder):
 
 class FilesBuilder(SampleBuilder):
   """A builder of samples that lie in files; a subclass says how to find them."""
+
+  # Of the rules by which files are read: what was prepared by others is read anew.
+  VERSION = tfds.core.Version("1.1.0")
 
   @staticmethod
   @abc.abstractmethod
@@ -196,15 +202,20 @@ def _png(image: np.ndarray) -> io.BytesIO:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-  """Keeps TFDS from printing, drawing progress bars and logging advice."""
+  """Keeps TFDS from printing, drawing progress bars and logging advice.
+
+  What is silenced may be the root of all loggers: ours goes on.
+  """
   tfds.disable_progress_bar()
-  verbosity = logging.get_verbosity()
+  verbosity, level = logging.get_verbosity(), _log.level
   logging.set_verbosity(logging.ERROR)
+  _log.setLevel(level or WARNING)
   try:
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
       yield
   finally:
     logging.set_verbosity(verbosity)
+    _log.setLevel(level)
 
 
 def _remove_empty(*folders: Any) -> None:

@@ -6,6 +6,7 @@ Made by the builders' `find`.
 import collections
 import dataclasses
 import pathlib
+import unicodedata
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -67,7 +68,15 @@ def read_entry(entry: Entry) -> Sample:
       f" {entry.shape[1]} and height {entry.shape[0]}."
     )
   centers = [
-    read_centers(path, shape=shape, clip=entry.published, single=entry.file_per_nucleus)
+    read_centers(
+      path,
+      shape=shape,
+      clip=entry.published,
+      single=entry.file_per_nucleus,
+      mpp=entry.mpp,
+      image=entry.image,
+      name=entry.name,
+    )
     for path in entry.annotations
   ]
   return Sample(
@@ -78,6 +87,14 @@ def read_entry(entry: Entry) -> Sample:
     image=image,
     centers=np.concatenate(centers) if centers else np.zeros((0, 2), np.float32),
   )
+
+
+def same_name(name: str) -> str:
+  """A name in the one form of Unicode: é may be one letter, or e and an accent.
+
+  Systems and programs write one or the other, and people see no difference.
+  """
+  return unicodedata.normalize("NFC", name)
 
 
 def check_unique(entries: Sequence[Entry]) -> None:

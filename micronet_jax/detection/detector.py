@@ -211,7 +211,9 @@ class Detector:
     centers, scores = _by_score([(each.centers, each.scores) for each in found])
     best = max((each.best for each in found), default=0.0)
     kept = scores >= self.lowest_score(scan, best, threshold=threshold)
-    return Detections(centers[kept], scores[kept])
+    detections = Detections(centers[kept], scores[kept])
+    detections.origin = scan.canvas.reader.origin
+    return detections
 
   def scan(
     self,

@@ -17,18 +17,23 @@ if TYPE_CHECKING:
   from matplotlib.figure import Figure
 
 
-class Detections(NamedTuple):
-  """Nuclei found in one image.
+class _Found(NamedTuple):
+  centers: np.ndarray
+  scores: np.ndarray
+
+
+class Detections(_Found):
+  """Nuclei found in one image: a pair of centres and scores.
 
   Attributes:
     centers: float32 `[N, 2]` (y, x) in the image's own pixels; (0, 0) is the centre
       of the top-left pixel.
     scores: float32 `[N]`, the predicted proximity, about 1 at a clear nucleus;
       falling.
+    origin: (x, y) in the image of the first pixel that QuPath shows, `Reader.origin`.
   """
 
-  centers: np.ndarray
-  scores: np.ndarray
+  origin: tuple[int, int] = (0, 0)
 
   def to_csv(self, path: str | os.PathLike[str]) -> None:
     """Writes a table with the header x,y,score; a folder data set reads it back.
@@ -42,7 +47,9 @@ class Detections(NamedTuple):
     tables.write_csv(path, [self])
 
   def to_geojson(self, path: str | os.PathLike[str]) -> None:
-    """Writes objects that QuPath imports; a folder data set reads them back.
+    """Writes objects that QuPath imports, in the frame in which it shows the image.
+
+    A folder data set reads them back.
 
     Args:
       path: the file, which should end in .geojson; its folder is made if missing.
@@ -50,7 +57,8 @@ class Detections(NamedTuple):
     Raises:
       InputError: it cannot be written.
     """
-    tables.write_geojson(path, [self], count=len(self.centers))
+    count = len(self.centers)
+    tables.write_geojson(path, [self], count=count, origin=self.origin)
 
   def to_dataframe(self) -> "pandas.DataFrame":
     """Makes a table with the columns x, y and score, a nucleus a row.

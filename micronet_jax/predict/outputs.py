@@ -6,8 +6,10 @@ Called by `predict.job`.
 import csv
 import glob
 import json
+import logging
 import os
 import pathlib
+import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -34,6 +36,9 @@ FORMATS = {
 SUMMARY = "summary.csv"
 
 
+log = logging.getLogger("micronet_jax")
+
+
 PICTURE_SIDE = 4096
 """Longest side of an overlay, in pixels; smaller images are drawn as they are."""
 
@@ -47,13 +52,13 @@ def find_images(patterns: Sequence[str]) -> list[str]:
     InputError: a pattern that names none.
   """
   found: dict[str, str] = {}
-  for pattern in patterns:
+  for pattern in map(_as_on_disk, patterns):
     if os.path.isdir(pattern):
       held = glob.glob(os.path.join(glob.escape(pattern), "*"))
       files = [path for path in held if is_image(path) and os.path.isfile(path)]
       nothing = f"there is no image in the folder {pattern}"
     elif glob.has_magic(pattern) and not os.path.exists(pattern):
-      files = glob.glob(pattern, recursive=True)
+      files = glob.glob(_literal_folders(pattern), recursive=True)
       nothing = f"no file is named like {pattern}"
     else:
       found.setdefault(os.path.abspath(pattern), pattern)
@@ -66,6 +71,34 @@ def find_images(patterns: Sequence[str]) -> list[str]:
   if not found:
     raise InputError("no image was named; give images, folders or patterns")
   return list(found.values())
+
+
+def _as_on_disk(path: str) -> str:
+  """A path in the form of Unicode that the disk has, if that alone differs.
+
+  é may be one letter, or e and an accent: people see no difference, disks do.
+  """
+  if os.path.exists(path) or path.isascii():
+    return path
+  forms = (unicodedata.normalize(form, path) for form in ("NFC", "NFD"))
+  return next((form for form in forms if _names_something(form)), path)
+
+
+def _names_something(path: str) -> bool:
+  """Whether a file is there, or of a pattern the folder that it begins with."""
+  if not glob.has_magic(path):
+    return os.path.exists(path)
+  return bool(glob.glob(_literal_folders(path), recursive=True))
+
+
+def _literal_folders(pattern: str) -> str:
+  """A pattern whose brackets are meant as they stand where such a folder is there."""
+  folder, name = os.path.split(pattern)
+  if not folder or folder == pattern:
+    return pattern
+  if os.path.isdir(folder):
+    return os.path.join(glob.escape(folder), name)
+  return os.path.join(_literal_folders(folder), name)
 
 
 def _is_drawn(path: str) -> bool:
@@ -81,12 +114,14 @@ def name_outputs(
     InputError: two would write the same file, or one would replace an image.
   """
   owner: dict[pathlib.Path, str] = {}
+  seen: dict[str, str] = {}  # by names as people see them
   places = {os.path.abspath(image): image for image in images}
   for image in images:
     stem = out / pathlib.Path(image).stem
-    if stem in owner:
+    first = seen.setdefault(unicodedata.normalize("NFC", stem.name), image)
+    if first != image:
       raise InputError(
-        f"{owner[stem]} and {image} would both write {stem}.*; detect them into "
+        f"{first} and {image} would both write {stem}.*; detect them into "
         "different folders"
       )
     owner[stem] = image
@@ -158,7 +193,7 @@ def write_outputs(
     formats: of `FORMATS`.
 
   Returns:
-    `count`, `regions` and `tissue_mm2`, as `summary.summarise` takes them.
+    `count`, `regions`, `tissue_mm2` and `frames`, as `summary.summarise` takes them.
 
   Raises:
     InputError: a file cannot be written, or the image cannot be read.
@@ -175,8 +210,8 @@ def write_outputs(
   if "csv" in files:
     tables.write_csv(files["csv"], journal.chunks(lowest=lowest))
   if "geojson" in files:
-    chunks = journal.chunks(lowest=lowest)
-    tables.write_geojson(files["geojson"], chunks, count=count)
+    chunks, origin = journal.chunks(lowest=lowest), scan.canvas.reader.origin
+    tables.write_geojson(files["geojson"], chunks, count=count, origin=origin)
   if "overlay" in files or "density" in files:
     picture = _picture(scan)
     if "density" in files:
@@ -199,7 +234,27 @@ def write_outputs(
       for b, n in zip(scan.regions, per_region, strict=True)
     ],
     "tissue_mm2": tissue_mm2,
+    "frames": _frames(scan, formats),
   }
+
+
+def _frames(scan: Scan, formats: Collection[str]) -> dict[str, str]:
+  """What the coordinates in each file count from; says it where the two differ."""
+  x, y = scan.canvas.reader.origin
+  frames = {
+    "csv": "pixels of the whole image, (0, 0) at the centre of the top-left one",
+    "geojson": "pixels as QuPath shows the image, (0, 0) at the corner of the top-left"
+    f" one, which is pixel ({x}, {y}) of the whole image",
+  }
+  if (x, y) != (0, 0) and "geojson" in formats:
+    log.warning(
+      "%s: QuPath shows this slide from pixel (%d, %d) on, and GeoJSON counts from"
+      " there; CSV counts from the first pixel of the whole image",
+      scan.canvas.reader.name,
+      x,
+      y,
+    )
+  return frames
 
 
 def _picture(scan: Scan) -> np.ndarray:

@@ -55,7 +55,13 @@ def write_csv(path: str | os.PathLike[str], chunks: Chunks) -> None:
       file.write("%.2f,%.2f,%.4f\n" * len(rows) % tuple(rows.ravel().tolist()))
 
 
-def write_geojson(path: str | os.PathLike[str], chunks: Chunks, *, count: int) -> None:
+def write_geojson(
+  path: str | os.PathLike[str],
+  chunks: Chunks,
+  *,
+  count: int,
+  origin: tuple[int, int] = (0, 0),
+) -> None:
   """Writes objects that QuPath imports (File, Import objects), class "Nucleus".
 
   Up to 100,000 nuclei, each is a detection: a point, with its score as measurement
@@ -63,13 +69,14 @@ def write_geojson(path: str | os.PathLike[str], chunks: Chunks, *, count: int) -
   slow, so beyond that they are point annotations of at most 100,000 nuclei each, in
   the order of the chunks and WITHOUT scores; those are in the CSV file.
 
-  QuPath has (0, 0) at the corner of the top-left pixel; so has this file. Equal
-  chunks give equal files: ids are made from number and place.
+  QuPath has (0, 0) at the corner of the top-left pixel that it shows; so has this
+  file. Equal chunks give equal files: ids are made from number and place.
 
   Args:
     path: the file, which should end in .geojson; its folder is made if missing.
     chunks: the nuclei.
     count: how many they are, >= 0, since the form depends on it.
+    origin: (x, y) in the image of the first pixel that QuPath shows, `Reader.origin`.
 
   Raises:
     InputError: `path` cannot be written, a chunk is not made of finite numbers, or
@@ -78,10 +85,19 @@ def write_geojson(path: str | os.PathLike[str], chunks: Chunks, *, count: int) -
   write = _write_detections if count <= GEOJSON_OBJECTS else _write_annotations
   with replacing(path) as beside, beside.open("w", newline="\n") as file:
     file.write('{"type":"FeatureCollection","features":[')
-    found = write(file, _slices(path, chunks), count)
+    found = write(file, _moved(_slices(path, chunks), origin), count)
     if found != count:
       raise InputError(f"{path}: expected {count} nuclei, but the chunks hold {found}.")
     file.write("\n]}\n")
+
+
+def _moved(
+  slices: Iterator[tuple[int, np.ndarray]], origin: tuple[int, int]
+) -> Iterator[tuple[int, np.ndarray]]:
+  """Slices in QuPath's frame."""
+  for first, rows in slices:
+    rows[:, :2] += _CORNER - np.array(origin)
+    yield first, rows
 
 
 def _write_detections(
@@ -89,7 +105,6 @@ def _write_detections(
 ) -> int:
   end = 0
   for first, rows in slices:
-    rows[:, :2] += _CORNER
     lines = []
     for number, (x, y, score) in enumerate(rows.tolist(), first):
       place = f"{x:.2f},{y:.2f}"
@@ -108,7 +123,7 @@ def _write_annotations(
 ) -> int:
   end = 0
   for first, rows in slices:
-    places = (rows[:, :2] + _CORNER).ravel().tolist()
+    places = rows[:, :2].ravel().tolist()
     points = ",".join(["[%.2f,%.2f]"] * len(rows)) % tuple(places)
     if first % GEOJSON_OBJECTS == 0:  # slices never go across
       name = f"nuclei {first + 1} to {min(first + GEOJSON_OBJECTS, count)}"

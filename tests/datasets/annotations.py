@@ -16,7 +16,11 @@ MANY = settings(
   suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 COORDINATES = st.floats(-0.5, 5000, width=32)
-POINTS = st.lists(st.tuples(COORDINATES, COORDINATES), max_size=12)
+POINTS = st.lists(  # of each place, one
+  st.tuples(COORDINATES, COORDINATES),
+  max_size=12,
+  unique_by=lambda point: tuple(round(value, 3) + 0.0 for value in point),
+)
 BOX = [[10, 20], [14, 20], [14, 26], [10, 26]]  # centroid (12, 23), area 24
 
 

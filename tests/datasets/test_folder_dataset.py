@@ -1,8 +1,11 @@
 """A folder of one's own: what may stand in it, and every fault it can have."""
 
+import json
+
 import imagecodecs
 import numpy as np
 import pytest
+import tifffile
 from folders import add_image, add_index
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -103,7 +106,9 @@ def test_folder_round_trip(tmp_path_factory, data):
   expected = {}
   for name in names:
     shape = data.draw(st.tuples(st.integers(1, 20), st.integers(1, 20)))
-    points = data.draw(st.lists(st.tuples(*[st.floats(0, n - 1) for n in shape])))
+    points = data.draw(
+      st.lists(st.tuples(*[st.floats(0, n - 1) for n in shape]), unique=True)
+    )
     text = "\n".join(["y,x", *(f"{y},{x}" for y, x in points)])
     expected[name] = add_image(root, name, shape=shape, text=text), points
   samples = load_samples("folder", root=root, data_dir=root / "cache")
@@ -178,8 +183,8 @@ def test_faults_in_images(root, refused):
     (["c,,,,,,"], ["line 2", "field name", "'c'", "no such image"]),
     (["a,,,,,,"], ["no line for", "b.png"]),
     (["a,,,,,,", "b,,,,,,", "a,,,,,,"], ["line 4", "'a'", "line 2"]),
-    (["a,,,0,,,", "b,,,,,,"], ["line 2", "field mpp", "above 0", "'0'"]),
-    (["a,,,,,,", "b,,,-0.5,,,"], ["line 3", "field mpp", "above 0", "'-0.5'"]),
+    (["a,,,0,,,", "b,,,,,,"], ["line 2", "field mpp", "0.01 and 5", "'0'"]),
+    (["a,,,,,,", "b,,,-0.5,,,"], ["line 3", "field mpp", "0.01 and 5", "'-0.5'"]),
     (["a,,,20x,,,", "b,,,,,,"], ["line 2", "field mpp", "'20x'"]),
     (["a,,,nan,,,", "b,,,,,,"], ["line 2", "field mpp", "'nan'"]),
     (["a,,,,30,19,", "b,,,,,,"], ["a.png", "30 x 20", "width 30", "height 19"]),
@@ -194,7 +199,102 @@ def test_faults_in_the_index(root, refused, lines, parts):
   refused(root, *parts)
 
 
-def test_index_without_a_column(root, refused):
+@pytest.mark.parametrize("mpp", ["0.009", "5.01", "250", "1e-9"])
+def test_resolution_out_of_range(root, refused, mpp):
   add_image(root, "a")
-  add_index(root, "a,liver,p", header="name,organ,patient")
-  refused(f"{root / 'index.csv'}, line 1", "column mpp")
+  add_index(root, f"a,,,{mpp},,,")
+  refused(f"{root / 'index.csv'}, line 2", "field mpp", "0.01 and 5", f"'{mpp}'")
+
+
+def test_index_without_columns(root, load, refused):
+  add_image(root, "liver__a")
+  for header, line, expected in (
+    ("name", "liver__a", ("liver", "liver__a", None)),
+    ("name,organ,patient", "liver__a,skin,p", ("skin", "p", None)),
+    ("name;mpp", "liver__a;0,25", ("liver", "liver__a", 0.25)),
+  ):
+    add_index(root, line, header=header)
+    (sample,) = load()
+    assert (sample.organ, sample.patient, sample.mpp) == expected
+
+
+def test_index_without_names(root, refused):
+  add_image(root, "a")
+  add_index(root, "liver,p", header="organ,patient")
+  refused(f"{root / 'index.csv'}, line 1", "column name")
+
+
+def test_index_line_with_more_fields_than_its_header(root, refused):
+  add_image(root, "a")
+  add_index(root, "a,0,25", header="name,mpp")
+  refused(f"{root / 'index.csv'}, line 2", "3 fields", "names 2")
+
+
+# --- Names ---------------------------------------------------------------------------
+
+
+def test_composed_and_decomposed_names_are_the_same(root, load):
+  composed, decomposed = "caf\u00e9", "cafe\u0301"
+  assert composed != decomposed
+  add_image(root, decomposed, text=None)
+  (root / "points" / f"{composed}.csv").write_text("x,y\n3,4\n")
+  add_index(root, f"{decomposed},,{decomposed}", header="name,organ,patient")
+  (sample,) = load()
+  assert sample.name == sample.patient == composed
+  np.testing.assert_array_equal(sample.centers, [[4, 3]])
+
+
+def test_two_forms_of_one_name_are_two_files_for_it(root, refused):
+  add_image(root, "caf\u00e9")
+  add_image(root, "cafe\u0301", text=None)
+  refused("belong to the same image")
+
+
+def add_tiff(root, name):
+  add_image(root, "other")
+  tifffile.imwrite(root / "images" / name, np.zeros((20, 30, 3), np.uint8))
+
+
+def test_ome_tiff_and_its_points(root, load):
+  add_tiff(root, "a.ome.tif")
+  (root / "points/a.csv").write_text("x,y\n3,4\n")
+  assert [sample.name for sample in load()] == ["a", "other"]
+  for name in ("a", "a.ome"):
+    add_index(root, f"{name},p", "other,", header="name,patient")
+    assert load()[0].patient == "p"
+  (root / "points/a.csv").rename(root / "points/a.ome.csv")
+  assert [sample.name for sample in load()] == ["a.ome", "other"]
+
+
+@pytest.mark.parametrize("name", ["a.txt", "README.txt", "a.zip", "notes.tsv"])
+def test_other_files_beside_annotations_are_passed_over(root, load, caplog, name):
+  add_image(root, "a")
+  (root / "points" / name).write_text("of something else")
+  (sample,) = load()
+  np.testing.assert_array_equal(sample.centers, [[4, 3]])
+  assert "1 files" in caplog.text
+  assert "are passed over" in caplog.text
+
+
+def test_names_that_fiji_makes(root, load):
+  add_image(root, "a", text=None)
+  marker = (
+    "<Marker><MarkerX>3</MarkerX><MarkerY>4</MarkerY><MarkerZ>1</MarkerZ></Marker>"
+  )
+  text = f"<CellCounter_Marker_File>{marker}</CellCounter_Marker_File>"
+  (root / "points/CellCounter_a.xml").write_text(text)
+  (sample,) = load()
+  np.testing.assert_array_equal(sample.centers, [[4, 3]])
+
+
+def test_one_coco_file_for_all_images(root, load):
+  for name in ("a", "b"):
+    add_image(root, name, text=None)
+  (root / "annotations").mkdir()
+  images = [{"id": n, "file_name": f"images/{name}.png"} for n, name in enumerate("ab")]
+  boxes = [{"image_id": 1, "bbox": [3, 4, 5, 6]}, {"image_id": 0, "bbox": [1, 1, 2, 2]}]
+  path = root / "annotations/instances.json"
+  path.write_text(json.dumps({"images": images, "annotations": boxes}))
+  first, second = load()
+  np.testing.assert_array_equal(first.centers, [[1.5, 1.5]])
+  np.testing.assert_array_equal(second.centers, [[6.5, 5]])

@@ -3,6 +3,7 @@
 import imagecodecs
 import numpy as np
 import PIL.Image
+import pytest
 import tifffile
 from annotations import MANY, assert_centers, assert_refused
 from hypothesis import given
@@ -75,3 +76,63 @@ def test_label_map_of_colours_or_fractions(tmp_path):
     assert_refused(path, "3 channels of colour", "label map")
   tifffile.imwrite(tmp_path / "b.tif", np.ones((4, 5), np.float32))
   assert_refused(tmp_path / "b.tif", "fractions", "float32")
+
+
+# --- Maps that tell no nuclei apart --------------------------------------------------
+
+
+def grid_of_labels(count, *, side=6, gap=4):
+  """`count` squares in rows, numbered from 1."""
+  rows = int(np.ceil(np.sqrt(count)))
+  labels = np.zeros((rows * (side + gap), rows * (side + gap)), np.int32)
+  for number in range(count):
+    y, x = (part * (side + gap) for part in divmod(number, rows))
+    labels[y : y + side, x : x + side] = number + 1
+  return labels
+
+
+def test_values_that_are_classes(tmp_path):
+  labels = grid_of_labels(49)
+  classes = np.where(labels, labels % 3 + 1, 0).astype(np.uint8)
+  path = save_labels(tmp_path / "a.png", classes)
+  assert_refused(path, "label 1", "places far apart", "a number of its own")
+
+
+@pytest.mark.parametrize("count", [260, 400])
+@pytest.mark.parametrize("how", ["wrapped", "clipped"])
+def test_numbers_beyond_8_bits(tmp_path, count, how):
+  labels = grid_of_labels(count)
+  found = np.minimum(labels, 255) if how == "clipped" else labels % 256
+  path = save_labels(tmp_path / "a.png", found.astype(np.uint8))
+  assert_refused(path, "places far apart", "8 bits")
+  assert_centers(save_labels(tmp_path / "a.tif", labels), centroids_by_hand(labels))
+
+
+def test_map_that_was_resized_with_interpolation(tmp_path):
+  labels = grid_of_labels(100).astype(np.float32)
+  resized = np.rint(ndimage.zoom(labels, 1.7, order=1)).astype(np.uint8)
+  path = save_labels(tmp_path / "a.png", resized)
+  assert_refused(path, "places far apart", "interpolation")
+
+
+def test_negative_is_background(tmp_path, caplog):
+  labels = grid_of_labels(9)
+  path = save_labels(tmp_path / "a.tif", np.where(labels, labels, -1))
+  assert_centers(path, centroids_by_hand(labels))
+  assert "negative values are taken as background" in caplog.text
+
+
+def test_a_nucleus_in_pieces_that_are_near(tmp_path, caplog):
+  labels = grid_of_labels(9)
+  labels[2:4, :6] = 0  # a stroke through the first
+  path = save_labels(tmp_path / "a.tif", labels)
+  assert_centers(path, centroids_by_hand(labels))
+  assert caplog.text == ""
+
+
+def test_specks_far_from_their_nucleus_are_left_out(tmp_path, caplog):
+  labels = grid_of_labels(9)
+  expected = centroids_by_hand(labels)
+  labels[28, 28] = 1
+  assert_centers(save_labels(tmp_path / "a.tif", labels), expected)
+  assert "left out: 1 specks far from the rest" in caplog.text

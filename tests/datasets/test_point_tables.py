@@ -6,7 +6,7 @@ import scipy.io
 from annotations import MANY, POINTS, assert_centers, assert_refused, write
 from hypothesis import given
 
-from micronet_jax.datasets.annotations import read_centers
+from micronet_jax.datasets.annotations import ANNOTATION_ENDINGS, read_centers
 
 # --- CSV -----------------------------------------------------------------------------
 
@@ -55,28 +55,28 @@ def test_csv_line_that_is_too_short(tmp_path):
 
 
 @pytest.mark.parametrize(
-  "text", ["", "\n", "1,2\n3,4\n", "x,z\n1,2", "x;y\n1;2", "x,x,y"]
+  "text", ["", "\n", "1,2\n3,4\n", "x,z\n1,2", "x|y\n1|2", "x,x,y"]
 )
 def test_csv_without_the_columns(tmp_path, text):
   assert_refused(write(tmp_path / "a.csv", text), "line 1", "the header must name")
 
 
 @pytest.mark.parametrize(
-  "data", [b"x,y\n\xff\xfe,1", b'x,y\n"1,2\n', b"\xff\xfex\0,\0"]
+  "data", [b"x,y\n\x81,1", b'x,y\n"1,2\n', b"x,y\n1,\0", b"\xff\xfex\0,\0y"]
 )
 def test_csv_that_is_no_text_table(tmp_path, data):
   assert_refused(write(tmp_path / "a.csv", data), "cannot be read as a CSV file")
 
 
 def test_missing_file_and_folder_in_its_place(tmp_path):
-  for ending in (".csv", ".geojson", ".json", ".xml", ".mat", ".png", ".tif"):
+  for ending in (*ANNOTATION_ENDINGS,):
     assert_refused(tmp_path / f"none{ending}")
     (tmp_path / f"folder{ending}").mkdir()
     assert_refused(tmp_path / f"folder{ending}")
 
 
 def test_unknown_ending(tmp_path):
-  assert_refused(write(tmp_path / "a.txt", "x,y"), "'.txt'", ".geojson")
+  assert_refused(write(tmp_path / "a.doc", "x,y"), "'.doc'", ".geojson")
 
 
 # --- The image's border --------------------------------------------------------------

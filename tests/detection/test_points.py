@@ -23,6 +23,15 @@ def found():
   return mn.Detections(centers, np.array([1.1, 0.9, 0.5, 0.25], np.float32))
 
 
+def test_qupath_shows_a_slide_from_its_origin_on(found, tmp_path):
+  found.origin = (100, 200)
+  found.to_geojson(tmp_path / "found.geojson")
+  first = json.loads((tmp_path / "found.geojson").read_text())["features"][0]
+  assert first["geometry"]["coordinates"] == [20.5 - 100, 10.5 - 200]
+  found.to_csv(tmp_path / "found.csv")  # of the whole image
+  np.testing.assert_allclose(read_centers(tmp_path / "found.csv"), found.centers)
+
+
 @pytest.fixture
 def image():
   return np.random.default_rng(0).integers(150, 250, (*SHAPE, 3), np.uint8)
@@ -52,6 +61,10 @@ def test_qupath_counts_from_the_corner_of_a_pixel(found, tmp_path):
   assert measured == [1.1, 0.9, 0.5, 0.25]
 
 
+def to_decimals(point):
+  return tuple(round(value, 2) + 0.0 for value in point)
+
+
 @settings(
   max_examples=20,
   deadline=None,
@@ -60,7 +73,7 @@ def test_qupath_counts_from_the_corner_of_a_pixel(found, tmp_path):
 @given(data=st.data())
 def test_files_are_read_back_by_the_folder_data_set(tmp_path, data):
   sides = [st.floats(0, side - 1, width=32) for side in SHAPE]
-  points = data.draw(st.lists(st.tuples(*sides), max_size=20))
+  points = data.draw(st.lists(st.tuples(*sides), max_size=20, unique_by=to_decimals))
   centers = np.array(points, np.float32).reshape(-1, 2)
   result = mn.Detections(centers, np.ones(len(centers), np.float32))
   result.to_csv(tmp_path / "found.csv")

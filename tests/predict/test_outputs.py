@@ -35,6 +35,41 @@ def test_images_are_found_once_and_in_order(tmp_path, monkeypatch):
     find([])
 
 
+def test_brackets_in_the_name_of_a_folder(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  for folder in ("set[1]/a[x]/deep", "set1", "b"):
+    pathlib.Path(folder).mkdir(parents=True)
+  for name in ("set[1]/1.png", "set[1]/a[x]/2.png", "set[1]/a[x]/deep/3.png"):
+    pathlib.Path(name).write_text("")
+  pathlib.Path("b/4.png").write_text("")
+  find = outputs.find_images
+  assert find(["set[1]/*.png"]) == ["set[1]/1.png"]
+  assert find(["set[1]/a[x]/[12].png"]) == ["set[1]/a[x]/2.png"]
+  assert find([f"{tmp_path}/set[1]/*/*.png"]) == [f"{tmp_path}/set[1]/a[x]/2.png"]
+  assert len(find(["set[1]/**/*.png"])) == 3
+  assert find(["[bc]/*.png"]) == ["b/4.png"]  # there is no folder of that name
+
+
+COMPOSED, DECOMPOSED = "caf\u00e9", "cafe\u0301"
+
+
+@pytest.mark.parametrize("there", [COMPOSED, DECOMPOSED])
+@pytest.mark.parametrize("typed", [COMPOSED, DECOMPOSED])
+def test_composed_and_decomposed_names(tmp_path, monkeypatch, there, typed):
+  monkeypatch.chdir(tmp_path)
+  pathlib.Path(there).mkdir()
+  pathlib.Path(there, f"{there}.png").write_text("")
+  expected = [f"{there}/{there}.png"]
+  for pattern in (typed, f"{typed}/{typed}.png", f"{typed}/*.png"):
+    assert outputs.find_images([pattern]) == expected
+
+
+def test_two_forms_of_a_name_would_write_the_same_files():
+  images = [f"a/{COMPOSED}.png", f"b/{DECOMPOSED}.png"]
+  with pytest.raises(InputError, match="would both write"):
+    outputs.name_outputs(images, pathlib.Path("out"), ("csv",))
+
+
 @pytest.mark.parametrize(
   ("images", "out", "message"),
   [

@@ -19,7 +19,9 @@ from predictions import (
   write_dots,
 )
 
+from micronet_jax.detection import detector as detector_module
 from micronet_jax.detection import scan as scan_module
+from micronet_jax.imaging.opening import open_image
 from micronet_jax.predict import job, overlays, tables
 from micronet_jax.predict.job import predict_images
 from micronet_jax.predict.journal import Journal
@@ -232,3 +234,26 @@ def test_without_tissue_there_are_no_nuclei_and_a_note(
   assert (out / "w.csv").read_text() == "x,y,score\n"
   assert json.loads((out / "w.geojson").read_text())["features"] == []
   assert len(names(out)) == len(ALL) + 2
+
+
+def test_files_say_what_their_coordinates_count_from(
+  detector, image, tmp_path, monkeypatch, caplog
+):
+  def open_slide(path):
+    reader = open_image(path)
+    reader.origin = (3, 5)  # as of a slide with OpenSlide's bounds
+    return reader
+
+  monkeypatch.setattr(job, "open_image", open_slide)
+  (result,) = predict_images([image], tmp_path, options=options())
+  table, objects = (
+    read(tmp_path / f"big.{name}")
+    for read, name in ((read_csv, "csv"), (read_geojson, "geojson"))
+  )
+  np.testing.assert_allclose(objects - [0.5 - 3, 0.5 - 5, 0], table, atol=1e-6)
+  assert set(result["frames"]) == {"csv", "geojson"}
+  assert "whole image, (0, 0) at the centre" in result["frames"]["csv"]
+  assert "pixel (3, 5)" in result["frames"]["geojson"]
+  assert "QuPath shows this slide from pixel (3, 5) on" in caplog.text
+  monkeypatch.setattr(detector_module, "open_image", open_slide)
+  assert detector.detect(image, **SMALL).origin == (3, 5)

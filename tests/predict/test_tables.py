@@ -30,6 +30,7 @@ HALF_STEP = 0.005 + 1e-4  # of two decimals, and of float32 below 5000
 POINTS = st.lists(
   st.tuples(st.floats(-0.5, 3000), st.floats(-0.5, 3000), st.floats(0, 2)),
   max_size=40,
+  unique_by=lambda point: (round(point[0], 2) + 0.0, round(point[1], 2) + 0.0),
 )
 
 
@@ -132,6 +133,18 @@ def test_geojson_detection_as_qupath_writes_it(tmp_path):
       "measurements": {"score": 0.5},
     },
   }
+
+
+@pytest.mark.parametrize("objects", [1, 1000])
+def test_geojson_in_the_frame_of_qupath(tmp_path, monkeypatch, objects):
+  monkeypatch.setattr(tables, "GEOJSON_OBJECTS", objects)
+  centers, scores = some(3)
+  path = tmp_path / "a.geojson"
+  tables.write_geojson(path, [(centers, scores)], count=3, origin=(100, 200))
+  shown = centers - [200, 100]
+  np.testing.assert_allclose(read_centers(path), shown, atol=HALF_STEP)
+  whole = read_centers(path, origin=(100, 200))
+  np.testing.assert_allclose(whole, centers, atol=HALF_STEP)
 
 
 def test_geojson_beyond_100_000_nuclei(tmp_path):

@@ -2,14 +2,20 @@
 
 | ending | what it holds | its (0, 0) |
 |---|---|---|
-| `.csv` | columns x and y | the centre of the top-left pixel |
-| `.geojson`, `.json` | QuPath objects: points or outlines | that pixel's corner |
-| `.xml` | Aperio ImageScope outlines | that pixel's corner |
+| `.csv`, `.tsv`, `.txt` | columns x and y | the centre of the top-left pixel |
+| the same | QuPath's points or measurements | that pixel's corner, in QuPath's frame |
+| `.geojson`, `.json`, `.gz` of these | QuPath's objects | the same |
+| `.json` | COCO, LabelMe | that pixel's corner; COCO also its centre |
+| `.xml` | Aperio ImageScope, ASAP | that pixel's corner |
+| `.xml` | Fiji's Cell Counter | that pixel's centre |
+| `.zip`, `.roi` | ImageJ's regions | the corner for outlines, the centre for points |
 | `.png`, `.tif`, `.tiff` | label map, one whole number a nucleus | (an image) |
 | `.mat` | MATLAB array `detection` of x, y | (1, 1) is the pixel's centre |
 
-Of an outline the centre is the centroid of its area. Outlines of less than one
-square pixel (a slip of the mouse, not a nucleus) are left out.
+Of an outline the centre is the centroid of its area. What is drawn or written but is no
+nucleus (`shapes.find_nuclei`) is left out and counted in one line of the log. QuPath's
+frame begins where OpenSlide's bounds of a slide begin; the rest counts from the first
+pixel of the whole image.
 """
 
 import os
@@ -18,16 +24,29 @@ from collections.abc import Callable
 
 import numpy as np
 
-from micronet_jax.datasets.annotations import aperio_xml, geojson, labels, points
-from micronet_jax.datasets.annotations.mark import Mark
+from micronet_jax.datasets.annotations import (
+  documents,
+  imagej,
+  labels,
+  markup,
+  matlab,
+  points,
+)
+from micronet_jax.datasets.annotations.mark import Mark, Reading, Subject
 from micronet_jax.errors import InputError
 
-_READERS: dict[str, Callable[[pathlib.Path], list[Mark]]] = {
-  ".csv": points.read_csv,
-  ".geojson": geojson.read_geojson,
-  ".json": geojson.read_geojson,
-  ".xml": aperio_xml.read_aperio,
-  ".mat": points.read_mat,
+_READERS: dict[str, Callable[[pathlib.Path, Subject], Reading]] = {
+  ".csv": points.read_points,
+  ".geojson": documents.read_document,
+  ".json": documents.read_document,
+  ".xml": markup.read_markup,
+  ".mat": matlab.read_mat,
+  ".geojson.gz": documents.read_document,
+  ".json.gz": documents.read_document,
+  ".tsv": points.read_points,
+  ".txt": points.read_points,
+  ".zip": imagej.read_rois,
+  ".roi": imagej.read_rois,
 }
 _LABEL_ENDINGS = (".png", ".tif", ".tiff")
 ANNOTATION_ENDINGS = (*_READERS, *_LABEL_ENDINGS)
@@ -39,8 +58,15 @@ def read_centers(
   shape: tuple[int, int] | None = None,
   clip: bool = False,
   single: bool = False,
+  mpp: float | None = None,
+  origin: tuple[int, int] | None = None,
+  image: pathlib.Path | None = None,
+  name: str | None = None,
 ) -> np.ndarray:
   """Reads the nucleus centres of one image from one annotation file.
+
+  What repeats another centre to the last digit is left out, unless `clip`. One line of
+  the log says what was left out, converted or assumed.
 
   Args:
     path: the file; its ending says how it is read (the table above).
@@ -49,6 +75,11 @@ def read_centers(
     clip: move centres that lie outside `shape` to its border, as published sets
       need, which mark nuclei that the border cuts.
     single: for label maps, everything that is not 0 is one nucleus.
+    mpp: microns per pixel, which points in microns need; what `image` says if None.
+    origin: (x, y) where the frame begins in which QuPath shows the image; what
+      `image` says if None.
+    image: the image's file, which is opened if it is asked something.
+    name: the image's name without ending, for files about several images.
 
   Returns:
     float32 `[N, 2]` of (y, x); (0, 0) is the centre of the top-left pixel.
@@ -58,23 +89,33 @@ def read_centers(
       centre lies outside the image.
   """
   path = pathlib.Path(path)
-  ending = path.suffix.lower()
+  ending = annotation_ending(path)
   if ending in _LABEL_ENDINGS:
-    marks = labels.read_label_map(path, shape=shape, single=single)
+    reading = labels.read_label_map(path, shape=shape, single=single)
   elif ending in _READERS:
-    marks = _READERS[ending](path)
+    reading = _READERS[ending](path, Subject(image, name, shape, mpp, origin))
+    if not clip:
+      reading = reading.distinct()
   else:
     raise InputError(
       f"{path} has the ending '{path.suffix}', which no annotation reader knows; there"
       f" are {', '.join(ANNOTATION_ENDINGS)}."
     )
+  marks = reading.marks
   centers = np.array([(mark.y, mark.x) for mark in marks], np.float64).reshape(-1, 2)
   _check_finite(path, centers, marks)
   if shape is not None and clip:
     centers = np.clip(centers, 0, np.array(shape) - 1)
   elif shape is not None:
     _check_inside(path, centers, marks, shape)
+  reading.say(path)
   return centers.astype(np.float32)
+
+
+def annotation_ending(path: pathlib.Path) -> str:
+  """The ending that says how a file is read, in lower case; two if one is `.gz`."""
+  endings = [each.lower() for each in path.suffixes]
+  return "".join(endings[-2:] if endings[-1:] == [".gz"] else endings[-1:])
 
 
 def _check_finite(path: pathlib.Path, centers: np.ndarray, marks: list[Mark]) -> None:

@@ -1,7 +1,7 @@
 """Annotation files of Aperio ImageScope: XML with outlines.
 
 They count from the corner of the top-left pixel, so that pixel's centre is (0.5, 0.5)
-in the file and (0, 0) here. Called by `annotations.read_centers`.
+in the file and (0, 0) here. Called by `annotations.markup`.
 """
 
 import pathlib
@@ -9,48 +9,65 @@ import xml.etree.ElementTree as ET
 
 import numpy as np
 
-from micronet_jax.datasets.annotations.mark import Mark
-from micronet_jax.datasets.annotations.outlines import CORNER, Ring, centroid
+from micronet_jax.datasets.annotations.mark import Reading
+from micronet_jax.datasets.annotations.outlines import Ring
+from micronet_jax.datasets.annotations.shapes import Shape, find_nuclei
 from micronet_jax.errors import InputError
 
-_ELLIPSE = "2"  # Region's Type; stored as two corners of its box
+# Kinds of Region, its attribute Type.
+_RECTANGLE, _ELLIPSE = "1", "2"  # may be stored as two corners of their box
+_NO_OUTLINES = {"3": "arrows", "4": "rulers"}
 
 
-def read_aperio(path: pathlib.Path) -> list[Mark]:
-  """Reads the regions of an Aperio ImageScope file; negative ones are no nuclei.
+def read_aperio(path: pathlib.Path, root: ET.Element) -> Reading:
+  """Reads the regions of an Aperio ImageScope file.
+
+  One vertex alone is a point, as the counter tool makes them. Negative regions, arrows
+  and rulers are no nuclei, nor is a layer that is named as a region.
 
   Args:
-    path: an XML file of Annotations/Annotation/Regions/Region/Vertices/Vertex.
+    path: the file, for messages.
+    root: of Annotations/Annotation/Regions/Region/Vertices/Vertex.
 
   Returns:
-    One mark a region that has an area.
+    What was found.
 
   Raises:
-    InputError: no such file, or a vertex without numbers X and Y.
+    InputError: a vertex without numbers X and Y.
   """
-  try:
-    root = ET.fromstring(path.read_bytes())
-  except (OSError, ET.ParseError) as error:
-    reason = getattr(error, "strerror", None) or error
-    raise InputError(f"{path} cannot be read as XML ({reason}).") from error
-  if root.tag != "Annotations":
-    raise InputError(
-      f"{path} is no Aperio file: its outermost element must be Annotations, but it"
-      f" is {root.tag}."
-    )
-  marks = []
+  reading = Reading()
+  shapes = []
+  layers = {
+    id(region): layer for layer in root.iter("Annotation") for region in _regions(layer)
+  }
   for number, region in enumerate(root.iter("Region"), start=1):
     place = f"region {number} (Id {region.get('Id')})"
     ring = _vertices(path, place, region)
-    if not len(ring) or region.get("NegativeROA") == "1":
-      continue
-    if region.get("Type") == _ELLIPSE and len(ring) == 2:
-      center: tuple[float, float] | None = tuple(ring.mean(0).tolist())
+    kind = region.get("Type")
+    layer = layers.get(id(region))
+    if region.get("NegativeROA") == "1":
+      reading.left_out["negative regions"] += 1
+    elif kind in _NO_OUTLINES:
+      reading.left_out[_NO_OUTLINES[kind]] += 1
+    elif not len(ring):
+      reading.left_out["regions without vertices"] += 1
     else:
-      center = centroid([[ring]])
-    if center is not None:
-      marks.append(Mark(y=center[1] - CORNER, x=center[0] - CORNER, place=place))
-  return marks
+      name = "" if layer is None else layer.get("Name") or ""
+      shapes.append(_shape(Shape(place, name=name), ring, kind))
+  return find_nuclei(shapes, reading)
+
+
+def _regions(layer: ET.Element) -> list[ET.Element]:
+  return list(layer.iter("Region"))
+
+
+def _shape(common: Shape, ring: Ring, kind: str | None) -> Shape:
+  if len(ring) == 1:
+    return common._replace(point=(float(ring[0, 0]), float(ring[0, 1])))
+  if kind in (_RECTANGLE, _ELLIPSE) and len(ring) == 2:
+    (x0, y0), (x1, y1) = ring
+    ring = np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])
+  return common._replace(polygons=[[ring]])
 
 
 def _vertices(path: pathlib.Path, place: str, region: ET.Element) -> Ring:

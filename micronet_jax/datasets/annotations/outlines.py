@@ -1,7 +1,9 @@
 """The centre of an outline: the centroid of its area.
 
-Called by the readers of formats that hold outlines, `geojson` and `aperio_xml`.
+Called by `annotations.shapes`, which has the outlines of all formats.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -14,31 +16,53 @@ _MIN_AREA = 1.0  # square pixels; below, a slip of the mouse
 
 
 @np.errstate(all="ignore")  # what is not finite is found by who checks the centres
-def centroid(polygons: list[list[Ring]]) -> tuple[float, float] | None:
-  """Finds the centroid of the area of a shape.
+def area(polygons: Sequence[list[Ring]]) -> float | None:
+  """The area of a shape in square pixels, holes taken off.
 
   Args:
     polygons: the shape's parts; of each, the outer ring and then its holes.
+
+  Returns:
+    None if it is less than a square pixel, and for a shape without parts; NaN or
+    infinity if the vertices are not finite.
+  """
+  found = _whole_area_and_moment(polygons)[0]
+  return None if found < _MIN_AREA else found
+
+
+@np.errstate(all="ignore")
+def centroid(polygons: Sequence[list[Ring]]) -> tuple[float, float] | None:
+  """Finds the centroid of the area of a shape.
+
+  Args:
+    polygons: as in `area`.
 
   Returns:
     (x, y); where an outline crosses itself so that its area's centroid falls
     outside the box around it, the mean of the vertices. None if the area is less
     than a square pixel.
   """
-  area, moment = 0.0, np.zeros(2)
+  whole, moment = _whole_area_and_moment(polygons)
+  if whole < _MIN_AREA:
+    return None
+  outer = np.concatenate([rings[0] for rings in polygons])
+  center = moment / whole
+  if not ((center >= outer.min(0)) & (center <= outer.max(0))).all():
+    center = outer.mean(0)
+  return float(center[0]), float(center[1])
+
+
+def _whole_area_and_moment(
+  polygons: Sequence[list[Ring]],
+) -> tuple[float, np.ndarray]:
+  whole, moment = 0.0, np.zeros(2)
   for rings in polygons:
     for index, ring in enumerate(rings):
       ring_area, ring_moment = _area_and_moment(ring)
       sign = -1 if index else 1
-      area += sign * ring_area
+      whole += sign * ring_area
       moment += sign * ring_moment
-  if area < _MIN_AREA:
-    return None
-  outer = np.concatenate([rings[0] for rings in polygons])
-  center = moment / area
-  if not ((center >= outer.min(0)) & (center <= outer.max(0))).all():
-    center = outer.mean(0)
-  return float(center[0]), float(center[1])
+  return whole, moment
 
 
 def _area_and_moment(ring: Ring) -> tuple[float, np.ndarray]:

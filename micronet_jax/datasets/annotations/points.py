@@ -1,4 +1,4 @@
-"""Annotation files that hold the centres themselves: CSV and MATLAB.
+"""Tables of points: CSV, what QuPath exports, tables with semicolons or tabs.
 
 Called by `annotations.read_centers`.
 """
@@ -6,63 +6,186 @@ Called by `annotations.read_centers`.
 import pathlib
 
 import numpy as np
-import scipy.io
 
 from micronet_jax.datasets.annotations import tables
-from micronet_jax.datasets.annotations.mark import Mark
+from micronet_jax.datasets.annotations.mark import (
+  OTHER_PLANE,
+  Mark,
+  Reading,
+  Subject,
+  commonest_plane,
+)
+from micronet_jax.datasets.annotations.outlines import CORNER
+from micronet_jax.datasets.annotations.shapes import is_ignored
 from micronet_jax.errors import InputError
 
+_PLAIN = ("x", "y")
+_MICRONS = ("centroid x µm", "centroid y µm")
+_PIXELS = ("centroid x px", "centroid y px")
+_BY_SCRIPT = ("cell.x", "cell.y")
+_CLASSES = ("class", "classification", "cell.classification")
 
-def read_csv(path: pathlib.Path) -> list[Mark]:
-  """Reads the columns x and y; (0, 0) is the centre of the top-left pixel.
+_UNITS = {
+  **dict.fromkeys(("", "px", "pixel", "pixels"), "px"),
+  **dict.fromkeys(("µm", "um", "micron", "microns", "micrometer", "micrometre"), "µm"),
+}
+
+# QuPath's tables have lines for what is no nucleus, too.
+_FRAMES = ("image", "root", "tile", "tma core", "pathrootobject", "pathtileobject")
+_DRAWN = ("annotation", "pathannotationobject")
+
+# Points that fill the corner which the image has when its size is taken in microns.
+_FEWEST, _FILLED = 10, 0.7
+_SURE_MPP, _LIKELY_MPP = 0.3, 0.6  # a corner this small is no accident; or may be one
+
+
+def read_points(path: pathlib.Path, subject: Subject) -> Reading:
+  """Reads the columns x and y, or those of QuPath's tables of measurements.
+
+  x and y have (0, 0) at the centre of the top-left pixel of the whole image; in
+  QuPath's own files (measurements, and tables with tabs and the columns class and
+  color) it is that pixel's corner, in the frame in which QuPath shows the slide.
+  A column `unit` tells microns, which the image's resolution makes pixels.
 
   Args:
-    path: a CSV file with a header; more columns may stand in it, and no lines.
+    path: a text file with a header; more columns may stand in it, and no lines.
+    subject: the image.
 
   Returns:
-    One mark a line.
+    One mark a line, of one plane if there are columns z and t.
 
   Raises:
-    InputError: no table, a column is missing, or a value is no finite number.
+    InputError: no table, a column is missing, a value is no finite number, a unit is
+      unknown, or the points seem to be microns.
   """
-  return [
-    Mark(
-      y=tables.number(path, line, "y", row["y"]),
-      x=tables.number(path, line, "x", row["x"]),
-      place=f"line {line}",
-    )
-    for line, row in tables.read_table(path, ("x", "y"))
+  table = tables.read_table(path, _PLAIN, _MICRONS, _PIXELS, _BY_SCRIPT)
+  reading = Reading(remarks=table.remarks)
+  rows = _one_plane(table, _nuclei(path, table.rows, reading), reading)
+  x, y = table.columns
+  values = np.array(
+    [
+      [tables.number(path, line, name, row[name]) for name in (x, y)]
+      for line, row in rows
+    ]
+  ).reshape(-1, 2)
+  microns = _in_microns(path, table, rows)
+  if microns.any():
+    values[microns] /= _resolution(path, subject)
+    if table.columns == _PLAIN:
+      reading.remarks.append(
+        f"{microns.sum()} points in microns, at {subject.mpp:g} a px"
+      )
+  elif table.columns != _PIXELS and "unit" not in table.header:
+    _check_pixels(path, values, subject, reading)
+  of_qupath = table.columns != _PLAIN or (
+    table.delimiter == "\t" and {"class", "color"} <= set(table.header)
+  )
+  if of_qupath:
+    values -= CORNER
+  if table.columns == _BY_SCRIPT:
+    reading.remarks.append("Cell.X and Cell.Y are taken as pixels of QuPath")
+  reading.marks = [
+    Mark(y=y, x=x, place=f"line {line}")
+    for (line, _), (x, y) in zip(rows, values.tolist(), strict=True)
   ]
+  return reading.moved(subject.origin) if of_qupath else reading
 
 
-def read_mat(path: pathlib.Path) -> list[Mark]:
-  """Reads the array `detection` of a MATLAB file, in MATLAB's 1-based x, y.
+def _nuclei(path: pathlib.Path, rows: tables.Rows, reading: Reading) -> tables.Rows:
+  """The lines that are nuclei, by what QuPath says of each."""
+  kinds = [(row.get("object type") or row.get("name") or "").lower() for _, row in rows]
+  detected = any(kind and kind not in (*_FRAMES, *_DRAWN) for kind in kinds)
+  kept = []
+  for kind, (line, row) in zip(kinds, rows, strict=True):
+    point = row.get("roi", "").lower() in ("point", "points")
+    if kind in _FRAMES and "roi" in row:
+      reading.left_out["images, tiles, cores and roots"] += 1
+    elif kind in _DRAWN and not point and (detected or _holds_detections(row)):
+      reading.left_out["annotations that hold detections, as regions"] += 1
+    elif any(is_ignored(row.get(name, "")) for name in _CLASSES):
+      reading.left_out["of a class whose name ends in *"] += 1
+    elif row.get("num points", "") not in ("", "1"):
+      raise InputError(
+        f"{path}, line {line}: field num points is '{row['num points']}', so its"
+        " centroid is that of several points; export the points themselves (File,"
+        " Export objects as GeoJSON)."
+      )
+    else:
+      kept.append((line, row))
+  return kept
 
-  Args:
-    path: a MATLAB file up to version 7, as CRCHistoPhenotypes has them.
 
-  Returns:
-    One mark a row, with (0, 0) the centre of the top-left pixel.
+def _holds_detections(row: dict[str, str]) -> bool:
+  return row.get("num detections", "").strip("0 .,") != ""
 
-  Raises:
-    InputError: the file cannot be read or has no such array of two columns.
-  """
-  try:
-    found = scipy.io.loadmat(path, variable_names=["detection"])["detection"]
-    rows = np.asarray(found, np.float64)
-  except Exception as error:  # scipy raises anything on broken bytes
+
+def _one_plane(table: tables.Table, rows: tables.Rows, reading: Reading) -> tables.Rows:
+  """The lines of one plane, where whole numbers z (and t) say which."""
+  if "z" not in table.header or not rows:
+    return rows
+  texts = [(row["z"] or "0", row.get("t") or "0") for _, row in rows]
+  if not all(text.isdecimal() and len(text) < 10 for pair in texts for text in pair):
+    return rows
+  planes = [(int(z), int(t)) for z, t in texts]
+  chosen, remark = commonest_plane(planes)
+  kept = [row for row, plane in zip(rows, planes, strict=True) if plane == chosen]
+  if remark:
+    reading.remarks.append(remark)
+    reading.left_out[OTHER_PLANE] += len(rows) - len(kept)
+  return kept
+
+
+def _in_microns(
+  path: pathlib.Path, table: tables.Table, rows: tables.Rows
+) -> np.ndarray:
+  """Bool `[N]`: which lines are in microns."""
+  if table.columns == _MICRONS:
+    return np.ones(len(rows), bool)
+  name = next((each for each in ("unit", "units") if each in table.header), None)
+  if name is None or table.columns != _PLAIN:
+    return np.zeros(len(rows), bool)
+  found = []
+  for line, row in rows:
+    unit = row[name].lower().replace("\u03bc", "µ")
+    if unit not in _UNITS:
+      raise InputError(
+        f"{path}, line {line}: field {name} must be px or micron, but it is"
+        f" '{tables.shorten(row[name])}'."
+      )
+    found.append(_UNITS[unit] == "µm")
+  return np.array(found, bool)
+
+
+def _resolution(path: pathlib.Path, subject: Subject) -> float:
+  if subject.mpp is None:
     raise InputError(
-      f"{path} cannot be read as a MATLAB file (version 7 or older) with a numeric"
-      " array named detection."
-    ) from error
-  if rows.size == 0:
-    return []
-  if rows.ndim != 2 or rows.shape[1] != 2:
-    raise InputError(
-      f"{path}: the array detection must have two columns, x and y, but its shape is"
-      f" {rows.shape}."
+      f"{path} has points in microns, but nobody says how many microns a pixel of its"
+      " image has; the column mpp of index.csv may say it."
     )
-  return [
-    Mark(y=y - 1, x=x - 1, place=f"row {number}")
-    for number, (x, y) in enumerate(rows.tolist(), start=1)
-  ]
+  return subject.mpp
+
+
+def _check_pixels(
+  path: pathlib.Path, values: np.ndarray, subject: Subject, reading: Reading
+) -> None:
+  """Refuses, or says, what fills just the corner that the image has in microns."""
+  if len(values) < _FEWEST or subject.shape is None:
+    return
+  side = float(values.max() + 1) / max(subject.shape)
+  if side > _LIKELY_MPP or subject.mpp is None or subject.mpp > _LIKELY_MPP:
+    return
+  corner = np.array(subject.shape[::-1]) * subject.mpp  # (x, y)
+  extent = np.ptp(values, axis=0)
+  if (values > corner).any() or (extent < _FILLED * corner).any():
+    return
+  what = (
+    f"all {len(values)} points lie within {corner[0]:.0f} x {corner[1]:.0f} of the"
+    f" image's {subject.shape[1]} x {subject.shape[0]} pixels, which is its size in"
+    f" microns at {subject.mpp:g} a pixel"
+  )
+  if subject.mpp <= _SURE_MPP:
+    raise InputError(
+      f"{path}: {what}; a column unit with micron or px on every line must say which"
+      " they are."
+    )
+  reading.remarks.append(f"{what}, but they are taken as pixels (no column unit)")

@@ -1,16 +1,18 @@
 """A user's own folder: images, a file of annotations for each, maybe an index."""
 
+import logging
 import pathlib
 
-from micronet_jax.datasets.annotations import ANNOTATION_ENDINGS, tables
+from micronet_jax.datasets.annotations import tables
 from micronet_jax.datasets.builders import FilesBuilder
-from micronet_jax.datasets.entries import UNKNOWN_ORGAN, Entry
+from micronet_jax.datasets.entries import UNKNOWN_ORGAN, Entry, same_name
+from micronet_jax.datasets.folder.pairing import ANNOTATION_FOLDERS, pair_files
 from micronet_jax.errors import InputError
-from micronet_jax.imaging.decoding import IMAGE_ENDINGS
+from micronet_jax.imaging.resolution import MPP_RANGE
 
-_ANNOTATION_FOLDERS = ("points", "annotations", "labels", "masks")
-_INDEX_COLUMNS = ("name", "organ", "patient", "mpp")
 _SIZE_COLUMNS = ("width", "height")
+
+log = logging.getLogger("micronet_jax")
 
 
 class Builder(FilesBuilder):
@@ -18,13 +20,13 @@ class Builder(FilesBuilder):
 
   `images/NAME.png` (or jpg, tif, bmp) and one of `points/NAME.csv`,
   `annotations/NAME.geojson`, `labels/NAME.tif`, `masks/NAME.png` and so on for every
-  image; `index.csv` (name,organ,patient,mpp and, if known, width,height) may say
-  what they show. Without it the organ is what stands before `__` in the name.
+  image; `index.csv` (name and, if known, organ,patient,mpp,width,height) may say what
+  they show. Without it the organ is what stands before `__` in the name.
   """
 
   MANUAL_DOWNLOAD_INSTRUCTIONS = (
     "root must be a folder that holds images/ and, for every image, a file of the same"
-    f" name in one of {', '.join(f'{name}/' for name in _ANNOTATION_FOLDERS)}"
+    f" name in one of {', '.join(f'{name}/' for name in ANNOTATION_FOLDERS)}"
   )
 
   @staticmethod
@@ -46,57 +48,14 @@ class Builder(FilesBuilder):
       raise InputError(
         f"{root} has no folder images; {Builder.MANUAL_DOWNLOAD_INSTRUCTIONS}."
       )
-    images = _by_name([folder], IMAGE_ENDINGS)
-    if not images:
-      raise InputError(
-        f"{folder} holds no images; their endings must be {', '.join(IMAGE_ENDINGS)}."
-      )
-    annotations = _by_name(
-      [root / name for name in _ANNOTATION_FOLDERS], ANNOTATION_ENDINGS
-    )
-    _check_paired(root, images, annotations)
+    pairs = pair_files(root)
     index = root / "index.csv"
     if index.exists():
-      return _indexed(index, images, annotations)
+      return _indexed(index, pairs)
     return [
-      Entry(name, images[name], (annotations[name],), organ=_organ(name))
-      for name in images
+      Entry(name, image, (annotation,), organ=_organ(name))
+      for name, (image, annotation) in pairs.items()
     ]
-
-
-def _by_name(
-  folders: list[pathlib.Path], endings: tuple[str, ...]
-) -> dict[str, pathlib.Path]:
-  """Visible files with these endings by their name without it."""
-  found: dict[str, pathlib.Path] = {}
-  for folder in folders:
-    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-      if path.name.startswith(".") or path.suffix.lower() not in endings:
-        continue
-      if path.stem in found:
-        raise InputError(
-          f"{found[path.stem]} and {path} belong to the same image {path.stem}; one of"
-          " them must go."
-        )
-      found[path.stem] = path
-  return found
-
-
-def _check_paired(
-  root: pathlib.Path,
-  images: dict[str, pathlib.Path],
-  annotations: dict[str, pathlib.Path],
-) -> None:
-  for name in sorted(images.keys() - annotations.keys()):
-    raise InputError(
-      f"{images[name]} has no annotation file; {root / 'points' / name}.csv (or another"
-      " format) is needed, which may hold the header x,y alone."
-    )
-  for name in sorted(annotations.keys() - images.keys()):
-    raise InputError(
-      f"{annotations[name]} belongs to no image; {root / 'images'} must hold one named"
-      f" {name} with one of the endings {', '.join(IMAGE_ENDINGS)}."
-    )
 
 
 def _organ(name: str) -> str:
@@ -105,19 +64,23 @@ def _organ(name: str) -> str:
 
 
 def _indexed(
-  index: pathlib.Path,
-  images: dict[str, pathlib.Path],
-  annotations: dict[str, pathlib.Path],
+  index: pathlib.Path, pairs: dict[str, tuple[pathlib.Path, pathlib.Path]]
 ) -> list[Entry]:
   """Entries with what index.csv says; it must name each image once."""
+  known = {same_name(image.stem): name for name, (image, _) in pairs.items()}
+  known |= {name: name for name in pairs}
   lines: dict[str, int] = {}
   entries = []
-  for line, row in tables.read_table(index, _INDEX_COLUMNS):
-    name = row["name"]
-    if name not in images:
+  table = tables.read_table(index, ("name",), numbers=("mpp", *_SIZE_COLUMNS))
+  if table.remarks:
+    log.warning("%s: %s", index, "; ".join(table.remarks))
+  for line, row in table.rows:
+    name = known.get(same_name(row["name"]), "")
+    if not name:
       raise InputError(
-        f"{index}, line {line}: field name is '{name}', but {index.parent / 'images'}"
-        " has no such image (names are written without ending)."
+        f"{index}, line {line}: field name is '{row['name']}', but"
+        f" {index.parent / 'images'} has no such image (names are written without"
+        " ending)."
       )
     if name in lines:
       raise InputError(
@@ -125,23 +88,39 @@ def _indexed(
         " already about; every image has one line."
       )
     lines[name] = line
+    image, annotation = pairs[name]
     entries.append(
       Entry(
         name,
-        images[name],
-        (annotations[name],),
-        organ=row["organ"].lower() or _organ(name),
-        patient=row["patient"] or None,
-        mpp=_positive(index, line, row, "mpp"),
+        image,
+        (annotation,),
+        organ=same_name(row.get("organ", "")).lower() or _organ(name),
+        patient=same_name(row.get("patient", "")) or None,
+        mpp=_mpp(index, line, row),
         shape=_shape(index, line, row),
       )
     )
-  for name in sorted(images.keys() - lines.keys()):
+  for name in sorted(pairs.keys() - lines.keys()):
     raise InputError(
-      f"{index} has no line for {images[name]}; every image needs one, or the index"
+      f"{index} has no line for {pairs[name][0]}; every image needs one, or the index"
       " must go."
     )
   return entries
+
+
+def _mpp(index: pathlib.Path, line: int, row: dict[str, str]) -> float | None:
+  """Microns per pixel; None if the field is empty or there is no such column."""
+  text = row.get("mpp", "")
+  if not text:
+    return None
+  value = tables.number(index, line, "mpp", text)
+  low, high = MPP_RANGE
+  if not low <= value <= high:
+    raise InputError(
+      f"{index}, line {line}: field mpp must be within {low:g} and {high:g} microns, or"
+      f" empty, but it is '{tables.shorten(text)}'."
+    )
+  return value
 
 
 def _positive(
