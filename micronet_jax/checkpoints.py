@@ -7,6 +7,8 @@ file is recognised whatever the storage format lets through). Called by whoever 
 loads or scores a network.
 """
 
+import errno
+import json
 import pathlib
 import shutil
 import zlib
@@ -18,6 +20,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from micronet_jax.errors import InputError
+from micronet_jax.stored import META, check_stored
 
 KINDS = ("latest", "best", "snapshots")
 
@@ -44,10 +47,16 @@ def _checksums(tree: Tree) -> dict[str, int]:
   }
 
 
+def _checksum_of_meta(meta: Mapping[str, Any]) -> int:
+  """The same before it is saved and when it is read, with keys in any order."""
+  return zlib.crc32(json.dumps(meta, sort_keys=True).encode())
+
+
 def _items(weights: Tree, training: Tree | None, meta: Mapping[str, Any]):
   """What Orbax saves; host arrays, so that no device layout is baked in."""
   weights, training = jax.device_get((weights, training))
   checksums = _checksums({"weights": weights, "training": training})
+  checksums["meta"] = _checksum_of_meta(meta)
   items: dict[str, Any] = {
     "weights": ocp.args.StandardSave(weights),
     "meta": ocp.args.JsonSave({**meta, "checksums": checksums}),
@@ -76,13 +85,48 @@ def _read(folder: pathlib.Path, templates: Mapping[str, Tree]) -> dict[str, Any]
     with ocp.Checkpointer(handler) as checkpointer:
       restored = checkpointer.restore(folder, args=ocp.args.Composite(**wanted))
     found = {name: restored[name] for name in wanted}
-    checksums = found["meta"].pop("checksums")
+    checksums = dict(found["meta"].pop("checksums"))
+    # Version 0.1 kept none of meta.
+    meta = checksums.get("meta", _checksum_of_meta(found["meta"]))
   except Exception as error:  # Orbax and TensorStore raise many kinds
+    _check_readable(folder, error)
     raise DamagedCheckpoint(f"{type(error).__name__} while reading") from error
+  if meta != _checksum_of_meta(found["meta"]):
+    raise DamagedCheckpoint("meta differs from what was saved")
   for path, value in _checksums({name: found[name] for name in templates}).items():
     if checksums.get(path) != value:
       raise DamagedCheckpoint(f"{path} differs from what was saved")
   return found
+
+
+def _check_readable(folder: pathlib.Path, error: Exception) -> None:
+  """Makes sure that it is the checkpoint that is at fault, which else stays.
+
+  Raises:
+    InputError: it could not be read, whatever it holds.
+  """
+  try:
+    for path in folder.rglob("*"):
+      if path.is_file():
+        with path.open("rb"):
+          pass
+      else:
+        list(path.iterdir())
+    jax.devices()
+  except FileNotFoundError:
+    return  # it is incomplete
+  except (OSError, RuntimeError) as other:
+    raise _cannot_read(folder, getattr(other, "strerror", None) or other) from error
+  if isinstance(error, MemoryError | jax.errors.JaxRuntimeError) or (
+    isinstance(error, OSError)
+    and error.errno not in (None, errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
+  ):
+    raise _cannot_read(folder, error) from error
+
+
+def _cannot_read(folder: pathlib.Path, reason: object) -> InputError:
+  text = " ".join(str(reason).split()) or type(reason).__name__
+  return InputError(f"checkpoint {folder} cannot be read ({text}); it stays as it is")
 
 
 class Checkpoints:
@@ -230,7 +274,7 @@ def load_weights(path_or_name: str) -> tuple[Tree, dict[str, Any]]:
   except DamagedCheckpoint as damage:
     raise InputError(f"checkpoint {folder} is damaged ({damage})") from damage
   weights = jax.tree.map(lambda x: np.asarray(x, np.float32), found["weights"])
-  return weights, found["meta"]
+  return weights, check_stored(found["meta"], META, f"the meta of checkpoint {folder}")
 
 
 def export_weights(

@@ -44,6 +44,12 @@ def make_mesh(devices: int) -> Mesh:
   return Mesh(np.array(jax.devices()[:devices]), (AXIS,))
 
 
+def check_count(devices: int | None) -> None:
+  """Raises InputError if more devices are wanted than there are."""
+  if devices is not None and devices > jax.device_count():
+    raise InputError(f"devices is {devices}, but this machine has {jax.device_count()}")
+
+
 def check_devices(batch: int, devices: int) -> None:
   """Makes sure that each device gets the same number of patches, at least one.
 

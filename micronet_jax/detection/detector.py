@@ -24,12 +24,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from micronet_jax import checkpoints, models
+from micronet_jax.config import PredictConfig, check_predict
 from micronet_jax.detection.peaks import ScoredPoints
 from micronet_jax.detection.points import Detections
 from micronet_jax.detection.scan import SLIDE_PIXELS, Scan, prepare_scan
 from micronet_jax.detection.searching import Program, search_tiles
 from micronet_jax.detection.tiling import Tile, shared_side
-from micronet_jax.devices import compiler_options, replicate
+from micronet_jax.devices import check_count, compiler_options, replicate
 from micronet_jax.errors import InputError
 from micronet_jax.imaging.canvas import Box
 from micronet_jax.imaging.normalisation import normalise
@@ -210,6 +211,18 @@ class Detector:
     Raises:
       InputError: an image that cannot be read, or an impossible argument.
     """
+    given = PredictConfig(
+      mpp=mpp,
+      threshold=threshold,
+      regions=tuple(regions),  # type: ignore[arg-type]
+      tissue=tissue,
+      tile=tile,
+      batch=batch,
+      devices=devices,
+    )
+    checked = check_predict(given)
+    check_count(devices)
+    mpp, threshold, regions = checked.mpp, checked.threshold, checked.regions
     with open_image(image) as reader:
       scan = self.scan(reader, mpp=mpp, regions=regions, tissue=tissue, tile=tile)
       found = list(self.run(scan, threshold=threshold, batch=batch, devices=devices))

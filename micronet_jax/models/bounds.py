@@ -17,14 +17,14 @@ import jax.numpy as jnp
 
 class _Ends(NamedTuple):
   sides: jax.Array  # int32 [B, 2]
-  shape: tuple[int, int]
+  shape: tuple[int, ...]
 
 
 _current: contextvars.ContextVar[_Ends | None] = contextvars.ContextVar("ends")
 
 
 @contextlib.contextmanager
-def image_ends(sides: jax.Array, shape: tuple[int, int]) -> Iterator[None]:
+def image_ends(sides: jax.Array, shape: tuple[int, ...]) -> Iterator[None]:
   """While a network is traced: where each image of its batch ends.
 
   Args:

@@ -67,9 +67,9 @@ def test_a_size_that_comes_often_has_a_program_of_its_own(shapes):
   for _ in range(OWN_PROGRAM):
     detector.detect(first, mpp=0.25, tile=LARGEST, devices=1)
     detector.detect(other, mpp=0.25, tile=LARGEST, devices=1)
-  assert {*shapes.values()} == {(112, 64), (192, 192)}
+  assert {*shapes.values()} == {(112, 64), (144, 144)}
   detector.detect(other, mpp=0.25, tile=LARGEST, devices=1)
-  assert {*shapes.values()} == {(112, 64), (192, 192), (128, 96)}
+  assert {*shapes.values()} == {(112, 64), (144, 144), (128, 96)}
 
 
 def test_maxima_for_evaluation_share_programs_too(shapes):
