@@ -15,6 +15,7 @@ from micronet_jax.config import Config, PredictConfig
 from micronet_jax.errors import InputError, Stopped
 from micronet_jax.files import digest
 from micronet_jax.settings import as_dict, determining, from_dict
+from micronet_jax.signals import leave
 
 CONFIG = config_flags.DEFINE_config_file(
   "config", None, "File of configs/; --config.field=value changes a field."
@@ -121,10 +122,10 @@ def main(argv: Sequence[str]) -> None:
     run_job(fields.get("job", ""), fields, WORKDIR.value)
   except InputError as error:
     print(f"error: {error}", file=sys.stderr)
-    raise SystemExit(1) from None
+    leave(1)
   except Stopped as stopped:
     print(stopped)
-    raise SystemExit(130) from None
+    leave(130)
 
 
 if __name__ == "__main__":

@@ -7,12 +7,13 @@ file is recognised whatever the storage format lets through). Called by whoever 
 loads or scores a network.
 """
 
+import contextlib
 import errno
 import json
 import pathlib
 import shutil
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -20,6 +21,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from micronet_jax.errors import InputError
+from micronet_jax.files import cannot_write
 from micronet_jax.stored import META, check_stored
 
 KINDS = ("latest", "best", "snapshots")
@@ -139,6 +141,7 @@ class Checkpoints:
   def __init__(self, folder: pathlib.Path):
     self.folder = folder.absolute()
     self._managers: dict[str, ocp.CheckpointManager] = {}
+    self._failed = False
 
   def _manager(self, kind: str) -> ocp.CheckpointManager:
     if kind not in self._managers:
@@ -156,10 +159,34 @@ class Checkpoints:
   def save(
     self, kind: str, step: int, weights: Tree, training: Tree, meta: Mapping[str, Any]
   ) -> None:
-    """Saves one checkpoint; one that exists for this step is left as it is."""
-    manager = self._manager(kind)
-    if step not in manager.all_steps():
-      manager.save(step, args=_items(weights, training, meta), force=True)
+    """Saves one checkpoint; one that exists for this step is left as it is.
+
+    Raises:
+      InputError: this one, or one before, cannot be written.
+    """
+    items = _items(weights, training, meta)
+    with self._writing():
+      manager = self._manager(kind)
+      if step not in manager.all_steps():
+        manager.save(step, args=items, force=True)
+
+  @contextlib.contextmanager
+  def _writing(self) -> Iterator[None]:
+    """Says in one sentence that files cannot be written; then nothing is any more."""
+    try:
+      yield
+    # Orbax raises what the operating system says, TensorStore ValueError of it.
+    except (OSError, ValueError, RuntimeError) as error:
+      self._failed = True
+      last = max(self._finished(), default=None, key=lambda path: int(path.name))
+      kept = f"{last.parent.name}/{last.name} is kept" if last else "nothing is saved"
+      then = f"{kept}, and the same command goes on from there"
+      raise cannot_write(self.folder, error, then) from error
+
+  def _finished(self) -> list[pathlib.Path]:
+    """The folders of checkpoints that are whole."""
+    found = (path for kind in KINDS for path in (self.folder / kind).glob("*"))
+    return [path for path in found if path.name.isdigit()]
 
   def restore(
     self,
@@ -211,15 +238,26 @@ class Checkpoints:
     return None if step is None else self.folder / kind / str(step)
 
   def wait(self) -> None:
-    """Returns when everything saved so far is on disk."""
-    for manager in self._managers.values():
-      manager.wait_until_finished()
+    """Returns when everything saved so far is on disk.
+
+    Raises:
+      InputError: it cannot be written.
+    """
+    with self._writing():
+      for manager in self._managers.values():
+        manager.wait_until_finished()
 
   def close(self) -> None:
-    """Waits, then lets go of the folder."""
-    for manager in self._managers.values():
-      manager.close()
-    self._managers.clear()
+    """Waits, then lets go of the folder; one that failed is not waited for.
+
+    Raises:
+      InputError: what was saved last cannot be written.
+    """
+    managers, self._managers = self._managers, {}
+    if not self._failed:
+      with self._writing():
+        for manager in managers.values():
+          manager.close()
 
 
 def find_checkpoint(path_or_name: str) -> pathlib.Path:

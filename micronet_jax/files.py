@@ -125,6 +125,22 @@ def _finite(value: Any) -> Any:
   return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def cannot_write(folder: pathlib.Path, error: BaseException, kept: str) -> InputError:
+  """The one sentence on a folder that takes no more files.
+
+  Args:
+    folder: where something was written.
+    error: what was raised; libraries hide what the operating system said in texts.
+    kept: what is there all the same, and how to go on.
+  """
+  said = re.search(r"OS error \d+: (?:E[A-Z]+ )?([^\]]+)", str(error))
+  reason = getattr(error, "strerror", None) or (said and said[1]) or str(error)
+  return InputError(
+    f"{folder} cannot be written ({' '.join(str(reason).split())[:200]}); files must"
+    f" be writable there, and space left; {kept}"
+  )
+
+
 def read_json(path: pathlib.Path) -> dict[str, Any] | None:
   """What a JSON file holds; None if there is no such file.
 
@@ -193,8 +209,12 @@ def locked(
     OSError: the folder cannot be written.
     Stopped: `wait` was set before it was this process's turn.
   """
-  folder.mkdir(parents=True, exist_ok=True)
-  with (folder / "lock").open("a") as file:
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+    opened = (folder / "lock").open("a")
+  except OSError as error:
+    raise cannot_write(folder, error, "nothing is lost") from error
+  with opened as file:
     waiting = False
     while not _lock(file):
       if wait is None:
