@@ -20,6 +20,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from micronet_jax.devices import check_platform
 from micronet_jax.errors import InputError
 from micronet_jax.files import cannot_write
 from micronet_jax.stored import META, check_stored
@@ -107,6 +108,7 @@ def _check_readable(folder: pathlib.Path, error: Exception) -> None:
   Raises:
     InputError: it could not be read, whatever it holds.
   """
+  check_platform()
   try:
     for path in folder.rglob("*"):
       if path.is_file():
@@ -114,11 +116,10 @@ def _check_readable(folder: pathlib.Path, error: Exception) -> None:
           pass
       else:
         list(path.iterdir())
-    jax.devices()
   except FileNotFoundError:
     return  # it is incomplete
-  except (OSError, RuntimeError) as other:
-    raise _cannot_read(folder, getattr(other, "strerror", None) or other) from error
+  except OSError as other:
+    raise _cannot_read(folder, other.strerror or other) from error
   if isinstance(error, MemoryError | jax.errors.JaxRuntimeError) or (
     isinstance(error, OSError)
     and error.errno not in (None, errno.ENOENT, errno.ENOTDIR, errno.EISDIR)

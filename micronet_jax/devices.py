@@ -66,6 +66,25 @@ def check_devices(batch: int, devices: int) -> None:
     )
 
 
+def check_platform() -> None:
+  """Makes sure that JAX finds a device, of the platform that it was told.
+
+  Raises:
+    InputError: it does not.
+  """
+  try:
+    jax.devices()
+  except (RuntimeError, AssertionError) as error:  # the latter the second time
+    told = os.environ.get("JAX_PLATFORMS")
+    reason = " ".join(str(error).split())[:200]
+    raise InputError(
+      f"JAX finds no device of the platform {told!r}, which JAX_PLATFORMS names"
+      f" ({reason}); leave JAX_PLATFORMS out to use what is there"
+      if told
+      else f"JAX finds no device ({reason})"
+    ) from error
+
+
 def use_compilation_cache() -> None:
   """Keeps compiled programs between starts, where JAX has not been told a place."""
   if os.environ.get("JAX_COMPILATION_CACHE_DIR"):

@@ -15,6 +15,10 @@ from typing import Any, NoReturn
 
 from micronet_jax.errors import Stopped
 
+INTERRUPTED = 130
+"""Exit status of a command that a signal ended."""
+
+
 THREADS_END = 3.0
 """Seconds that threads of libraries have for their end."""
 
@@ -44,6 +48,24 @@ def interruptible(message: str) -> Iterator[None]:
       yield
   except KeyboardInterrupt:
     raise Stopped(message) from None
+
+
+def end_at_once(message: str) -> None:
+  """From now on, outside of the others here, both signals end the process.
+
+  While a program begins, libraries may hold a KeyboardInterrupt back, or print it.
+
+  Args:
+    message: printed then; the status is 130.
+  """
+
+  def end(*_: Any) -> None:
+    os.write(2, f"\n{message}\n".encode())
+    os._exit(INTERRUPTED)
+
+  if threading.current_thread() is threading.main_thread():
+    for each in (signal.SIGINT, signal.SIGTERM):
+      signal.signal(each, end)
 
 
 def leave(status: int) -> NoReturn:

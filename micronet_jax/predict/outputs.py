@@ -275,7 +275,10 @@ def write_summary(path: pathlib.Path, results: Sequence[Mapping[str, Any]]) -> N
     *("image", "nuclei", "area_mm2", "tissue_mm2", "nuclei_per_mm2", "per"),
     *("mpp", "width", "height", "threshold", "seconds", "error"),
   ]
-  with replacing(path) as beside, beside.open("w", newline="") as file:
+  with (
+    replacing(path) as beside,
+    beside.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+  ):
     writer = csv.DictWriter(file, columns, extrasaction="ignore")
     writer.writeheader()
     writer.writerows(results)

@@ -14,7 +14,7 @@ from micronet_jax import checkpoints
 from micronet_jax.config import Config, check_config
 from micronet_jax.datasets.provenance import provenance_of
 from micronet_jax.detection.detector import Detector
-from micronet_jax.devices import use_compilation_cache
+from micronet_jax.devices import check_platform, use_compilation_cache
 from micronet_jax.errors import InputError
 from micronet_jax.evaluation import report
 from micronet_jax.evaluation.thresholds import choose_threshold
@@ -45,6 +45,7 @@ def train_and_evaluate(config: Config, workdir: str | pathlib.Path) -> dict[str,
   began = time.monotonic()
   workdir = pathlib.Path(workdir)
   check_config(config)
+  check_platform()
   use_compilation_cache()
   start = checkpoints.load_weights(config.init_from) if config.init_from else None
   meta = start[1] if start else None
