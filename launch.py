@@ -124,7 +124,8 @@ def run_job(job: str, fields: Mapping[str, Any], workdir: str | None) -> None:
 def main(argv: Sequence[str]) -> None:
   """Runs the job that the config names; errors are one sentence."""
   del argv
-  logging.set_verbosity(logging.ERROR)  # Orbax reports every file it writes
+  # Orbax reports every file that it writes, and prints what it raises as well.
+  logging.set_verbosity(logging.FATAL)
   fields = CONFIG.value.to_dict()
   try:
     with interruptible(GOING_ON):

@@ -242,7 +242,7 @@ def notes() -> Iterator[None]:
   logger.addHandler(handler)
   logger.setLevel(logging.WARNING)
   logger.propagate = False
-  logging.getLogger("absl").setLevel(logging.ERROR)  # of Orbax
+  logging.getLogger("absl").setLevel(logging.CRITICAL)  # of Orbax
   try:
     yield
   finally:
