@@ -16,7 +16,7 @@ from micronet_jax.training.progress import Progress, read_log
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 SCRIPT = """
-import pathlib, resource, shutil, sys, threading
+import pathlib, resource, sys, threading
 import tests.conftest
 import tissue
 from micronet_jax.errors import InputError
@@ -31,9 +31,6 @@ def checked(run, before, *rest):
   check(run, before, *rest)
   if before + 1 == 5 and action == "full":  # as a disk without space
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, -1))
-  if before + 1 == 5 and action == "gone":
-    shutil.rmtree(work / "checkpoints/latest")
-    (work / "checkpoints/latest").write_text("")
 
 loop.check_finite = checked
 config = follow_checkpoint(tissue.config(eval_every=2), None)
@@ -59,17 +56,14 @@ def _train(workdir, action):
   )
 
 
-@pytest.mark.parametrize("action", ["full", "gone"])
-def test_a_run_that_cannot_save_ends_and_goes_on(tmp_path, action):
+def test_a_run_that_cannot_save_ends_and_goes_on(tmp_path):
   """In the middle of a run, with the process's own threads: it must end."""
-  stopped = _train(tmp_path, action)
+  stopped = _train(tmp_path, "full")
   assert stopped.returncode == 1, stopped.stderr
   sentences = [s for s in stopped.stderr.splitlines() if s.startswith("error: ")]
   assert len(sentences) == 1, stopped.stderr
   assert str(tmp_path) in sentences[0]
   assert "cannot be written" in sentences[0]
-  if action == "gone":
-    (tmp_path / "checkpoints/latest").unlink()
   left = checkpoints.find_checkpoint(str(tmp_path))
   assert left.name in ("2", "4")
   goes_on = _train(tmp_path, "nothing")
@@ -84,7 +78,7 @@ def test_a_folder_of_checkpoints_that_is_a_file(tmp_path):
   (tmp_path / "checkpoints").write_text("")
   saved = checkpoints.Checkpoints(tmp_path / "checkpoints")
   weights = {"params": {"a": tissue.np.ones(3)}}
-  with pytest.raises(InputError, match="checkpoints cannot be written .*nothing is s"):
+  with pytest.raises(InputError, match=r"checkpoints cannot be written .*nothing is s"):
     saved.save("latest", 1, weights, {"step": 1}, {"step": 1})
   saved.close()
 
