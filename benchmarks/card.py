@@ -9,6 +9,7 @@ microns. "Hindsight" is the best F1 that any ξ and min_distance reach on the se
 what it exceeds the F1 beside it by is what choosing on validation patients costs.
 """
 
+import argparse
 import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -21,13 +22,13 @@ from micronet_jax import figures
 from micronet_jax.datasets.provenance import provenance_of
 from micronet_jax.datasets.sample import Sample
 from micronet_jax.detection.detector import Detector
+from micronet_jax.detection.peaks import SCORE_GRID
 from micronet_jax.evaluation import pictures
 from micronet_jax.evaluation.metrics import pool_matches
 from micronet_jax.evaluation.scoring import Scored, in_reference, score_peaks
 from micronet_jax.evaluation.thresholds import select_threshold
 
 MIN_DISTANCES = (3, 5, 7, 9, 11)
-FINE_GRID = tuple(round(0.025 * step, 3) for step in range(1, 39))
 
 
 class Group(NamedTuple):
@@ -55,7 +56,8 @@ SHOWN = ("nuinsseg", "dsb2018")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-  parser = report.arguments(__doc__, repeats=1)
+  parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+  parser.add_argument("--json", default="", help="file for the numbers")
   parser.add_argument("--data", type=pathlib.Path, required=True)
   parser.add_argument("--weights", default="base")
   parser.add_argument("--pictures", type=pathlib.Path, help="folder for worst tiles")
@@ -84,8 +86,10 @@ def find_samples(
     if not (data / folder / "images").is_dir():
       continue
     samples = mn.load_samples("folder", root=data / folder)
-    known = {record.pixels for record in seen.own if record.part == "validation"}
-    validation = [s for s in samples if s.pixels_digest in known]
+    records = [record for record in seen.own if record.part == "validation"]
+    # Version 0.1 knew images by their names.
+    known = {record.pixels or record.name for record in records}
+    validation = [s for s in samples if {s.pixels_digest, s.name} & known]
     if validation:
       yield f"validation: {folder}", folder, _thin(validation, limit)
     patients = {s.patient for s in samples if seen.has_seen(s)}
@@ -118,7 +122,7 @@ def score_row(
     {distance: in_reference(each, samples) for distance, each in peaks.items()},
     [s.in_reference(s.centers) for s in samples],
     radius=12,
-    grid=FINE_GRID,
+    grid=SCORE_GRID,
   )
   f1 = {radius: scored.radius_px[radius]["f1"] for radius in scored.radius_px}
   at = scored.radius_px["12"]

@@ -8,6 +8,7 @@ seeds of patches and of the weights from scratch; tiles, validation and test pat
 are always the same. Runs lie in `--workdir` and are not repeated.
 """
 
+import argparse
 import pathlib
 import statistics
 from collections.abc import Iterator, Sequence
@@ -20,8 +21,8 @@ from benchmarks import report
 from configs import finetune
 from micronet_jax import figures
 from micronet_jax.config import Config
-from micronet_jax.files import read_json
-from micronet_jax.settings import as_dict, changed, from_dict
+from micronet_jax.files import digest
+from micronet_jax.settings import as_dict, changed, determining, from_dict
 from micronet_jax.training.data import load_data
 
 RADIUS = "12"
@@ -37,7 +38,8 @@ class Outcome(NamedTuple):
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-  parser = report.arguments(__doc__, repeats=1)
+  parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+  parser.add_argument("--json", default="", help="file for the numbers")
   parser.add_argument("--root", required=True, help="of a `folder` data set")
   parser.add_argument("--organs", default="")
   parser.add_argument("--weights", default="base")
@@ -68,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         outcome = train(config, tiles, seed, options.workdir)
         outcomes.append(outcome)
         scores = {name: f"{f1:.3f}" for name, f1 in outcome.f1.items()}
-        yield {"tiles": tiles, "seed": seed, "nuclei": outcome.nuclei, **scores}
+        yield {"tiles": outcome.tiles, "seed": seed, "nuclei": outcome.nuclei, **scores}
 
   found = report.print_table(rows())
   report.write_json(options.json, found, config=as_dict(config))
@@ -77,18 +79,15 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def train(config: Config, tiles: int, seed: int, place: pathlib.Path) -> Outcome:
-  """The main job on so many tiles, unless it was done before."""
-  whole = load_data(config)
-  share = min(1.0, tiles / len(whole.train))
+  """The main job on so many tiles; one that is finished is only scored."""
+  share = min(1.0, tiles / len(load_data(config).train))
   config = changed(config, {"target_fraction": share, "seed": seed})
-  workdir = place / f"few-tiles-{tiles}-{seed}"
-  result = read_json(workdir / "report.json")
-  if result is None:
-    result = mn.train_and_evaluate(config, workdir)
-  nuclei = sum(len(sample.centers) for sample in load_data(config).train)
+  used = load_data(config).train
+  name = digest(determining(config))
+  result = mn.train_and_evaluate(config, place / f"few-tiles-{name}")
   rows = {**result["compared"], result["detector"]: result}
   f1 = {name: row["radius_px"][RADIUS]["f1"] for name, row in rows.items()}
-  return Outcome(tiles, seed, nuclei, f1)
+  return Outcome(len(used), seed, sum(len(sample.centers) for sample in used), f1)
 
 
 def draw(outcomes: Sequence[Outcome]) -> Figure:

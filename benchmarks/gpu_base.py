@@ -4,7 +4,6 @@ Called by `benchmarks.gpu_parts`. How long a step takes is measured first, on th
 the steps that fit follow from it, so that the cosine ends in time.
 """
 
-import csv
 import dataclasses
 import pathlib
 import statistics
@@ -57,8 +56,7 @@ def recipe(*, out: pathlib.Path, data: str, smoke: bool) -> Config:
   fields: Row = {"model.width": 32, "model.dtype": "bfloat16", "num_devices": 1}
   fields["data_dir"] = str(out / "prepared")
   if data:
-    organs = organs_of(pathlib.Path(data), config.target.organs)
-    fields |= {"target.name": "folder", "target.root": data, "target.organs": organs}
+    fields |= {"target.name": "folder", "target.root": data}
   else:
     organs = "breast,colon,kidney"
     fields |= {"target.name": "synthetic_he", "target.root": ""}
@@ -69,16 +67,6 @@ def recipe(*, out: pathlib.Path, data: str, smoke: bool) -> Config:
     fields |= {"batch_size": 2, "model.name": workload.QUICK["name"]}
     fields |= {} if data else {"target.organs": "breast", "target.synthetic_images": 4}
   return changed(config, fields)
-
-
-def organs_of(folder: pathlib.Path, wanted: str) -> str:
-  """Those of the wanted organs that the index of a folder names; "", all, if none."""
-  index = folder / "index.csv"
-  if not index.exists():
-    return ""
-  with index.open(newline="", encoding="utf-8-sig") as file:
-    there = {row.get("organ") for row in csv.DictReader(file)}
-  return ",".join(organ for organ in wanted.split(",") if organ in there)
 
 
 def fit_into(config: Config, *, ends: float, most: int) -> tuple[Config, Row]:
@@ -103,7 +91,9 @@ def fit_into(config: Config, *, ends: float, most: int) -> tuple[Config, Row]:
   taken = timing.interleave({"step": chain}, repeats=3, budget_s=10)["step"]
   seconds = statistics.median(taken) / size
   validating = validate(config, data, chain.state.weights)
-  reserved = validating * (VALIDATIONS + len(data.test) / len(data.validation))
+  reserved = validating * (
+    VALIDATIONS + len(data.test or data.validation) / len(data.validation)
+  )
   # The program is compiled anew, since the length of the cosine is part of it.
   reserved += loading + chain.compile_s + REPORT_S
   left = ends - time.time() - reserved

@@ -26,7 +26,4 @@ def get_config() -> ml_collections.ConfigDict:
   config.eval_every = 50
   config.log_every = 10
   config.optimizer.schedule = "cosine"
-  # ξ as the base has it: a score, chosen at the stricter radius.
-  config.threshold_rule = "absolute"
-  config.select_radius = 12.0
   return config

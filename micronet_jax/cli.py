@@ -87,7 +87,7 @@ def _add_detect(commands: Any) -> None:
     "--mpp",
     type=float,
     metavar="MICRONS",
-    help="microns per pixel of the images (default: what each file says)",
+    help="microns per pixel of the images (default: what each file says, else 0.25)",
   )
   detect.add_argument(
     "--threshold",

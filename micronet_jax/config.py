@@ -12,6 +12,12 @@ from typing import Any
 from micronet_jax.errors import InputError
 from micronet_jax.settings import check_ranges, from_dict, setting
 
+RELATIVE, ABSOLUTE = "relative", "absolute"
+"""What ξ may be: a share of the highest score of an image, or a score."""
+
+SELECT_RADIUS = {RELATIVE: 16.0, ABSOLUTE: 12.0}
+"""Matching radius that ξ is chosen at by each rule, in pixels at 0.25 microns."""
+
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
@@ -38,7 +44,7 @@ class SplitConfig:
   # Share of the other patients that ξ, min_distance and the best step are chosen on.
   validation_fraction: float = setting(0.2, above=0, high=0.95, source="Datasets")
   seed: int = setting(0, low=0, high=2**32 - 1)
-  # Patients that validate, while all others train and nobody tests; () for the shares.
+  # Patients that validate, instead of a share; separated by commas.
   validation_patients: tuple[str, ...] = setting(())
 
 
@@ -189,15 +195,18 @@ class Config:
 
   # What a score is compared with: "relative", ξ times the highest of the image (beyond
   # 1 mm², ξ itself), chosen by the F1 of all validation nuclei, as in the paper; or
-  # "absolute", ξ itself, chosen by the mean F1 of the validation patients, each of whom
-  # counts alike.
-  threshold_rule: str = setting(
-    "relative", choices=("relative", "absolute"), source="Results"
+  # "absolute", ξ itself, chosen by an F1 in which each validation patient counts alike.
+  # None is the checkpoint's, else "relative".
+  threshold_rule: str | None = setting(
+    None, choices=(RELATIVE, ABSOLUTE), source="Results"
   )
   # min_distance is chosen among these on the validation part, with ξ.
   min_distances: tuple[int, ...] = setting((3, 5, 7, 9, 11), low=1, unit="px")
-  # Matching radius that the choice is made at.
-  select_radius: float = setting(16.0, above=0, unit="px", source="Evaluation metrics")
+  # Matching radius that the choice is made at; None is the rule's, 16 (relative, the
+  # paper's) or 12 (absolute).
+  select_radius: float | None = setting(
+    None, above=0, unit="px", source="Evaluation metrics"
+  )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -133,9 +133,11 @@ def _typed(kind: Any, value: Any, name: str) -> Any:
     inner, *more = typing.get_args(kind)
     if ... not in more and len(value) != 1 + len(more):
       raise InputError(f"{name} is {value!r}; it must be {1 + len(more)} numbers")
-    if inner is str and all(isinstance(entry, str) for entry in value):
+    if inner is str and len(value) == 1 and isinstance(value[0], str):
       # As the shell gives them: names with commas between.
-      value = [part for entry in value for part in entry.split(",") if part]
+      value = [part for part in value[0].split(",") if part]
+    if inner is str:  # and names that look like numbers, as numbers
+      value = [str(each) if type(each) is int else each for each in value]
     return tuple(_typed(inner, entry, name) for entry in value)
   whole = isinstance(value, int) and not isinstance(value, bool)
   if kind is float and (whole or isinstance(value, float)):

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from micronet_jax import models
-from micronet_jax.config import Config
+from micronet_jax.config import RELATIVE, SELECT_RADIUS, Config
 from micronet_jax.errors import InputError
 from micronet_jax.files import read_json, write_json
 from micronet_jax.lengths import REFERENCE_MPP, scale_between
@@ -68,11 +68,16 @@ def with_whole_model(
   blank["remat"] = False
   fields = {f"model.{name}": value for name, value in {**blank, **taken}.items()}
   mpp = REFERENCE_MPP if config.working_mpp is None else config.working_mpp
-  return changed(config, {**fields, "working_mpp": mpp})
+  rule = config.threshold_rule or RELATIVE
+  radius = config.select_radius or SELECT_RADIUS[rule]
+  others = {"working_mpp": mpp, "threshold_rule": rule, "select_radius": radius}
+  return changed(config, fields | others)
 
 
-def with_resolution(config: Config, meta: Mapping[str, Any]) -> Config:
-  """The same config at the resolution of the checkpoint that it begins with.
+def like_checkpoint(config: Config, meta: Mapping[str, Any]) -> Config:
+  """The same config with resolution and rule of the checkpoint that it begins with.
+
+  The rule is the config's where it has one.
 
   Raises:
     InputError: the config asks for another one.
@@ -85,7 +90,8 @@ def with_resolution(config: Config, meta: Mapping[str, Any]) -> Config:
       f"at {mpp:g} microns per pixel; leave config.working_mpp out, or start from "
       "another checkpoint or from scratch"
     )
-  return dataclasses.replace(config, working_mpp=mpp)
+  rule = config.threshold_rule or meta.get("threshold_rule", RELATIVE)
+  return dataclasses.replace(config, working_mpp=mpp, threshold_rule=rule)
 
 
 def _reason(error: InputError) -> str:

@@ -14,11 +14,12 @@ from configs import base as base_config
 from configs import finetune
 from micronet_jax import checkpoints
 from micronet_jax.config import Config
+from micronet_jax.datasets.provenance import provenance_of
 from micronet_jax.datasets.sample import Sample
 from micronet_jax.datasets.synthetic_he.generator import generate
 from micronet_jax.evaluation import metrics
 from micronet_jax.imaging.decoding import read_image
-from micronet_jax.settings import changed, from_dict
+from micronet_jax.settings import as_dict, changed, from_dict
 from micronet_jax.training.job import train_and_evaluate
 
 
@@ -52,13 +53,20 @@ def test_the_base_is_small_whole_and_says_where_it_is_from():
   assert size < 15e6
   weights, meta = checkpoints.load_weights("base")  # compares the checksums
   assert sum(x.size for x in jax.tree.leaves(weights["params"])) == 3_086_625
+  assert (meta["mpp"], meta["threshold_rule"]) == (0.5, "absolute")
   assert meta["config"]["target"]["root"] == ""
-  ours = base_config.get_config()
-  assert meta["config"]["num_steps"] == ours.num_steps
-  assert meta["config"]["optimizer"]["learning_rate"] == ours.optimizer.learning_rate
-  assert not any("prostate" in n for part in meta["split"].values() for n in part)
+  ours = as_dict(from_dict(Config, base_config.get_config().to_dict()))
+  for field in ("num_steps", "split", "optimizer", "warp", "working_mpp"):
+    assert meta["config"][field] == ours[field]
+  assert meta["config"]["appearance"]["stain"] == ours["appearance"]["stain"]
+  records = provenance_of(meta).own
+  validation = {each.patient for each in records if each.part == "validation"}
+  assert validation == set(ours["split"]["validation_patients"])
+  assert {each.part for each in records} == {"train", "validation"}
+  # What others measure on is no part of it, whatever its name.
+  assert all(each.patient.startswith(("human_", "mouse_")) for each in records)
   card = (folder.parent / "README.md").read_text()
-  for word in ("CC BY-NC-SA 4.0", "MoNuSeg", "CPU", "kidney", "F1"):
+  for word in ("CC BY 4.0", "NuInsSeg", "CPU", "human_kidney", "F1"):
     assert word in card
 
 

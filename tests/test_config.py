@@ -39,7 +39,10 @@ def test_the_paper_s_recipe_is_the_default():
   assert (optimizer.weight_decay, optimizer.min_learning_rate) == (1e-6, 1e-4)
   settings = config.proximity
   assert (settings.alpha, settings.radius, settings.scale) == (3.0, 15.0, 5.0)
-  assert (config.loss_lambda, config.select_radius) == (5.0, 16.0)
+  assert config.loss_lambda == 5.0
+  whole = with_whole_model(config)
+  assert (whole.threshold_rule, whole.select_radius) == ("relative", 16.0)
+  assert whole.working_mpp == 0.25
 
 
 @pytest.mark.parametrize(
@@ -356,6 +359,7 @@ CHOSEN = {
   "model.dropout": 0.25,
   "optimizer.schedule": "cosine",
   "split.validation_patients": ["p7"],
+  "select_radius": 7.0,
   "threshold_rule": "absolute",
   "working_mpp": 0.5,
 }

@@ -108,13 +108,6 @@ def test_tile_and_batch_are_those_of_least_time(tmp_path):
   assert gpu_parts.chosen(job) == (2048, 2)
 
 
-def test_organs_are_those_of_the_recipe_that_the_data_have(tmp_path):
-  assert gpu_base.organs_of(tmp_path, "breast,colon") == ""
-  (tmp_path / "index.csv").write_text("name,organ\na,colon\nb,skin\n")
-  assert gpu_base.organs_of(tmp_path, "breast,colon") == "colon"
-  assert gpu_base.organs_of(tmp_path, "breast") == ""
-
-
 def test_no_steps_without_time(tmp_path):
   config = gpu_base.recipe(out=tmp_path, data="", smoke=True)
   with pytest.raises(ValueError, match="too few for 4 steps"):

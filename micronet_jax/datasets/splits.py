@@ -6,7 +6,7 @@ Called by `training.data` and the studies.
 import dataclasses
 import itertools
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -50,7 +50,7 @@ def split_by_patient(
   Patients are drawn for the test part, then for validation from the rest; no
   patient is in two parts. Fractions are of an organ's patients, rounded; every
   part that is asked for gets at least one patient over all organs. Patients that are
-  named to validate do, and all others train.
+  named to validate do, instead of a share.
 
   Args:
     samples: all of them.
@@ -65,8 +65,6 @@ def split_by_patient(
       named whom nobody has.
   """
   options = options or SplitConfig()
-  if options.validation_patients:
-    return _split_by_name(samples, options.validation_patients)
   seed, test_fraction = options.seed, options.test_fraction
   organ_of: dict[str, str] = {}
   for sample in sorted(samples, key=lambda sample: sample.name):
@@ -76,8 +74,12 @@ def split_by_patient(
     queues.setdefault(organ, []).append(patient)
   for organ, queue in queues.items():
     np.random.default_rng([seed, zlib.crc32(organ.encode())]).shuffle(queue)
-  part_of: dict[str, str] = {}
-  parts = (("test", test_fraction, 2), ("validation", options.validation_fraction, 1))
+  part_of = dict.fromkeys(options.validation_patients, "validation")
+  _check_named(part_of, organ_of)
+  queues = {o: [p for p in queue if p not in part_of] for o, queue in queues.items()}
+  parts = [("test", test_fraction, 2), ("validation", options.validation_fraction, 1)]
+  if part_of:
+    parts = [("test", test_fraction, 1)]
   for part, fraction, spare in parts:
     sizes = [len(queue) for queue in queues.values()]
     for queue, count in zip(
@@ -97,21 +99,15 @@ def split_by_patient(
   return Split(**{part: tuple(sorted(members)) for part, members in names.items()})
 
 
-def _split_by_name(samples: Sequence[Sample], patients: Sequence[str]) -> Split:
-  """The images of some patients validate, all others train."""
-  there = {sample.patient for sample in samples}
-  unknown = [patient for patient in patients if patient not in there]
-  if unknown or not there - set(patients):
-    wrong = f"names {unknown[0]!r}, whom" if unknown else "names all of them, so"
+def _check_named(named: Collection[str], there: Collection[str]) -> None:
+  """Raises InputError if a patient is named whom nobody has, or all are."""
+  unknown = [patient for patient in named if patient not in there]
+  if unknown or (named and not set(there) - set(named)):
+    wrong = f"names {unknown[0]!r}, whom no image is of" if unknown else "names all"
     raise InputError(
-      f"config.split.validation_patients {wrong} no image "
-      f"{'is of' if unknown else 'is left to train on'}; the data has "
-      f"{', '.join(sorted(there))}"
+      f"config.split.validation_patients {wrong}; the patients are "
+      f"{', '.join(sorted(there))}, and some must train"
     )
-  names: dict[bool, list[str]] = {True: [], False: []}
-  for sample in samples:
-    names[sample.patient in patients].append(sample.name)
-  return Split(tuple(sorted(names[False])), tuple(sorted(names[True])), ())
 
 
 def _allocate(sizes: list[int], fraction: float, spare: int) -> list[int]:

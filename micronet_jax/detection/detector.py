@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from micronet_jax import checkpoints, models
-from micronet_jax.config import PredictConfig, check_predict
+from micronet_jax.config import RELATIVE, PredictConfig, check_predict
 from micronet_jax.detection.peaks import ScoredPoints
 from micronet_jax.detection.points import Detections
 from micronet_jax.detection.scan import SLIDE_PIXELS, Scan, prepare_scan
@@ -266,7 +266,7 @@ class Detector:
       # Two windows: maxima that tie with a neighbour's are one point.
       reach=self._model.REACH + 2 * window_radius(distance, self.mpp),
       working_mpp=self.mpp,
-      relative=self.meta.get("threshold_rule", "relative") == "relative",
+      relative=self.meta.get("threshold_rule", RELATIVE) == RELATIVE,
       largest=SLIDE_PIXELS if whole else largest,
       **options,
     )

@@ -28,7 +28,10 @@ from jax.typing import ArrayLike
 from micronet_jax.errors import InputError
 
 XI_GRID: tuple[float, ...] = tuple(round(0.05 * step, 2) for step in range(20))
-"""The values of ξ tried on the validation split: 0, 0.05, …, 0.95."""
+"""The values of ξ tried on the validation split: 0, 0.05, …, 0.95 (the paper's)."""
+
+SCORE_GRID: tuple[float, ...] = tuple(round(0.025 * step, 3) for step in range(1, 39))
+"""The same where ξ is a score: 0.025, 0.05, …, 0.95."""
 
 
 @jax.tree_util.register_dataclass
@@ -257,7 +260,7 @@ class ScoredPoints(NamedTuple):
     centers: float32 `[N, 2]` (y, x).
     scores: float32 `[N]`, falling.
     unit: what ξ is a share of: None for the highest score, as in the paper; 1, the
-      score of a clear centre, on images so large that one odd pixel would decide.
+      score of a clear centre, where ξ is a score itself.
   """
 
   centers: np.ndarray

@@ -14,7 +14,7 @@ from micronet_jax.datasets.sources import load_source, load_whole, source_name
 from micronet_jax.detection.detector import Detector
 from micronet_jax.errors import InputError
 from micronet_jax.evaluation.report import write_report
-from micronet_jax.workdir import claim_workdir, with_resolution
+from micronet_jax.workdir import claim_workdir, like_checkpoint
 
 
 def evaluate(config: Config, workdir: str | pathlib.Path) -> dict[str, Any]:
@@ -42,7 +42,7 @@ def evaluate(config: Config, workdir: str | pathlib.Path) -> dict[str, Any]:
   devices.check_platform()
   devices.use_compilation_cache()
   detector = Detector(*checkpoints.load_weights(config.init_from))
-  config = with_resolution(config, detector.meta)
+  config = like_checkpoint(config, detector.meta)
   samples = load_source(config.target, data_dir=config.data_dir)
   provenance, part = provenance_of(detector.meta), config.evaluate_part
   if part == "all":

@@ -1,7 +1,8 @@
 """Precision, recall, F1 and ED of matched centres, and their curve over ξ.
 
 All on the host, in double precision. Counts are pooled over images before precision and
-recall are formed, so that a nucleus weighs the same in whichever image it lies. Called
+recall are formed, so that a nucleus weighs the same in whichever image it lies (but for
+the choice of ξ by the absolute rule, see `evaluation.thresholds`). Called
 by `evaluation.scoring`, `thresholds` and the studies.
 """
 

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from micronet_jax.config import RELATIVE
 from micronet_jax.datasets.sample import Sample
 from micronet_jax.detection.detector import Detector
 from micronet_jax.evaluation import metrics
@@ -30,7 +31,7 @@ def report_entry(detector: Detector, outcome: Scored) -> dict[str, Any]:
     "f1_chance": outcome.chance,
     "xi": detector.meta["xi"],
     "min_distance": detector.meta["min_distance"],
-    "threshold_rule": detector.meta.get("threshold_rule", "relative"),
+    "threshold_rule": detector.meta.get("threshold_rule", RELATIVE),
     "step": detector.meta.get("step"),
     **({"note": detector.meta["note"]} if "note" in detector.meta else {}),
   }

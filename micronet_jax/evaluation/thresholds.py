@@ -8,14 +8,17 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from micronet_jax.config import Config
+from micronet_jax.config import ABSOLUTE, RELATIVE, SELECT_RADIUS, Config
 from micronet_jax.datasets.sample import Sample
 from micronet_jax.detection.detector import Detector
-from micronet_jax.detection.peaks import XI_GRID, ScoredPoints
+from micronet_jax.detection.peaks import SCORE_GRID, XI_GRID, ScoredPoints
 from micronet_jax.errors import InputError
 from micronet_jax.evaluation.matching import check_same_length
 from micronet_jax.evaluation.metrics import count_over_thresholds, form_metric
 from micronet_jax.evaluation.scoring import in_reference
+
+LEAST_NUCLEI = 10
+"""Fewer nuclei of a slide count as so many, where each slide counts alike."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,8 +51,10 @@ def select_threshold(
     annotated: `[M, 2]` (y, x) per image, in the same order.
     radius: matching radius, in pixels (the paper: 16).
     grid: the ξ to try, in [0, 1].
-    slides: of each image what it was cut from: F1 is the mean over slides, each pooled
-      over its images; None pools over all images, as the paper does.
+    slides: of each image what it was cut from: counts of a slide are divided by its
+      annotated nuclei (at least 10, or an empty slide would outweigh all others) before
+      they are pooled, so that each counts alike; None pools over all images, as the
+      paper does.
 
   Returns:
     The choice, with the scores it reached.
@@ -59,15 +64,14 @@ def select_threshold(
   """
   if not peaks_by_min_distance or not len(grid):
     raise InputError("peaks_by_min_distance, grid: need at least one value of each")
-  slides = slides or [""] * len(annotated)
-  check_same_length(annotated=annotated, slides=slides)
+  if slides:
+    check_same_length(annotated=annotated, slides=slides)
   ranked: list[tuple[float, float, int, float]] = []
   for min_distance, peaks in peaks_by_min_distance.items():
     counts = count_over_thresholds(peaks, annotated, radius=radius, grid=grid)
-    pooled = np.array(
-      [counts[[s == name for s in slides]].sum(0) for name in sorted(set(slides))]
-    )
-    f1 = form_metric(pooled, "f1").mean(0).tolist()
+    if slides:
+      counts = _as_shares(counts, slides)
+    f1 = form_metric(counts.sum(0), "f1").tolist()
     ed = np.nan_to_num(form_metric(counts.sum(0), "ed"), nan=np.inf)
     # Sums of the same distances in another order differ in their last bits.
     for score, mean_distance, xi in zip(f1, ed.round(9).tolist(), grid, strict=True):
@@ -78,19 +82,35 @@ def select_threshold(
   return Choice(xi, best[2], -best[0], best[1] if np.isfinite(best[1]) else None)
 
 
+def _as_shares(counts: np.ndarray, slides: Sequence[str]) -> np.ndarray:
+  """Counts `[images, ξ, 4]` over the nuclei of the slide that each image is of."""
+  nuclei = counts[:, 0, 0] + counts[:, 0, 2]  # found and missed
+  _, slide = np.unique(np.asarray(slides), return_inverse=True)
+  total = np.bincount(slide, nuclei)[slide]
+  return counts / np.maximum(total, LEAST_NUCLEI)[:, None, None]
+
+
 def choose_threshold(
   config: Config, detector: Detector, samples: Sequence[Sample]
 ) -> Choice:
-  """ξ and min_distance with the highest F1 over samples, by `config.threshold_rule`."""
-  absolute = config.threshold_rule == "absolute"
-  detector = detector.with_threshold(
-    xi=0.0, min_distance=config.min_distances[0], rule=config.threshold_rule
-  )
+  """ξ and min_distance with the highest F1 over samples.
+
+  Args:
+    config: its `threshold_rule`, else the detector's; its `select_radius`, else the
+      rule's; its `min_distances`.
+    detector: whose own ξ and min_distance do not matter.
+    samples: at least one.
+  """
+  rule = config.threshold_rule or detector.meta.get("threshold_rule", RELATIVE)
+  absolute = rule == ABSOLUTE
+  distance = config.min_distances[0]
+  detector = detector.with_threshold(xi=0.0, min_distance=distance, rule=rule)
   images = ((s.image, s.mpp) for s in samples)
   peaks = detector.peaks(images, config.min_distances)
   return select_threshold(
     {distance: in_reference(each, samples) for distance, each in peaks.items()},
     [s.in_reference(s.centers) for s in samples],
-    radius=config.select_radius,
+    radius=config.select_radius or SELECT_RADIUS[rule],
+    grid=SCORE_GRID if absolute else XI_GRID,
     slides=[s.patient for s in samples] if absolute else None,
   )

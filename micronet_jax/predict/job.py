@@ -21,7 +21,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from micronet_jax.config import PredictConfig, check_predict
+from micronet_jax.config import RELATIVE, PredictConfig, check_predict
 from micronet_jax.detection.detector import Detector, load
 from micronet_jax.detection.scan import Scan
 from micronet_jax.devices import check_count
@@ -173,6 +173,8 @@ def _predict_one(
         seconds=time.monotonic() - began,
         threshold=lowest,
         weights=weights,
+        threshold_rule=detector.meta.get("threshold_rule", RELATIVE),
+        working_mpp=detector.mpp,
         files=[*files, *(name for name in there if name not in files)],
         written=sorted({*files, *ours}),
         settings=settings,

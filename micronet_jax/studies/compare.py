@@ -14,8 +14,10 @@ from scipy import spatial
 
 from micronet_jax import figures
 from micronet_jax.datasets.organs import Organ, load_organ
+from micronet_jax.datasets.sample import to_resolution
 from micronet_jax.errors import InputError
 from micronet_jax.evaluation.metrics import METRICS
+from micronet_jax.lengths import REFERENCE_MPP, proximity_at
 from micronet_jax.models import complete_options
 from micronet_jax.settings import as_dict
 from micronet_jax.studies.claims import group_panels
@@ -214,7 +216,10 @@ def example_facts(rows: Sequence[Row], setting: Setting) -> dict[str, Any]:
 
 def _first_map(setting: Setting) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   """Image, centres and map of the first image of the first organ."""
-  sample, options = load_organ(setting.organs[0])[0], setting.config.recipe.proximity
+  recipe = setting.config.recipe
+  mpp = recipe.working_mpp or REFERENCE_MPP
+  sample = to_resolution(load_organ(setting.organs[0])[0], mpp)
+  options = proximity_at(recipe.proximity, mpp)
   settings = {"alpha": options.alpha, "radius": options.radius}
   made = proximity_map(sample.centers, sample.image.shape[:2], **settings)
   return sample.image, sample.centers, np.asarray(made)

@@ -61,7 +61,8 @@ def source_positions(key: jax.Array, size: jax.Array, warp: WarpConfig) -> jax.A
   if warp.zoom > 1:
     factor = magnification(key, warp)
     grid, span = grid / factor, jnp.ceil((warp.patch - 1) / factor) + 1
-  # Integer steps: without rotation, zoom and distortion, pixels fall on pixels.
+  # Whole steps (where the shift is whole): without rotation, zoom and distortion,
+  # pixels fall on pixels.
   room = jnp.maximum(size - span, 0) + 2 * warp.shift
   corner = jnp.floor(jax.random.uniform(place, (2,)) * (room + 1)) - warp.shift
   grid += corner + (span - 1) / 2

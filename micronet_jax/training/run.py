@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from micronet_jax import checkpoints, models
-from micronet_jax.config import Config
+from micronet_jax.config import RELATIVE, Config
 from micronet_jax.devices import AXIS, check_devices
 from micronet_jax.errors import InputError
 from micronet_jax.lengths import (
@@ -28,7 +28,7 @@ from micronet_jax.settings import as_dict
 from micronet_jax.training import step as steps
 from micronet_jax.training.data import Data
 from micronet_jax.version import __version__
-from micronet_jax.workdir import with_resolution, with_whole_model
+from micronet_jax.workdir import like_checkpoint, with_whole_model
 
 
 @dataclasses.dataclass
@@ -72,10 +72,10 @@ class TrainingRun:
       "model": models.complete_options(config["model"]),
       "proximity": config["proximity"],
       "normalisation": "mean and standard deviation of each channel of the image",
-      "mpp": self.config.working_mpp,
+      "mpp": self.config.working_mpp or REFERENCE_MPP,
       "xi": self.record.xi,
       "min_distance": self.record.min_distance,
-      "threshold_rule": config["threshold_rule"],
+      "threshold_rule": config["threshold_rule"] or RELATIVE,
       "split": dataclasses.asdict(self.data.split),
       "provenance": self.data.provenance.to_json(),
       "record": dataclasses.asdict(self.record),
@@ -105,8 +105,8 @@ class Prepared(NamedTuple):
 
 
 def follow_checkpoint(config: Config, meta: Mapping[str, Any] | None) -> Config:
-  """The config with network and resolution complete: as chosen, as the checkpoint's,
-  as usual.
+  """The config complete in network, resolution and rule: as chosen, as the
+  checkpoint's, as usual.
 
   Args:
     config: of the run.
@@ -117,7 +117,7 @@ def follow_checkpoint(config: Config, meta: Mapping[str, Any] | None) -> Config:
       checkpoint's, or more frozen blocks than there are.
   """
   if meta:
-    config = with_resolution(config, meta)
+    config = like_checkpoint(config, meta)
   like = meta["model"] if meta and not config.init_partial else None
   config = with_whole_model(config, like=like)
   most = len(models.find_model(config.model.name).BLOCKS) - 1

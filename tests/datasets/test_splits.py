@@ -94,14 +94,22 @@ def test_split(patients, test, validation, seed, shuffle):
   assert split_by_patient(again, options) == split
 
 
-def test_patients_that_are_named_validate_and_all_others_train():
+def test_patients_that_are_named_validate_instead_of_a_share():
   samples = cohort([("breast", 2), ("liver", 1), ("kidney", 2)])
-  split = split_by_patient(samples, SplitConfig(validation_patients=("p1",)))
+  named = SplitConfig(test_fraction=0.0, validation_patients=("p1",))
   trains = ("breast__p0_0", "breast__p0_1", "kidney__p2_0", "kidney__p2_1")
-  assert split == Split(trains, ("liver__p1_0",), ())
-  for named, message in ((("p1", "p7"), "names 'p7'"), (("p0", "p1", "p2"), "all of")):
+  assert split_by_patient(samples, named) == Split(trains, ("liver__p1_0",), ())
+  # The test part is a share of all others.
+  tested = split_by_patient(samples, dataclasses.replace(named, test_fraction=0.5))
+  assert tested.validation == ("liver__p1_0",)
+  assert {*tested.train, *tested.test} == {*trains}
+  assert len(tested.test) == 2
+  for patients, message in (
+    (("p1", "p7"), "names 'p7', whom no image is of"),
+    (("p0", "p1", "p2"), "names all"),
+  ):
     with pytest.raises(InputError, match=message):
-      split_by_patient(samples, SplitConfig(validation_patients=named))
+      split_by_patient(samples, SplitConfig(validation_patients=patients))
 
 
 @settings(max_examples=60, deadline=None)

@@ -113,26 +113,41 @@ def test_select_threshold_equals_search():
 
 
 def test_each_slide_counts_alike_whatever_its_nuclei():
-  """One slide of 10 nuclei whose doubles score 0.4, nine of one that scores 0.3."""
-  far = np.stack([100.0 * np.arange(10), np.zeros(10)], -1)
+  """One slide of 20 nuclei whose doubles score 0.4, two of 10 that score 0.3."""
+  far = np.stack([100.0 * np.arange(20), np.zeros(20)], -1)
   doubled = np.concatenate([far, far + 50])
-  many = ScoredPoints(doubled, np.repeat(np.float32([0.9, 0.4]), 10))
-  one = ScoredPoints(far[:1], np.float32([0.3]))
-  images, annotated = [many, *[one] * 9], [far, *[far[:1]] * 9]
-  images = [points._replace(unit=1.0) for points in images]
-  slides = [f"slide {index}" for index in range(10)]
+  many = ScoredPoints(doubled, np.repeat(np.float32([0.9, 0.4]), 20), 1.0)
+  few = ScoredPoints(far[:10], np.full(10, 0.3, np.float32), 1.0)
+  images, annotated = [many, few, few], [far, far[:10], far[:10]]
   options = {"radius": 5.0, "grid": (0.2, 0.5)}
-  # ξ 0.2: all are found, and ten false; ξ 0.5: ten of nineteen, none false.
+  # ξ 0.2: all are found, and twenty false; ξ 0.5: half of forty, none false.
   pooled = thresholds.select_threshold({3: images}, annotated, **options)
-  alike = thresholds.select_threshold({3: images}, annotated, **options, slides=slides)
-  assert pooled.f1 == pytest.approx(2 * 19 / (29 + 19))
-  assert alike.f1 == pytest.approx((2 / 3 + 9) / 10)
-  few = [far, *[far[:1]] * 2]
-  pooled = thresholds.select_threshold({3: images[:3]}, few, **options)
   alike = thresholds.select_threshold(
-    {3: images[:3]}, few, **options, slides=slides[:3]
+    {3: images}, annotated, **options, slides=["a", "b", "c"]
   )
-  assert (pooled.xi, alike.xi) == (0.5, 0.2)
+  assert (pooled.xi, pooled.f1) == (0.2, pytest.approx(2 * 40 / (40 + 60)))
+  # In shares of a slide's nuclei: 3 found and 1 false of 3.
+  assert (alike.xi, alike.f1) == (0.2, pytest.approx(2 * 3 / (3 + 4)))
+  # As one slide of 20 nuclei and one of 20: 2 found, 1 false.
+  two = thresholds.select_threshold(
+    {3: images}, annotated, **options, slides=["a", "b", "b"]
+  )
+  assert two.f1 == pytest.approx(2 * 2 / (2 + 3))
+
+
+def test_an_empty_slide_adds_its_false_points_and_no_more():
+  """Else one tile of glass would decide: at ξ 0.8, 7 of 10 nuclei are lost."""
+  far = np.stack([100.0 * np.arange(100), np.zeros(100)], -1)
+  scores = np.linspace(1, 0.3, 100).astype(np.float32)
+  images = [
+    ScoredPoints(far, scores, 1.0),
+    ScoredPoints(far[:1], scores[:1] * 0.8, 1.0),
+  ]
+  choice = thresholds.select_threshold(
+    {3: images}, [far, NONE], radius=5.0, slides=["tissue", "glass"]
+  )
+  assert choice.xi <= 0.3
+  assert choice.f1 == pytest.approx(2 / (2 + 0.1))
 
 
 def test_ties_are_broken_by_distance_then_window_then_middle():

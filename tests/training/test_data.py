@@ -139,6 +139,7 @@ def test_where_patients_are_named_to_validate_all_auxiliary_images_train(config,
   whole = load_data(config())
   named = whole.test[0].patient
   options = {**with_breast(root), "split__validation_patients": [named]}
+  options |= {"split__test_fraction": 0.0}
   options |= {"auxiliary__name": "synthetic_he", "auxiliary__synthetic_images": 2}
   data = load_data(config(**options))
   assert {one.patient for one in data.validation} == {named}

@@ -54,8 +54,10 @@ def test_the_checkpoint_carries_it_and_everything_follows(half, options, tmp_pat
   assert (report["mpp"], report["working_mpp"]) == (0.25, 0.5)
   assert mn.load(half).mpp == 0.5
   options = {**options, "init_from": str(half)}
-  tuned = mn.train_and_evaluate(tissue.config(**options), tmp_path / "tuned")
-  assert tuned["working_mpp"] == 0.5
+  # A config that asks for no rule and no resolution has the checkpoint's.
+  plain = tissue.config(**{**options, "threshold_rule": None})
+  tuned = mn.train_and_evaluate(plain, tmp_path / "tuned")
+  assert (tuned["working_mpp"], tuned["threshold_rule"]) == (0.5, "absolute")
   config = tissue.config(**options, job="evaluate", evaluate_part="test")
   assert mn.evaluate(config, tmp_path / "scored")["working_mpp"] == 0.5
   checkpoints.export_weights(tmp_path / "out", weights, meta, dtype="bfloat16")
