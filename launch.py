@@ -3,6 +3,13 @@
 Every run has a folder, --workdir; the same command goes on where it stopped.
 """
 
+from micronet_jax.signals import end_at_once
+
+GOING_ON = "stopped; run the same command again to go on"
+
+if __name__ == "__main__":
+  end_at_once(GOING_ON)  # what follows takes a second
+
 import pathlib
 import sys
 from collections.abc import Mapping, Sequence
@@ -16,6 +23,8 @@ from micronet_jax.config import Config, PredictConfig
 from micronet_jax.errors import InputError, Stopped
 from micronet_jax.files import digest
 from micronet_jax.settings import as_dict, determining, from_dict
+from micronet_jax.signals import INTERRUPTED, interruptible, leave
+from micronet_jax.terminal import prepare_streams
 
 CONFIG = config_flags.DEFINE_config_file(
   "config", None, "File of configs/; --config.field=value changes a field."
@@ -116,18 +125,20 @@ def run_job(job: str, fields: Mapping[str, Any], workdir: str | None) -> None:
 def main(argv: Sequence[str]) -> None:
   """Runs the job that the config names; errors are one sentence."""
   del argv
-  logging.set_verbosity(logging.ERROR)  # Orbax reports every file it writes
+  # Orbax reports every file that it writes, and prints what it raises as well.
+  logging.set_verbosity(logging.FATAL)
   fields = CONFIG.value.to_dict()
   try:
-    with notes():
+    with notes(), interruptible(GOING_ON):
       run_job(fields.get("job", ""), fields, WORKDIR.value)
   except InputError as error:
     print(f"error: {error}", file=sys.stderr)
-    raise SystemExit(1) from None
+    leave(1)
   except Stopped as stopped:
     print(stopped)
-    raise SystemExit(130) from None
+    leave(INTERRUPTED)
 
 
 if __name__ == "__main__":
+  prepare_streams()
   app.run(main, flags_parser=parse_flags)

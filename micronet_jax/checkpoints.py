@@ -7,17 +7,23 @@ file is recognised whatever the storage format lets through). Called by whoever 
 loads or scores a network.
 """
 
+import contextlib
+import errno
+import json
 import pathlib
 import shutil
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from micronet_jax.devices import check_platform
 from micronet_jax.errors import InputError
+from micronet_jax.files import cannot_write
+from micronet_jax.stored import META, check_stored
 
 KINDS = ("latest", "best", "snapshots")
 
@@ -44,10 +50,16 @@ def _checksums(tree: Tree) -> dict[str, int]:
   }
 
 
+def _checksum_of_meta(meta: Mapping[str, Any]) -> int:
+  """The same before it is saved and when it is read, with keys in any order."""
+  return zlib.crc32(json.dumps(meta, sort_keys=True).encode())
+
+
 def _items(weights: Tree, training: Tree | None, meta: Mapping[str, Any]):
   """What Orbax saves; host arrays, so that no device layout is baked in."""
   weights, training = jax.device_get((weights, training))
   checksums = _checksums({"weights": weights, "training": training})
+  checksums["meta"] = _checksum_of_meta(meta)
   items: dict[str, Any] = {
     "weights": ocp.args.StandardSave(weights),
     "meta": ocp.args.JsonSave({**meta, "checksums": checksums}),
@@ -76,13 +88,48 @@ def _read(folder: pathlib.Path, templates: Mapping[str, Tree]) -> dict[str, Any]
     with ocp.Checkpointer(handler) as checkpointer:
       restored = checkpointer.restore(folder, args=ocp.args.Composite(**wanted))
     found = {name: restored[name] for name in wanted}
-    checksums = found["meta"].pop("checksums")
+    checksums = dict(found["meta"].pop("checksums"))
+    # Version 0.1 kept none of meta.
+    meta = checksums.get("meta", _checksum_of_meta(found["meta"]))
   except Exception as error:  # Orbax and TensorStore raise many kinds
+    _check_readable(folder, error)
     raise DamagedCheckpoint(f"{type(error).__name__} while reading") from error
+  if meta != _checksum_of_meta(found["meta"]):
+    raise DamagedCheckpoint("meta differs from what was saved")
   for path, value in _checksums({name: found[name] for name in templates}).items():
     if checksums.get(path) != value:
       raise DamagedCheckpoint(f"{path} differs from what was saved")
   return found
+
+
+def _check_readable(folder: pathlib.Path, error: Exception) -> None:
+  """Makes sure that it is the checkpoint that is at fault, which else stays.
+
+  Raises:
+    InputError: it could not be read, whatever it holds.
+  """
+  check_platform()
+  try:
+    for path in folder.rglob("*"):
+      if path.is_file():
+        with path.open("rb"):
+          pass
+      else:
+        list(path.iterdir())
+  except FileNotFoundError:
+    return  # it is incomplete
+  except OSError as other:
+    raise _cannot_read(folder, other.strerror or other) from error
+  if isinstance(error, MemoryError | jax.errors.JaxRuntimeError) or (
+    isinstance(error, OSError)
+    and error.errno not in (None, errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
+  ):
+    raise _cannot_read(folder, error) from error
+
+
+def _cannot_read(folder: pathlib.Path, reason: object) -> InputError:
+  text = " ".join(str(reason).split()) or type(reason).__name__
+  return InputError(f"checkpoint {folder} cannot be read ({text}); it stays as it is")
 
 
 class Checkpoints:
@@ -95,6 +142,7 @@ class Checkpoints:
   def __init__(self, folder: pathlib.Path):
     self.folder = folder.absolute()
     self._managers: dict[str, ocp.CheckpointManager] = {}
+    self._failed = False
 
   def _manager(self, kind: str) -> ocp.CheckpointManager:
     if kind not in self._managers:
@@ -112,10 +160,34 @@ class Checkpoints:
   def save(
     self, kind: str, step: int, weights: Tree, training: Tree, meta: Mapping[str, Any]
   ) -> None:
-    """Saves one checkpoint; one that exists for this step is left as it is."""
-    manager = self._manager(kind)
-    if step not in manager.all_steps():
-      manager.save(step, args=_items(weights, training, meta), force=True)
+    """Saves one checkpoint; one that exists for this step is left as it is.
+
+    Raises:
+      InputError: this one, or one before, cannot be written.
+    """
+    items = _items(weights, training, meta)
+    with self._writing():
+      manager = self._manager(kind)
+      if step not in manager.all_steps():
+        manager.save(step, args=items, force=True)
+
+  @contextlib.contextmanager
+  def _writing(self) -> Iterator[None]:
+    """Says in one sentence that files cannot be written; then nothing is any more."""
+    try:
+      yield
+    # Orbax raises what the operating system says, TensorStore ValueError of it.
+    except (OSError, ValueError, RuntimeError) as error:
+      self._failed = True
+      last = max(self._finished(), default=None, key=lambda path: int(path.name))
+      kept = f"{last.parent.name}/{last.name} is kept" if last else "nothing is saved"
+      then = f"{kept}, and the same command goes on from there"
+      raise cannot_write(self.folder, error, then) from error
+
+  def _finished(self) -> list[pathlib.Path]:
+    """The folders of checkpoints that are whole."""
+    found = (path for kind in KINDS for path in (self.folder / kind).glob("*"))
+    return [path for path in found if path.name.isdigit()]
 
   def restore(
     self,
@@ -167,15 +239,26 @@ class Checkpoints:
     return None if step is None else self.folder / kind / str(step)
 
   def wait(self) -> None:
-    """Returns when everything saved so far is on disk."""
-    for manager in self._managers.values():
-      manager.wait_until_finished()
+    """Returns when everything saved so far is on disk.
+
+    Raises:
+      InputError: it cannot be written.
+    """
+    with self._writing():
+      for manager in self._managers.values():
+        manager.wait_until_finished()
 
   def close(self) -> None:
-    """Waits, then lets go of the folder."""
-    for manager in self._managers.values():
-      manager.close()
-    self._managers.clear()
+    """Waits, then lets go of the folder; one that failed is not waited for.
+
+    Raises:
+      InputError: what was saved last cannot be written.
+    """
+    managers, self._managers = self._managers, {}
+    if not self._failed:
+      with self._writing():
+        for manager in managers.values():
+          manager.close()
 
 
 def find_checkpoint(path_or_name: str) -> pathlib.Path:
@@ -230,7 +313,7 @@ def load_weights(path_or_name: str) -> tuple[Tree, dict[str, Any]]:
   except DamagedCheckpoint as damage:
     raise InputError(f"checkpoint {folder} is damaged ({damage})") from damage
   weights = jax.tree.map(lambda x: np.asarray(x, np.float32), found["weights"])
-  return weights, found["meta"]
+  return weights, check_stored(found["meta"], META, f"the meta of checkpoint {folder}")
 
 
 def export_weights(

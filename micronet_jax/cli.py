@@ -12,7 +12,8 @@ from typing import Any, NoReturn
 from micronet_jax.config import PredictConfig
 from micronet_jax.errors import InputError, Stopped
 from micronet_jax.settings import from_dict
-from micronet_jax.signals import interruptible
+from micronet_jax.signals import INTERRUPTED, end_at_once, interruptible
+from micronet_jax.terminal import is_closed, prepare_streams
 from micronet_jax.version import __version__
 
 DETECT = """\
@@ -146,6 +147,7 @@ def region(text: str) -> tuple[int, int, int, int]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
   """Runs the command; returns its exit status."""
+  prepare_streams()
   given = parser().parse_args(arguments)
   options = PredictConfig(
     mpp=given.mpp,
@@ -217,6 +219,7 @@ def run_detect(
       from micronet_jax import devices  # JAX takes seconds to import
       from micronet_jax.predict import job
 
+      devices.check_platform()
       devices.use_compilation_cache()
       done = job.predict_images(images, out, weights=weights, options=options)
       return job.report_failures(done)
@@ -224,8 +227,9 @@ def run_detect(
     print(f"error: {error}", file=sys.stderr)
     return 1
   except Stopped as stopped:
-    print(f"\n{stopped}", file=sys.stderr)
-    return 130
+    if not is_closed():
+      print(f"\n{stopped}", file=sys.stderr)
+    return INTERRUPTED
 
 
 @contextlib.contextmanager
@@ -241,7 +245,7 @@ def notes() -> Iterator[None]:
   logger.addHandler(handler)
   logger.setLevel(logging.WARNING)
   logger.propagate = False
-  logging.getLogger("absl").setLevel(logging.ERROR)  # of Orbax
+  logging.getLogger("absl").setLevel(logging.CRITICAL)  # of Orbax
   logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # odd tags: ours are said
   try:
     yield
@@ -250,5 +254,11 @@ def notes() -> Iterator[None]:
     logger.level, logger.propagate = before
 
 
+def start() -> int:
+  """What the shell calls: `main`, where a signal ends the process at any moment."""
+  end_at_once("stopped; the same command goes on from here")
+  return main()
+
+
 if __name__ == "__main__":
-  raise SystemExit(main())
+  raise SystemExit(start())

@@ -7,9 +7,10 @@ Bioinformatics 20:472 (2019).
 """
 
 import dataclasses
+from typing import Any
 
 from micronet_jax.errors import InputError
-from micronet_jax.settings import check_ranges, setting
+from micronet_jax.settings import check_ranges, from_dict, setting
 
 RELATIVE, ABSOLUTE = "relative", "absolute"
 """What ξ may be: a share of the highest score of an image, or a score."""
@@ -229,6 +230,40 @@ class PredictConfig:
   batch: int | None = setting(None, low=1, free=True)
   # Devices to use; None for all.
   devices: int | None = setting(None, low=1, free=True)
+
+
+def check_predict(options: PredictConfig) -> PredictConfig:
+  """Checks options of the search, of whichever door.
+
+  Returns:
+    The same, in plain types: numbers may be NumPy's, and whole ones fractions.
+
+  Raises:
+    InputError: naming the field, its value and what would be right.
+  """
+  fields = dataclasses.fields(options)
+  plain = {each.name: _plain(getattr(options, each.name)) for each in fields}
+  whole = [
+    [int(n) if isinstance(n, float) and n.is_integer() else n for n in region]
+    if isinstance(region, list | tuple)
+    else region
+    for region in _listed(plain["regions"])
+  ]
+  checked = from_dict(PredictConfig, {**plain, "regions": whole}, "")
+  check_ranges(checked, "")
+  return checked
+
+
+def _listed(value: Any) -> Any:
+  """Regions as they may be given; what is no list is refused as one region."""
+  return value if isinstance(value, list | tuple) else [value]
+
+
+def _plain(value: Any) -> Any:
+  """NumPy's numbers and arrays as Python's."""
+  if isinstance(value, list | tuple):
+    return [_plain(each) for each in value]
+  return value.tolist() if hasattr(value, "tolist") else value
 
 
 def check_config(config: Config) -> None:

@@ -44,6 +44,12 @@ def make_mesh(devices: int) -> Mesh:
   return Mesh(np.array(jax.devices()[:devices]), (AXIS,))
 
 
+def check_count(devices: int | None) -> None:
+  """Raises InputError if more devices are wanted than there are."""
+  if devices is not None and devices > jax.device_count():
+    raise InputError(f"devices is {devices}, but this machine has {jax.device_count()}")
+
+
 def check_devices(batch: int, devices: int) -> None:
   """Makes sure that each device gets the same number of patches, at least one.
 
@@ -58,6 +64,25 @@ def check_devices(batch: int, devices: int) -> None:
       f"config.batch_size {batch} cannot be shared evenly by {devices} devices: use a "
       f"multiple of {devices}, or set config.num_devices"
     )
+
+
+def check_platform() -> None:
+  """Makes sure that JAX finds a device, of the platform that it was told.
+
+  Raises:
+    InputError: it does not.
+  """
+  try:
+    jax.devices()
+  except (RuntimeError, AssertionError) as error:  # the latter the second time
+    told = os.environ.get("JAX_PLATFORMS")
+    reason = " ".join(str(error).split())[:200]
+    raise InputError(
+      f"JAX finds no device of the platform {told!r}, which JAX_PLATFORMS names"
+      f" ({reason}); leave JAX_PLATFORMS out to use what is there"
+      if told
+      else f"JAX finds no device ({reason})"
+    ) from error
 
 
 def use_compilation_cache() -> None:

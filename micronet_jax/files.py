@@ -9,6 +9,8 @@ import json
 import math
 import os
 import pathlib
+import platform
+import re
 import secrets
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -33,7 +35,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
     path: the file to write or replace; its folder is made if missing.
 
   Yields:
-    A hidden, unused name in the same folder, with the same ending.
+    A hidden, unused name in the same folder, with the same ending; it says who writes,
+    so that `sweep` knows what a process left that was killed.
 
   Raises:
     InputError: the operating system refuses to write there: no permission, no space
@@ -43,7 +46,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
   if not path.name:
     raise InputError(f"{str(path)!r} is no name for a file")
   kept = path.stem[:_NAME_KEPT] + path.suffix[:_NAME_KEPT]
-  beside = path.with_name(f".{secrets.token_hex(4)}-{kept}")
+  beside = path.with_name(f".{_writer(os.getpid())}-{secrets.token_hex(4)}-{kept}")
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
     yield beside
@@ -61,6 +64,33 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
   finally:
     with contextlib.suppress(OSError):
       beside.unlink(missing_ok=True)
+
+
+def sweep(folder: pathlib.Path) -> None:
+  """Removes what killed processes of this machine left of `replacing`."""
+  for path in folder.glob(f".{_node()}-*-*"):
+    found = re.match(r"\.\w+-(\d+)-[0-9a-f]{8}-", path.name)
+    if found and not _is_running(int(found[1])):
+      with contextlib.suppress(OSError):
+        path.unlink()
+
+
+def _writer(process: int) -> str:
+  return f"{_node()}-{process}"
+
+
+def _node() -> str:
+  return digest(platform.node().encode(), digits=6)
+
+
+def _is_running(process: int) -> bool:
+  try:
+    os.kill(process, 0)
+  except ProcessLookupError:
+    return False
+  except (OSError, OverflowError):
+    pass
+  return True
 
 
 def _concerns(error: OSError, beside: pathlib.Path) -> bool:
@@ -95,6 +125,22 @@ def _finite(value: Any) -> Any:
   return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def cannot_write(folder: pathlib.Path, error: BaseException, kept: str) -> InputError:
+  """The one sentence on a folder that takes no more files.
+
+  Args:
+    folder: where something was written.
+    error: what was raised; libraries hide what the operating system said in texts.
+    kept: what is there all the same, and how to go on.
+  """
+  said = re.search(r"OS error \d+: (?:E[A-Z]+ )?([^\]]+)", str(error))
+  reason = getattr(error, "strerror", None) or (said and said[1]) or str(error)
+  return InputError(
+    f"{folder} cannot be written ({' '.join(str(reason).split())[:200]}); files must"
+    f" be writable there, and space left; {kept}"
+  )
+
+
 def read_json(path: pathlib.Path) -> dict[str, Any] | None:
   """What a JSON file holds; None if there is no such file.
 
@@ -107,6 +153,8 @@ def read_json(path: pathlib.Path) -> dict[str, Any] | None:
     return None
   except OSError as error:
     raise InputError(f"{path} cannot be read ({error.strerror})") from error
+  except RecursionError as error:
+    raise InputError(f"{path} is nested too deeply; remove it") from error
   except ValueError as error:  # neither JSON nor text
     raise InputError(f"{path} is not JSON ({error}); remove it") from error
   if not isinstance(values, dict):
@@ -161,8 +209,12 @@ def locked(
     OSError: the folder cannot be written.
     Stopped: `wait` was set before it was this process's turn.
   """
-  folder.mkdir(parents=True, exist_ok=True)
-  with (folder / "lock").open("a") as file:
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+    opened = (folder / "lock").open("a")
+  except OSError as error:
+    raise cannot_write(folder, error, "nothing is lost") from error
+  with opened as file:
     waiting = False
     while not _lock(file):
       if wait is None:

@@ -60,7 +60,7 @@ def check_ranges(config: Any, prefix: str = "config") -> None:
   """
   for field in dataclasses.fields(config):
     value = getattr(config, field.name)
-    name = f"{prefix}.{field.name}" if prefix else field.name
+    name = _below(prefix, field.name)
     if dataclasses.is_dataclass(value):
       check_ranges(value, name)
       continue
@@ -108,13 +108,18 @@ def from_dict(kind: type[T], values: Mapping[str, Any], prefix: str = "config") 
   unknown = sorted(set(values) - set(wanted))
   if unknown:
     raise InputError(
-      f"there is no field {prefix}.{unknown[0]}; the fields are {', '.join(wanted)}"
+      f"there is no field {_below(prefix, unknown[0])}; the fields are "
+      f"{', '.join(wanted)}"
     )
   made = {
-    name: _typed(wanted[name], value, f"{prefix}.{name}")
+    name: _typed(wanted[name], value, _below(prefix, name))
     for name, value in values.items()
   }
   return kind(**made)
+
+
+def _below(prefix: str, name: str) -> str:
+  return f"{prefix}.{name}" if prefix else name
 
 
 def _typed(kind: Any, value: Any, name: str) -> Any:
@@ -125,7 +130,9 @@ def _typed(kind: Any, value: Any, name: str) -> Any:
     (inner,) = (part for part in kind.__args__ if part is not types.NoneType)
     return None if value is None else _typed(inner, value, name)
   if typing.get_origin(kind) is tuple and isinstance(value, list | tuple):
-    inner = typing.get_args(kind)[0]
+    inner, *more = typing.get_args(kind)
+    if ... not in more and len(value) != 1 + len(more):
+      raise InputError(f"{name} is {value!r}; it must be {1 + len(more)} numbers")
     if inner is str and len(value) == 1 and isinstance(value[0], str):
       # As the shell gives them: names with commas between.
       value = [part for part in value[0].split(",") if part]

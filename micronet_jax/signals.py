@@ -5,12 +5,22 @@ and `cli`, whose journal holds every finished tile and which stops where it is.
 """
 
 import contextlib
+import os
 import signal
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 from micronet_jax.errors import Stopped
+
+INTERRUPTED = 130
+"""Exit status of a command that a signal ended."""
+
+
+THREADS_END = 3.0
+"""Seconds that threads of libraries have for their end."""
 
 
 @contextlib.contextmanager
@@ -38,6 +48,41 @@ def interruptible(message: str) -> Iterator[None]:
       yield
   except KeyboardInterrupt:
     raise Stopped(message) from None
+
+
+def end_at_once(message: str) -> None:
+  """From now on, outside of the others here, both signals end the process.
+
+  While a program begins, libraries may hold a KeyboardInterrupt back, or print it.
+
+  Args:
+    message: printed then; the status is 130.
+  """
+
+  def end(*_: Any) -> None:
+    os.write(2, f"\n{message}\n".encode())
+    os._exit(INTERRUPTED)
+
+  if threading.current_thread() is threading.main_thread():
+    for each in (signal.SIGINT, signal.SIGTERM):
+      signal.signal(each, end)
+
+
+def leave(status: int) -> NoReturn:
+  """Ends the process, whatever threads of libraries still wait for.
+
+  Those of Orbax wait for ever where a checkpoint could not be written.
+  """
+  for stream in (sys.stdout, sys.stderr):
+    with contextlib.suppress(OSError, ValueError):
+      stream.flush()
+  until = time.monotonic() + THREADS_END
+  for thread in threading.enumerate():
+    if not thread.daemon and thread is not threading.current_thread():
+      thread.join(max(0, until - time.monotonic()))
+      if thread.is_alive():
+        os._exit(status)
+  raise SystemExit(status)
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from networks import META
 
 from micronet_jax import checkpoints
 from micronet_jax.errors import InputError
@@ -104,7 +105,7 @@ def test_find_takes_a_run_its_checkpoints_or_one_of_them(saved, tmp_path):
   newest = run / "checkpoints/latest/3"
   for path in (run, run / "checkpoints", newest):
     assert checkpoints.find_checkpoint(str(path)) == newest
-  saved.save("best", 2, *_trees(2), {"step": 2})
+  saved.save("best", 2, *_trees(2), {**META, "step": 2})
   saved.wait()
   assert checkpoints.find_checkpoint(str(run)) == run / "checkpoints/best/2"
   weights, meta = checkpoints.load_weights(str(run))
@@ -125,10 +126,10 @@ def test_a_damaged_checkpoint_cannot_be_loaded(saved, tmp_path):
 
 def test_export_stores_bfloat16_and_loads_float32(tmp_path):
   weights, _ = _trees(1 / 3)
-  checkpoints.export_weights(tmp_path / "out", weights, {"xi": 1}, dtype="bfloat16")
+  checkpoints.export_weights(tmp_path / "out", weights, META, dtype="bfloat16")
   loaded, meta = checkpoints.load_weights(str(tmp_path / "out"))
   expected = np.asarray(jnp.asarray(1 / 3, jnp.bfloat16), np.float32)
-  assert meta == {"xi": 1}
+  assert meta == META
   assert loaded["params"]["a"]["kernel"].dtype == np.float32
   np.testing.assert_array_equal(loaded["params"]["a"]["kernel"], expected)
   np.testing.assert_array_equal(loaded["batch_stats"]["a"]["mean"], np.arange(3.0))

@@ -3,6 +3,8 @@
 Called by whoever detects: `predict.job`, `evaluation.scoring`, `training.loop`, users.
 """
 
+import collections
+import dataclasses
 import functools
 import os
 import pathlib
@@ -22,13 +24,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from micronet_jax import checkpoints, models
-from micronet_jax.config import RELATIVE
+from micronet_jax.config import RELATIVE, PredictConfig, check_predict
 from micronet_jax.detection.peaks import ScoredPoints
 from micronet_jax.detection.points import Detections
 from micronet_jax.detection.scan import SLIDE_PIXELS, Scan, prepare_scan
 from micronet_jax.detection.searching import Program, search_tiles
-from micronet_jax.detection.tiling import Tile
-from micronet_jax.devices import compiler_options, replicate
+from micronet_jax.detection.tiling import Tile, shared_side
+from micronet_jax.devices import check_count, compiler_options, replicate
 from micronet_jax.errors import InputError
 from micronet_jax.imaging.canvas import Box
 from micronet_jax.imaging.normalisation import normalise
@@ -45,6 +47,11 @@ LARGEST_TILE = {"cpu": 1152}
 
 
 LARGEST_TILE_ELSEWHERE = 1536
+
+
+OWN_PROGRAM = 8
+"""Images of a size from which on a program of its own is worth compiling: 2 to 5 s,
+about what they lose in a shared one (benchmarks/RESULTS.md)."""
 
 
 class Found(NamedTuple):
@@ -101,6 +108,7 @@ class Detector:
     self.meta = dict(meta)
     self._model = models.find_model(meta["model"]["name"])
     self._replicas: dict[int, Any] = {}
+    self._sizes: collections.Counter[tuple[int, int]] = collections.Counter()
 
   def with_threshold(
     self, *, xi: float, min_distance: int, rule: str | None = None
@@ -156,9 +164,9 @@ class Detector:
     distances = tuple(min_distances)
     found: dict[int, list[ScoredPoints]] = {d: [] for d in distances}
     windows = tuple(window_radius(distance, self.mpp) for distance in distances)
-    program = Program(self._graph, windows, devices=1)
     for image, mpp in images:
       scan = self._prepare(open_image(image), max(distances), mpp=mpp)
+      program = self._program(scan, windows, devices=1)
       parts: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {d: [] for d in distances}
       for tile, points in self._search(program, scan, scan.tiles, batch=1, least=0.0):
         for distance, (centers, scores) in zip(distances, points, strict=True):
@@ -205,6 +213,18 @@ class Detector:
     Raises:
       InputError: an image that cannot be read, or an impossible argument.
     """
+    given = PredictConfig(
+      mpp=mpp,
+      threshold=threshold,
+      regions=tuple(regions),  # type: ignore[arg-type]
+      tissue=tissue,
+      tile=tile,
+      batch=batch,
+      devices=devices,
+    )
+    checked = check_predict(given)
+    check_count(devices)
+    mpp, threshold, regions = checked.mpp, checked.threshold, checked.regions
     with open_image(image) as reader:
       scan = self.scan(reader, mpp=mpp, regions=regions, tissue=tissue, tile=tile)
       found = list(self.run(scan, threshold=threshold, batch=batch, devices=devices))
@@ -260,7 +280,25 @@ class Detector:
         "(model.test_norm='batch'), which would depend on the tiles; slides need a "
         "checkpoint with test_norm='running'"
       )
-    return scan
+    return scan if whole else self._shared(scan, largest)
+
+  def _shared(self, scan: Scan, largest: int) -> Scan:
+    """Lets images of many sizes share few programs, which take seconds to compile.
+
+    The first size, and one that came often, has its own, as quick as can be.
+    """
+    padded = scan.canvas.padded
+    if scan.sides != padded or not scan.tiles:
+      return scan
+    self._sizes[padded] += 1
+    if self._sizes[padded] > OWN_PROGRAM or padded == next(iter(self._sizes)):
+      return scan
+    side = shared_side(max(padded), largest=largest, stride=self._model.STRIDE)
+    return dataclasses.replace(scan, sides=(side, side))
+
+  def _program(self, scan: Scan, windows: tuple[int, ...], devices: int) -> Program:
+    stride = self._model.STRIDE if scan.roomy else 0
+    return Program(self._graph, windows, devices, stride)
 
   def run(
     self,
@@ -293,7 +331,7 @@ class Detector:
     devices = min(devices or jax.device_count(), len(tiles))
     batch = -(-(batch or devices) // devices) * devices
     window = window_radius(self.meta["min_distance"], self.mpp)
-    program = Program(self._graph, (window,), devices)
+    program = self._program(scan, (window,), devices)
     least = threshold if threshold is not None else 0.0
     if threshold is None and not scan.relative:
       least = self.meta["xi"]

@@ -78,6 +78,13 @@ class Scan:
     """(H, W) of the image, in its own pixels."""
     return self.canvas.reader.levels[0]
 
+  @property
+  def roomy(self) -> bool:
+    """Whether its one tile goes on beyond the padded image."""
+    return any(
+      side > length for side, length in zip(self.sides, self.canvas.padded, strict=True)
+    )
+
   def place(
     self, centers: np.ndarray, tile: Tile
   ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

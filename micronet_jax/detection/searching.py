@@ -7,6 +7,7 @@ and search for maxima are one compiled program; only points leave the device. Ca
 """
 
 import collections
+import contextlib
 import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,6 +25,7 @@ from micronet_jax.detection.scan import Scan
 from micronet_jax.detection.tiling import Tile
 from micronet_jax.devices import AXIS, compiler_options, make_mesh
 from micronet_jax.errors import InputError
+from micronet_jax.models import bounds
 from micronet_jax.models.graphs import merge_model
 
 READERS = 4
@@ -41,11 +43,13 @@ class Program(NamedTuple):
     graph: `nnx.GraphDef` of the network.
     min_distances: radii that maxima are searched with.
     devices: how many share a batch.
+    stride: of the network, if tiles go on beyond the padded image; 0 if they end there.
   """
 
   graph: Any
   min_distances: tuple[int, ...]
   devices: int
+  stride: int = 0
 
 
 @functools.cache
@@ -65,7 +69,12 @@ def compile_search(program: Program) -> Callable[..., tuple[Peaks, ...]]:
     images = (tiles.astype(jnp.float32) - mean) / std
     images = jnp.where(inside[..., None], images, 0)
     network: Any = merge_model(program.graph, weights)
-    maps = models.score_map(network, network(images), scale)
+    ends: Any = contextlib.nullcontext()
+    if program.stride:
+      padded = -(-limits // program.stride) * program.stride
+      ends = bounds.image_ends(padded, images.shape[1:3])
+    with ends:
+      maps = models.score_map(network, network(images), scale)
     maps = jnp.where(inside & (maps >= least), maps, 0)
     return tuple(
       jax.vmap(functools.partial(local_maxima, min_distance=distance))(maps)

@@ -9,14 +9,20 @@ each centre belongs to the one tile whose core it lies in.
 Sides are brought to a multiple of the network's stride, below and to the right, by
 pixels that are zero once normalised: the mean colour. It is the same whether the image
 is read whole or in tiles, and centres are not looked for there. (Reflection makes half
-nuclei whole, and cost 0.005 of F1 on tiles of 500²: benchmarks/RESULTS.md.) Called by
-`detection.scan`.
+nuclei whole, and cost 0.005 of F1 on tiles of 500²: benchmarks/RESULTS.md.)
+
+An image that is one tile may lie in a larger one, in which many sizes share a compiled
+program; `models.bounds` then ends it, in every layer, where it would end else. Called
+by `detection.scan` and `detection.detector`.
 """
 
 import dataclasses
 from collections.abc import Iterable, Sequence
 
 from micronet_jax.imaging.canvas import Box
+
+SHARED = 3
+"""How many sizes of tiles small images share: the largest, its half, and so on."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +55,19 @@ def tile_side(length: int, *, largest: int, halo: int, stride: int) -> int:
     if side <= largest:
       return side
   return largest
+
+
+def shared_side(length: int, *, largest: int, stride: int) -> int:
+  """The least of few sides, `SHARED` for each `largest`, that holds a length.
+
+  Args:
+    length: of the longer side of a padded image, at most `largest`.
+    largest: longest side of a tile, a multiple of the stride.
+    stride: of the network.
+  """
+  unit = [2**halvings * stride for halvings in range(SHARED)]
+  sides = (-(-largest // each) * stride for each in unit)
+  return min(side for side in sides if side >= length)
 
 
 def plan_tiles(

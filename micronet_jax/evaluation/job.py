@@ -39,6 +39,7 @@ def evaluate(config: Config, workdir: str | pathlib.Path) -> dict[str, Any]:
     raise InputError(
       "config.init_from is empty; name the checkpoint to evaluate, for instance 'base'"
     )
+  devices.check_platform()
   devices.use_compilation_cache()
   detector = Detector(*checkpoints.load_weights(config.init_from))
   config = like_checkpoint(config, detector.meta)

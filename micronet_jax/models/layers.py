@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
-from micronet_jax.models import operations
+from micronet_jax.models import bounds, operations
 
 KERNEL_INIT = nnx.initializers.he_normal()
 
@@ -105,7 +105,7 @@ def convolve(layer: nnx.Conv, x: jax.Array) -> jax.Array:
   if kernel.shape[:2] == (1, 1):
     y = (x.reshape(-1, x.shape[-1]) @ kernel[0, 0]).reshape(*x.shape[:-1], -1)
   else:
-    y = operations.conv(x, kernel)
+    y = operations.conv(bounds.zero_beyond(x), kernel)
   return y if layer.bias is None else y + layer.bias[...].astype(layer.dtype)
 
 

@@ -10,6 +10,8 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from micronet_jax.models import bounds
+
 
 def max_pool(x: jax.Array, *, ceil: bool = False) -> jax.Array:
   """The largest value of each 2x2 neighbourhood and channel.
@@ -41,7 +43,6 @@ def _larger(x: jax.Array, y: jax.Array) -> jax.Array:
   return jnp.where(x >= y, x, y)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
 def enlarge(x: jax.Array, factor: int) -> jax.Array:
   """Enlarges `[B, H, W, C]` bilinearly by an even factor, edges repeated outwards.
 
@@ -49,6 +50,11 @@ def enlarge(x: jax.Array, factor: int) -> jax.Array:
   factor² successors stay. Sums of shifted copies, and so is the gradient: what JAX
   derives from them (pads within sums) takes XLA on the CPU many times longer.
   """
+  return _both_axes(bounds.repeat_edges(x), factor)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _both_axes(x: jax.Array, factor: int) -> jax.Array:
   for axis in (1, 2):
     x = _enlarge(x, factor, axis)
   return x
@@ -101,4 +107,4 @@ def _enlarge_backward(factor: int, _: None, g: jax.Array) -> tuple[jax.Array]:
   return (g,)
 
 
-enlarge.defvjp(lambda x, factor: (enlarge(x, factor), None), _enlarge_backward)
+_both_axes.defvjp(lambda x, factor: (_both_axes(x, factor), None), _enlarge_backward)

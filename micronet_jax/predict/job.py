@@ -21,15 +21,15 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from micronet_jax.config import PredictConfig
+from micronet_jax.config import PredictConfig, check_predict
 from micronet_jax.detection.detector import Detector, load
 from micronet_jax.detection.scan import Scan
+from micronet_jax.devices import check_count
 from micronet_jax.errors import InputError
-from micronet_jax.files import digest, write_json
+from micronet_jax.files import digest, sweep, write_json
 from micronet_jax.imaging.opening import open_image
 from micronet_jax.predict import outputs, summary
 from micronet_jax.predict.journal import CannotWrite, Journal
-from micronet_jax.settings import check_ranges
 from micronet_jax.version import __version__
 
 LONG_WORK = 8
@@ -59,14 +59,16 @@ def predict_images(
     InputError: nothing to do, an impossible option, or `out` cannot be written. What
       is wrong with one image only is printed and returned.
   """
-  options, out = options or PredictConfig(), pathlib.Path(out)
-  _check(options)
+  options, out = check_predict(options or PredictConfig()), pathlib.Path(out)
+  check_count(options.devices)
   found = outputs.find_images(images)
   jobs = outputs.name_outputs(found, out, options.formats)
   detector = load(weights)
   detector.check_tile(options.tile)
   network = _digest(detector)
   _check_folder(out)
+  sweep(out)
+  outputs.check_summary(out / outputs.SUMMARY)
   done: list[dict[str, Any]] = []
   for number, (image, stem) in enumerate(jobs, start=1):
     label = f"[{number}/{len(jobs)}] " if len(jobs) > 1 else ""
@@ -99,14 +101,6 @@ def _named(result: Mapping[str, Any]) -> str:
   """An error, which names its image once."""
   image, error = result["image"], result["error"]
   return error if image in error else f"{image}: {error}"
-
-
-def _check(options: PredictConfig) -> None:
-  check_ranges(options, "")
-  if options.devices is not None and options.devices > jax.device_count():
-    raise InputError(
-      f"devices is {options.devices}, but this machine has {jax.device_count()}"
-    )
 
 
 def _check_folder(out: pathlib.Path) -> None:
@@ -145,6 +139,8 @@ def _predict_one(
   """Detects in one image, or takes up where that was interrupted."""
   began = time.monotonic()
   settings = _settings(image, network, options)
+  partial = stem.with_name(f".{stem.name}.partial")
+  ours = outputs.check_ours(stem, options.formats, partial)
   before = outputs.read_record(stem, settings)
   files = [path.name for path in outputs.output_paths(stem, options.formats).values()]
   there = before.get("files", [])
@@ -160,7 +156,7 @@ def _predict_one(
     )
     # The places of the tiles determine what a journal's numbers mean.
     plan = {**settings, "sides": scan.sides, "tiles": [t.index for t in scan.tiles]}
-    with Journal(stem.with_name(f".{stem.name}.partial"), plan) as journal:
+    with Journal(partial, plan) as journal:
       try:
         _search(detector, scan, journal, options)
       except InputError as error:
@@ -180,6 +176,7 @@ def _predict_one(
         threshold_rule=detector.rule,
         working_mpp=detector.mpp,
         files=[*files, *(name for name in there if name not in files)],
+        written=sorted({*files, *ours}),
         settings=settings,
         **numbers,
       )

@@ -22,7 +22,11 @@ POINT = np.dtype([("y", "<f8"), ("x", "<f8"), ("score", "<f4")])
 
 
 CHUNK = 100_000
-"""Points in memory at once."""
+"""Points handed on at once."""
+
+
+SORTED = 1_000_000
+"""Points that are put in order at once."""
 
 
 class CannotWrite(InputError):
@@ -143,7 +147,11 @@ class Journal:
     self.best = max(self.best, best)
 
   def chunks(self, *, lowest: float = 0.0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Reads the points back, in the order they came.
+    """Reads the points back from top to bottom and left to right.
+
+    So their order is that of the image, not that of the tiles; what counts is a centre
+    rounded to 0.01 pixels, as it is written. Many points are read several times over,
+    so that only `SORTED` are in memory.
 
     Args:
       lowest: scores below are left out.
@@ -154,6 +162,36 @@ class Journal:
     Raises:
       InputError: the file was cut meanwhile, by another program.
     """
+    for first, end in self._bands():
+      parts = []
+      for points in self._stored():
+        rows = _row(points)
+        kept = (rows >= first) & (rows < end) & (points["score"] >= np.float32(lowest))
+        parts.append(points[kept])
+      band = np.concatenate(parts)
+      band = band[np.lexsort([np.round(band[axis], 2) for axis in ("x", "y")])]
+      for start in range(0, len(band), CHUNK):
+        points = band[start : start + CHUNK]
+        yield np.stack([points["y"], points["x"]], -1), points["score"]
+
+  def _bands(self) -> Iterator[tuple[int, int]]:
+    """Rows of the image, from and to, with up to `SORTED` points, or one row."""
+    held = np.zeros(1, np.int64)
+    for points in self._stored():
+      more = np.bincount(_row(points))
+      held = np.pad(held, (0, max(0, len(more) - len(held))))
+      held[: len(more)] += more
+    first = count = 0
+    for row in np.flatnonzero(held).tolist():
+      if count and count + held[row] > SORTED:
+        yield first, row
+        first, count = row, 0
+      count += held[row]
+    if count:
+      yield first, len(held)
+
+  def _stored(self) -> Iterator[np.ndarray]:
+    """The points in the order they came."""
     with (self.folder / "points.bin").open("rb") as file:
       left = self.count
       while left:
@@ -161,8 +199,7 @@ class Journal:
         if not len(points):
           raise InputError(f"{file.name} has lost {left} of {self.count} points")
         left -= len(points)
-        points = points[points["score"] >= np.float32(lowest)]
-        yield np.stack([points["y"], points["x"]], -1), points["score"]
+        yield points
 
   def remove(self) -> None:
     """Deletes the journal: its points are where they belong, or worth nothing."""
@@ -178,3 +215,8 @@ class Journal:
       )
     reason = (error.strerror or str(error)).lower()
     return CannotWrite(f"{self.folder} cannot be written ({reason}){kept}")
+
+
+def _row(points: np.ndarray) -> np.ndarray:
+  """The row of the image that each point is written in, from 0 on; int64 `[N]`."""
+  return np.maximum(np.round(points["y"], 2) + 1, 0).astype(np.int64)

@@ -5,7 +5,6 @@ Called by `predict.job`.
 
 import csv
 import glob
-import json
 import logging
 import os
 import pathlib
@@ -23,6 +22,7 @@ from micronet_jax.imaging.opening import is_image
 from micronet_jax.imaging.thumbnails import thumbnail
 from micronet_jax.predict import tables
 from micronet_jax.predict.journal import Journal
+from micronet_jax.stored import DETECTED, read_stored
 
 FORMATS = {
   "csv": ".csv",
@@ -152,14 +152,70 @@ def record_path(stem: pathlib.Path) -> pathlib.Path:
 
 def read_record(stem: pathlib.Path, settings: Mapping[str, Any]) -> dict[str, Any]:
   """What an earlier run with these settings found, without files that are gone."""
-  try:
-    before = json.loads(record_path(stem).read_text(encoding="utf-8"))
-    if before["settings"] != settings:
-      return {}
-    there = [name for name in before["files"] if stem.with_name(name).exists()]
-  except (OSError, ValueError, LookupError, TypeError):
+  before = _load_record(record_path(stem))
+  if not before or before["settings"] != settings:
     return {}
+  there = [name for name in before["files"] if stem.with_name(name).exists()]
   return {**before, "files": there}
+
+
+def _load_record(path: pathlib.Path) -> dict[str, Any]:
+  """What the JSON file of an image holds; nothing unless it is whole and ours."""
+  try:
+    return read_stored(path, DETECTED) or {}
+  except InputError:
+    return {}
+
+
+def check_ours(
+  stem: pathlib.Path, formats: Collection[str], journal: pathlib.Path
+) -> set[str]:
+  """Makes sure that only files of this program are replaced.
+
+  Ours are those that a record names, and all while there is a journal: then a run was
+  stopped between removing the record and writing the next.
+
+  Returns:
+    The names of those that are there and ours.
+
+  Raises:
+    InputError: one is somebody else's.
+  """
+  there = {p.name for p in output_paths(stem, FORMATS).values() if os.path.lexists(p)}
+  if journal.is_dir():
+    return there
+  record = record_path(stem)
+  before = _load_record(record)
+  ours = there & {*before.get("files", ()), *before.get("written", ())}
+  wanted = output_paths(stem, formats).values()
+  others = [path for path in wanted if path.name not in ours]
+  for path in (*others, *(() if before else (record,))):
+    if os.path.lexists(path):
+      raise InputError(
+        f"{path} is there and was not written by this program (no {record.name} that"
+        " says so); move it, or use another folder for the results"
+      )
+  return ours
+
+
+def check_summary(path: pathlib.Path) -> None:
+  """Makes sure that the list of images to be replaced is one of ours.
+
+  Raises:
+    InputError: it is somebody else's file.
+  """
+  try:
+    with path.open("rb") as file:
+      ours = not (start := file.read(16)) or start.startswith(b"image,nuclei,")
+  except FileNotFoundError:
+    return
+  except OSError:
+    ours = False
+  if not ours:
+    raise InputError(
+      f"{path} is there and was not written by this program; move it, or use another"
+      " folder for the results"
+    )
 
 
 def remove_record(stem: pathlib.Path) -> None:
@@ -274,7 +330,10 @@ def write_summary(path: pathlib.Path, results: Sequence[Mapping[str, Any]]) -> N
     *("image", "nuclei", "area_mm2", "tissue_mm2", "nuclei_per_mm2", "per"),
     *("mpp", "width", "height", "threshold", "seconds", "error"),
   ]
-  with replacing(path) as beside, beside.open("w", newline="") as file:
+  with (
+    replacing(path) as beside,
+    beside.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+  ):
     writer = csv.DictWriter(file, columns, extrasaction="ignore")
     writer.writeheader()
     writer.writerows(results)

@@ -27,6 +27,7 @@ from micronet_jax.evaluation.scoring import score_detector
 from micronet_jax.evaluation.thresholds import choose_threshold
 from micronet_jax.files import locked, read_json, write_json
 from micronet_jax.settings import changed
+from micronet_jax.stored import ENDED, EVALUATED, check_stored, read_stored
 from micronet_jax.studies.results import Row
 from micronet_jax.studies.runs import BEST, Evaluation, Run, order_runs
 from micronet_jax.training.data import Data, arrange_data
@@ -63,7 +64,7 @@ class Archive:
       elif values is not None:
         if set(values) != {field.name for field in dataclasses.fields(Row)}:
           raise InputError(f"{path} is of another version; remove it")
-        self._found[path] = Row(**values)
+        self._found[path] = Row(**check_stored(values, EVALUATED, str(path)))
     return self._found.get(path)
 
   def rows(
@@ -281,7 +282,7 @@ def _time_programs(
   """Seconds a step by program: of finished runs, all included; else measured."""
   times: dict[str, list[float]] = {}
   for path in sorted((place / "runs").glob("*/done.json")):
-    done = read_json(path) or {}
+    done = read_stored(path, ENDED) or {}
     here = done.get("device") == jax.devices()[0].device_kind
     if here and "seconds_per_step" in done and not done["diverged"]:
       times.setdefault(done["program"], []).append(done["seconds_per_step"])

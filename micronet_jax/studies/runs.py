@@ -17,6 +17,7 @@ from micronet_jax.datasets.splits import split_by_patient
 from micronet_jax.errors import InputError
 from micronet_jax.files import digest, read_json
 from micronet_jax.settings import as_dict, changed, determining
+from micronet_jax.stored import ENDED, check_stored
 from micronet_jax.studies.schema import MICRONET, NAMES
 from micronet_jax.studies.setting import Setting
 
@@ -87,7 +88,7 @@ class Run:
     record = read_json(path)
     if record is not None and not {"step", "diverged"} <= set(record):
       raise InputError(f"{path} is of another version; remove the folder it is in")
-    return record
+    return record and check_stored(record, ENDED, str(path))
 
   def step(self, place: pathlib.Path) -> int:
     """That it is at: of its latest checkpoint."""

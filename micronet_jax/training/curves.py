@@ -93,7 +93,7 @@ def _smoothed(steps: np.ndarray, loss: np.ndarray) -> tuple[np.ndarray, np.ndarr
 def read_history(run: pathlib.Path) -> History:
   """What `log.jsonl` in the folder of a run holds."""
   records = read_log(run / "log.jsonl")
-  trained = [r for r in records if "loss" in r]
+  trained = [r for r in records if r.get("loss") is not None]
   validated = [r for r in records if "val_f1" in r]
   return History(
     steps=[r["step"] for r in trained],

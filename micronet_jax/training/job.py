@@ -14,12 +14,13 @@ from micronet_jax import checkpoints
 from micronet_jax.config import Config, check_config
 from micronet_jax.datasets.provenance import provenance_of
 from micronet_jax.detection.detector import Detector
-from micronet_jax.devices import use_compilation_cache
+from micronet_jax.devices import check_platform, use_compilation_cache
 from micronet_jax.errors import InputError
 from micronet_jax.evaluation import report
 from micronet_jax.evaluation.thresholds import choose_threshold
-from micronet_jax.files import locked, read_json, write_json
+from micronet_jax.files import locked, write_json
 from micronet_jax.signals import caught_signals
+from micronet_jax.stored import DIVERGED, read_stored
 from micronet_jax.training.data import Data, load_data
 from micronet_jax.training.loop import Diverged, fit
 from micronet_jax.training.run import follow_checkpoint, prepare_training
@@ -44,6 +45,7 @@ def train_and_evaluate(config: Config, workdir: str | pathlib.Path) -> dict[str,
   began = time.monotonic()
   workdir = pathlib.Path(workdir)
   check_config(config)
+  check_platform()
   use_compilation_cache()
   start = checkpoints.load_weights(config.init_from) if config.init_from else None
   meta = start[1] if start else None
@@ -93,7 +95,7 @@ def compared(
   if "scratch" in config.compare:
     folder, label = workdir / "scratch", "from scratch"
     note = folder / "diverged.json"  # it would diverge again
-    failure = (read_json(note) or {}).get("diverged")
+    failure = (read_stored(note, DIVERGED) or {}).get("diverged")
     if not failure:
       plain = dataclasses.replace(config, init_from="", freeze_blocks=0)
       try:

@@ -18,6 +18,7 @@ from micronet_jax.detection.detector import Detector
 from micronet_jax.errors import InputError, Stopped
 from micronet_jax.evaluation.thresholds import choose_threshold
 from micronet_jax.lengths import resolution_of
+from micronet_jax.stored import META, TRAINING, check_stored
 from micronet_jax.training import step as steps
 from micronet_jax.training.data import Data
 from micronet_jax.training.pool import pool_images
@@ -67,6 +68,8 @@ def fit(
     found = saved.restore("latest", *as_saved(state))
     found = found or saved.restore("best", *as_saved(state))
     if found:
+      where = f"the meta of the checkpoint in {saved.folder}"
+      check_stored(found["meta"], {**META, **TRAINING}, where)
       check_same_data(provenance_of(found["meta"]), data.provenance)
       state = from_saved(found, state)
       run.record = Record(**found["meta"]["record"])

@@ -3,26 +3,52 @@
 Called by `training.loop`.
 """
 
+import contextlib
 import json
+import logging
 import pathlib
 import shutil
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
-from tensorboardX import SummaryWriter
+from tensorboardX import summary
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
 
-from micronet_jax.files import replacing
+from micronet_jax.errors import InputError
+from micronet_jax.files import cannot_write, replacing
+from micronet_jax.stored import LOGGED, check_stored
+
+log = logging.getLogger("micronet_jax")
 
 
 def read_log(path: pathlib.Path) -> list[dict[str, Any]]:
-  """The records of a log, oldest first; a last line cut short is left out."""
-  records = []
-  for line in path.read_text().splitlines() if path.exists() else []:
+  """The records of a log, oldest first.
+
+  Lines that are none are left out, and counted in a note; but for a last one that was
+  cut short, as a run that is killed leaves it.
+
+  Raises:
+    InputError: it cannot be read.
+  """
+  try:
+    text = path.read_bytes().decode(errors="replace") if path.exists() else ""
+  except OSError as error:
+    raise InputError(f"{path} cannot be read ({error.strerror})") from error
+  records, bad = [], []
+  for number, line in enumerate(text.split("\n"), start=1):
     try:
-      records.append(json.loads(line))
-    except json.JSONDecodeError:
-      break
+      records.append(check_stored(json.loads(line), LOGGED, f"{path}, line {number}"))
+    except (ValueError, RecursionError):
+      bad.append(number)
+  last = text.count("\n") + 1
+  if lines := [number for number in bad if number != last]:
+    log.warning(
+      "%s: %d line(s) are no records and are left out, first line %d",
+      *(path, len(lines), lines[0]),
+    )
   return records
 
 
@@ -47,8 +73,8 @@ class Progress:
     kept = [record for record in read_log(path) if record["step"] <= start]
     with replacing(path) as beside:
       beside.write_text("".join(json.dumps(record) + "\n" for record in kept))
-    self._log = path.open("a")
-    self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=start + 1)
+    self._folder, self._log = workdir, path.open("a", encoding="utf-8")
+    self._board = self._open_board(start + 1)
     self._label, self._start, self._num_steps = label, start, num_steps
     self._began = time.monotonic()
     self._paused = 0.0
@@ -61,8 +87,9 @@ class Progress:
 
   def __exit__(self, *_: object) -> None:
     self._end_line()
-    self._log.close()
-    self._board.close()
+    with contextlib.suppress(OSError):  # what is not written yet has been reported
+      self._log.close()
+      self._board.close()
 
   def train(self, step: int, *, loss: float, learning_rate: float) -> None:
     """Reports the mean loss since the last report."""
@@ -91,11 +118,36 @@ class Progress:
     self._end_line()
     print(text, flush=True)
 
+  def _open_board(self, step: int) -> EventsWriter:
+    """Begins a file for TensorBoard, which forgets what others say from a step on.
+
+    `SummaryWriter` would write in a thread, whose end on a full disk blocks for ever.
+    """
+    with self._writing():
+      board = self._folder / "tensorboard"
+      board.mkdir(parents=True, exist_ok=True)
+      writer = EventsWriter(str(board / "events"))
+      writer.write_event(Event(step=step, file_version="brain.Event:2"))
+      start = SessionLog(status=SessionLog.START)
+      writer.write_event(Event(step=step, session_log=start))
+      return writer
+
   def _record(self, step: int, **numbers: float) -> None:
-    self._log.write(json.dumps({"step": step, **numbers}) + "\n")
-    self._log.flush()
-    for name, value in numbers.items():
-      self._board.add_scalar(name, value, step)
+    with self._writing():
+      self._log.write(json.dumps({"step": step, **numbers}) + "\n")
+      self._log.flush()
+      for name, value in numbers.items():
+        said = summary.scalar(name, value)
+        self._board.write_event(Event(wall_time=time.time(), step=step, summary=said))
+      self._board.flush()
+
+  @contextlib.contextmanager
+  def _writing(self) -> Iterator[None]:
+    try:
+      yield
+    except OSError as error:
+      kept = "the last checkpoint is kept, and the same command goes on from there"
+      raise cannot_write(self._folder, error, kept) from error
 
   def _show(self, text: str) -> None:
     if self._live:

@@ -13,9 +13,10 @@ import numpy as np
 from micronet_jax import devices
 from micronet_jax.config import Config
 from micronet_jax.datasets.sample import Sample
-from micronet_jax.files import read_json, write_json
+from micronet_jax.files import write_json
 from micronet_jax.lengths import REFERENCE_MPP
 from micronet_jax.settings import changed
+from micronet_jax.stored import TIMES, read_stored
 from micronet_jax.training import step as steps
 from micronet_jax.training.pool import to_device
 from micronet_jax.training.run import prepare_training
@@ -32,7 +33,7 @@ def remembered_step(
     path: of the file that remembers.
     measure: take a few steps if it does not; else None.
   """
-  stored = read_json(path) or {}
+  stored = read_stored(path, TIMES) or {}
   measured = stored.setdefault(jax.devices()[0].device_kind, {})
   if measure and program not in measured:
     print(f"timing steps of {config.model.name} of width {config.model.width}")

@@ -236,10 +236,23 @@ def test_an_unknown_resolution_is_told_once(detector, caplog, monkeypatch):
 @pytest.mark.parametrize(
   ("options", "message"),
   [
-    ({"mpp": 0.0}, "mpp is microns per pixel"),
-    ({"mpp": -0.25}, "mpp is microns per pixel"),
-    ({"mpp": float("nan")}, "mpp is microns per pixel"),
+    ({"mpp": 0.0}, "mpp is 0.0; it must be from 0.01 to 5"),
+    ({"mpp": -0.25}, "mpp is -0.25; it must be from 0.01 to 5"),
+    ({"mpp": float("nan")}, "mpp is nan; it must be from"),
     ({"mpp": 250.0}, "0.01 to 5"),
+    ({"mpp": "0.25"}, "mpp is '0.25'; it must be a number"),
+    ({"threshold": float("nan")}, "threshold is nan; it must be from 0 to 1"),
+    ({"threshold": 1.5}, "threshold is 1.5; it must be from 0 to 1"),
+    ({"batch": 0}, "batch is 0; it must be at least 1"),
+    ({"batch": 1.5}, "batch is 1.5; it must be a whole number"),
+    ({"devices": -1}, "devices is -1; it must be at least 1"),
+    ({"devices": 99}, "devices is 99, but this machine has 8"),
+    ({"tile": "big"}, "tile is 'big'; it must be a whole number"),
+    ({"tissue": "yes"}, "tissue is 'yes'; it must be True or False"),
+    ({"regions": [(0, 0, 10)]}, r"regions is \[0, 0, 10\]; it must be 4 numbers"),
+    ({"regions": (0, 0, 10, 10)}, "regions is 0; it must be"),
+    ({"regions": [(0, 0, 10, 10.5)]}, "regions is 10.5; it must be a whole number"),
+    ({"regions": ["0,0,10,10"]}, "regions is '0,0,10,10'; it must be"),
     ({"tile": 256}, "multiple of 16 beyond 256"),
     ({"tile": 1000}, "multiple of 16"),
     ({"regions": [(300, 0, 10, 10)]}, "holds nothing of image"),
@@ -250,6 +263,22 @@ def test_impossible_arguments(detector, options, message):
   image = tissue.dots("w", size=300).image
   with pytest.raises(mn.InputError, match=message):
     detector.detect(image, **options)
+
+
+def test_numbers_of_numpy_are_numbers(detector):
+  image = tissue.dots("n", size=100, nuclei=10).image
+  plain = detector.detect(image, mpp=0.25, regions=[(0, 0, 50, 60)], threshold=0.0)
+  same = detector.detect(
+    image,
+    mpp=np.float32(0.25),
+    regions=np.array([[0, 0, 50, 60]], np.uint16),
+    threshold=np.zeros(())[()],
+    batch=np.int64(1),
+    tissue=np.False_,
+  )
+  fractions = [(0.0, 0.0, 50.0, 60.0)]
+  assert_same(plain, same)
+  assert_same(plain, detector.detect(image, mpp=0.25, regions=fractions, threshold=0))
 
 
 def test_batch_statistics_see_an_image_whole_and_no_slide(monkeypatch):

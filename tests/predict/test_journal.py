@@ -49,6 +49,7 @@ def assert_holds(journal, tiles, *, lowest=0.0):
     (y, x, s) for _, c, ss, _ in tiles for (y, x), s in zip(c, ss, strict=True)
   ]
   expected = [point for point in expected if point[2] >= np.float32(lowest)]
+  expected.sort(key=lambda point: tuple(np.round(point[:2], 2)))
   assert list(zip(*centers.T, scores, strict=True)) == expected
 
 
@@ -118,7 +119,30 @@ def test_points_are_read_in_chunks(tmp_path, monkeypatch):
   with Journal(tmp_path / "j", SETTINGS) as journal:
     write(journal, [(0, np.ones((10, 2)), scores, 1.0)])
     assert [len(each) for _, each in journal.chunks()] == [3, 3, 3, 1]
-    assert [len(each) for _, each in journal.chunks(lowest=0.5)] == [0, 1, 3, 1]
+    assert [len(each) for _, each in journal.chunks(lowest=0.5)] == [3, 2]
+
+
+@pytest.mark.parametrize("most", [1, 7, 50, 1000])
+def test_the_order_is_that_of_the_image_not_of_the_tiles(tmp_path, monkeypatch, most):
+  monkeypatch.setattr(journals, "SORTED", most)
+  monkeypatch.setattr(journals, "CHUNK", 16)
+  generator = np.random.default_rng(0)
+  centers = generator.integers(-1, 40, (200, 2)) / 2  # half a pixel beyond, and ties
+  scores = generator.random(200, np.float32)
+  orders = np.arange(200), generator.permutation(200)
+  found = []
+  for i, order in enumerate(orders):
+    with Journal(tmp_path / f"{i}", SETTINGS) as journal:
+      for tile, part in enumerate(np.array_split(order, 5)):
+        noise = generator.uniform(-1e-5, 1e-5, (len(part), 2))
+        journal.add(tile, centers[part] + noise, scores[part], best=1.0)
+      found.append(
+        [np.concatenate(each) for each in zip(*journal.chunks(), strict=True)]
+      )
+  rows = [np.round(each[0], 2) for each in found]
+  np.testing.assert_array_equal(rows[0], rows[1])
+  assert sorted(map(tuple, rows[0].tolist())) == list(map(tuple, rows[0].tolist()))
+  assert sorted(found[1][1].tolist()) == sorted(scores.tolist())
 
 
 def test_points_that_another_program_took_are_missed(tmp_path):

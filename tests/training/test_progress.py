@@ -27,7 +27,9 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
   clock = Clock()
-  monkeypatch.setattr(progress, "time", types.SimpleNamespace(monotonic=clock))
+  monkeypatch.setattr(
+    progress, "time", types.SimpleNamespace(monotonic=clock, time=time.time)
+  )
   return clock
 
 

@@ -1,0 +1,81 @@
+"""The standard streams of a command: closed pipes, and encodings that lack letters.
+
+Called by the doors, `cli` and `launch.py`, before anything else.
+"""
+
+import codecs
+import os
+import signal
+import sys
+from typing import Any, TextIO
+
+READABLE = {
+  **{"ξ": "xi", "γ": "gamma", "λ": "lambda", "α": "alpha", "µ": "u", "μ": "u"},
+  **{"²": "2", "³": "3", "×": "x", "±": "+-", "–": "-", "—": "-", "…": "..."},
+  **{"→": "->", "≥": ">=", "≤": "<=", "½": "1/2", "·": "*"},
+}
+"""What is printed for letters that an encoding lacks; of others, their numbers."""
+
+
+def prepare_streams() -> None:
+  """Makes standard output such that printing can stop no work half-way.
+
+  Letters that its encoding lacks are spelled out. Where nobody reads any more (a pipe
+  to `head`), the process gets SIGTERM, so that what is done is kept, and says no more.
+  """
+  codecs.register_error("readable", _spell)
+  for name in ("stdout", "stderr"):
+    stream: Any = getattr(sys, name)
+    if hasattr(stream, "reconfigure"):
+      stream.reconfigure(errors="readable")
+  if sys.stdout is not None and not isinstance(sys.stdout, _Output):
+    sys.stdout = _Output(sys.stdout)
+
+
+def is_closed() -> bool:
+  """Whether nobody reads standard output any more."""
+  return isinstance(sys.stdout, _Output) and sys.stdout.closed_pipe
+
+
+def _spell(error: UnicodeError) -> tuple[str | bytes, int]:
+  if not isinstance(error, UnicodeEncodeError):
+    raise error
+  letters = error.object[error.start : error.end]
+  text = "".join(
+    READABLE.get(letter) or letter.encode("ascii", "backslashreplace").decode()
+    for letter in letters
+  )
+  return text, error.end
+
+
+class _Output:
+  """Standard output that ends the process in order when its pipe is closed."""
+
+  def __init__(self, stream: TextIO):
+    self._stream = stream
+    self.closed_pipe = False
+
+  def __getattr__(self, name: str) -> Any:
+    return getattr(self._stream, name)
+
+  def write(self, text: str) -> int:
+    """As a stream; nothing where nobody reads."""
+    try:
+      return self._stream.write(text)
+    except BrokenPipeError:
+      self._end()
+      return len(text)
+
+  def flush(self) -> None:
+    """As a stream."""
+    try:
+      self._stream.flush()
+    except BrokenPipeError:
+      self._end()
+
+  def _end(self) -> None:
+    if not self.closed_pipe:
+      self.closed_pipe = True
+      # What is still held back must go somewhere.
+      os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+      os.kill(os.getpid(), signal.SIGTERM)

@@ -1,0 +1,124 @@
+"""Detection replaces its own files only, and leaves nothing else behind."""
+
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from predictions import DEFAULT, names, options, write_dots
+
+from micronet_jax import files
+from micronet_jax.errors import InputError
+from micronet_jax.predict import outputs, tables
+from micronet_jax.predict.job import predict_images
+
+pytestmark = pytest.mark.usefixtures("detector", "counted")
+
+
+@pytest.mark.parametrize("ending", DEFAULT)
+@pytest.mark.parametrize("text", ["mine", "[]", '{"version": "5.2", "shapes": []}', ""])
+def test_a_file_of_somebody_else_is_not_replaced(image, tmp_path, ending, text):
+  out = tmp_path / "out"
+  out.mkdir()
+  write_dots(tmp_path / "next.png", shape=(60, 90))
+  (out / f"big{ending}").write_text(text)
+  done = predict_images([image, str(tmp_path / "next.png")], out, options=options())
+  assert f"big{ending} is there and was not written by this" in done[0]["error"]
+  assert "error" not in done[1]
+  assert (out / f"big{ending}").read_text() == text
+  assert not (out / ".big.partial").exists()
+
+
+def test_a_summary_of_somebody_else_is_not_replaced(image, tmp_path):
+  out = tmp_path / "out"
+  out.mkdir()
+  (out / "summary.csv").write_text("a,b\n1,2\n")
+  with pytest.raises(InputError, match=r"summary\.csv is there and was not written"):
+    predict_images([image], out, options=options())
+  assert (out / "summary.csv").read_text() == "a,b\n1,2\n"
+  assert names(out) == ["summary.csv"]
+
+
+def test_files_of_ours_are_replaced_whatever_the_order_of_formats(image, tmp_path):
+  """And where a run was stopped while it wrote."""
+  out = tmp_path / "out"
+  for formats in (("csv", "overlay"), ("csv",), ("overlay",), ("geojson", "overlay")):
+    (result,) = predict_images(
+      [image], out, options=options(formats=formats, threshold=0.1 + len(formats) / 10)
+    )
+    assert "error" not in result
+  (out / "big.json").unlink()
+  (result,) = predict_images([image], out, options=options())
+  assert "was not written by this program" in result["error"]
+
+
+def test_a_run_that_was_stopped_while_writing_goes_on(image, tmp_path, monkeypatch):
+  out = tmp_path / "out"
+  predict_images([image], out, options=options(formats=("csv", "overlay")))
+
+  def stop(*_, **__):
+    raise KeyboardInterrupt
+
+  changes = {"formats": ("csv", "geojson"), "threshold": 0.3}
+  with monkeypatch.context() as patch:
+    patch.setattr(tables, "write_geojson", stop)
+    with pytest.raises(KeyboardInterrupt):
+      predict_images([image], out, options=options(**changes))
+  for each in (changes, {}):
+    (result,) = predict_images([image], out, options=options(**each))
+    assert "error" not in result
+
+
+def test_what_a_kill_left_is_removed_by_the_next_run(image, tmp_path):
+  out = tmp_path / "out"
+  out.mkdir()
+  script = (
+    "import os, sys, signal; from micronet_jax.files import replacing\n"
+    "with replacing(sys.argv[1]) as beside:\n"
+    "  beside.write_text('half'); os.kill(os.getpid(), signal.SIGKILL)"
+  )
+  for name in ("big.csv", "other.geojson"):
+    command = [sys.executable, "-c", script, str(out / name)]
+    root = pathlib.Path(__file__).parents[2]
+    killed = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(root)})
+    assert killed.returncode == -signal.SIGKILL
+  left = names(out)
+  assert len(left) == 2
+  mine, theirs = ".abcdef-1-01234567-a.csv", ".hidden-1.csv"
+  for name in (mine, theirs):
+    (out / name).write_text("of another machine, or of somebody else")
+  with files.replacing(out / "running.csv") as beside:
+    beside.write_text("of a process that runs")
+    predict_images([image], out, options=options())
+    assert beside.exists()
+  expected = {mine, theirs, "running.csv", "summary.csv"}
+  assert set(names(out)) == expected | {f"big{ending}" for ending in DEFAULT}
+  assert re.match(r"\.[0-9a-f]{6}-\d+-[0-9a-f]{8}-big\.csv", left[0])
+
+
+def test_rows_do_not_depend_on_the_tile(image, tmp_path):
+  texts = []
+  for tile in (272, 304, 512):
+    out = tmp_path / f"{tile}"
+    predict_images([image], out, options=options(tile=tile, threshold=0.5))
+    texts.append((out / "big.csv").read_text())
+  rows = np.array([line.split(",") for line in texts[0].split()[1:]], float)
+  assert len(rows) > 20
+  assert (np.lexsort([rows[:, 0], rows[:, 1]]) == np.arange(len(rows))).all()
+  assert texts[0] == texts[1] == texts[2]
+
+
+def test_a_record_of_an_older_version_still_counts(image, tmp_path):
+  out = tmp_path / "out"
+  predict_images([image], out, options=options())
+  record = json.loads((out / "big.json").read_text())
+  del record["written"]
+  (out / "big.json").write_text(json.dumps(record))
+  (result,) = predict_images([image], out, options=options(threshold=0.3))
+  assert "error" not in result
+  assert outputs.read_record(out / "big", result["settings"])
