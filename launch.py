@@ -18,13 +18,12 @@ from typing import Any
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from micronet_jax.cli import notes
 from micronet_jax.config import Config, PredictConfig
 from micronet_jax.errors import InputError, Stopped
 from micronet_jax.files import digest
 from micronet_jax.settings import as_dict, determining, from_dict
 from micronet_jax.signals import INTERRUPTED, interruptible, leave
-from micronet_jax.terminal import prepare_streams
+from micronet_jax.terminal import notes, prepare_streams
 
 CONFIG = config_flags.DEFINE_config_file(
   "config", None, "File of configs/; --config.field=value changes a field."
@@ -112,9 +111,9 @@ def run_job(job: str, fields: Mapping[str, Any], workdir: str | None) -> None:
 
     train_and_evaluate(config, folder)
   elif job == "predict":
-    from micronet_jax import cli
+    from micronet_jax.commands.detect import run_config
 
-    raise SystemExit(cli.run_config(config, folder))
+    raise SystemExit(run_config(config, folder))
   else:
     from micronet_jax.studies.schema import StudyConfig
     from micronet_jax.studies.study import run_study

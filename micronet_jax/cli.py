@@ -1,46 +1,14 @@
 """The users' door: the `micronet` command; called by the shell."""
 
 import argparse
-import contextlib
-import logging
-import os
 import sys
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NoReturn
+from collections.abc import Sequence
+from typing import NoReturn
 
-from micronet_jax.config import PredictConfig
-from micronet_jax.errors import InputError, Stopped
-from micronet_jax.settings import from_dict
-from micronet_jax.signals import INTERRUPTED, end_at_once, interruptible
-from micronet_jax.terminal import is_closed, prepare_streams
+from micronet_jax.commands.detect import add_detect
+from micronet_jax.signals import end_at_once
+from micronet_jax.terminal import prepare_streams
 from micronet_jax.version import __version__
-
-DETECT = """\
-Finds the nuclei in images and slides, and writes their centres.
-
-IMAGE is a file, a folder (all images directly in it) or a quoted glob ('**/*.svs'):
-PNG, JPEG, BMP, TIFF and OME-TIFF, and with the extra [slides] what OpenSlide reads
-(SVS, NDPI, MRXS, SCN, DICOM, ...). For each image NAME.svs, DIR gets
-
-  NAME.json         count, nuclei per mm2, settings
-  NAME.csv          x,y,score; (0, 0) is the centre of the top-left pixel
-  NAME.geojson      for QuPath: File > Import objects from file
-  NAME.overlay.png  the image with a mark on each nucleus
-  NAME.density.png  heat map, nuclei per mm2
-
-and summary.csv a line for each image. An interrupted slide goes on where it stopped,
-finished images are not repeated, and a bad image does not stop the others: it is
-reported at the end, and the exit status is 1."""
-
-
-EXAMPLES = """\
-examples:
-  micronet detect slide.svs -o results
-  micronet detect tiles/ -o results --mpp 0.5 --format csv,overlay
-  micronet detect slide.svs -o results --region 20000,15000,4000,4000
-  micronet detect '*.ndpi' -o results --weights runs/finetune-folder-mine-1a2b3c4d
-"""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -59,199 +27,15 @@ def parser() -> argparse.ArgumentParser:
   )
   top.add_argument("--version", action="version", version=f"micronet {__version__}")
   commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
-  _add_detect(commands)
+  add_detect(commands)
   return top
-
-
-def _add_detect(commands: Any) -> None:
-  """Adds the options of `micronet detect`."""
-  detect = commands.add_parser(
-    "detect",
-    help="find the nuclei in images and slides",
-    description=DETECT,
-    epilog=EXAMPLES,
-    formatter_class=argparse.RawDescriptionHelpFormatter,
-  )
-  detect.add_argument("images", nargs="+", metavar="IMAGE", help="file, folder or glob")
-  detect.add_argument(
-    "-o", "--out", required=True, metavar="DIR", help="folder for the results"
-  )
-  detect.add_argument(
-    "-w",
-    "--weights",
-    default="base",
-    metavar="NAME|DIR",
-    help='"base", or the folder of a run or checkpoint (default: base)',
-  )
-  detect.add_argument(
-    "--mpp",
-    type=float,
-    metavar="MICRONS",
-    help="microns per pixel of the images (default: what each file says, else 0.25)",
-  )
-  detect.add_argument(
-    "--threshold",
-    type=float,
-    metavar="SCORE",
-    help="least score of a nucleus, 0 to 1 (default: the checkpoint's own)",
-  )
-  detect.add_argument(
-    "--region",
-    action="append",
-    default=[],
-    type=region,
-    metavar="X,Y,W,H",
-    help="look only in this part, in the image's own pixels; may be repeated",
-  )
-  detect.add_argument(
-    "--format",
-    default="csv,geojson,overlay",
-    metavar="LIST",
-    help="what to write, of csv, geojson, overlay, density "
-    "(default: csv,geojson,overlay)",
-  )
-  detect.add_argument(
-    "--tissue",
-    action=argparse.BooleanOptionalAction,
-    help="look on tissue only, not on glass (default: on images beyond 1 mm2)",
-  )
-  _add_machine(detect)
-
-
-def _add_machine(detect: argparse.ArgumentParser) -> None:
-  machine = detect.add_argument_group(
-    "for the machine", "None of these changes the result."
-  )
-  machine.add_argument(
-    "--tile",
-    type=int,
-    metavar="PIXELS",
-    help="longest side of what is read at once; base: a multiple of 16 above 256",
-  )
-  machine.add_argument(
-    "--batch", type=int, metavar="N", help="tiles at once (default: one a device)"
-  )
-  machine.add_argument("--devices", type=int, metavar="N", help="default: all")
-
-
-def region(text: str) -> tuple[int, int, int, int]:
-  """Parses x,y,width,height."""
-  try:
-    x, y, width, height = (int(part) for part in text.split(","))
-  except ValueError:
-    raise argparse.ArgumentTypeError(
-      f"{text!r} is not X,Y,W,H: four whole numbers with commas, such as 0,0,1000,500"
-    ) from None
-  return x, y, width, height
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
   """Runs the command; returns its exit status."""
   prepare_streams()
   given = parser().parse_args(arguments)
-  options = PredictConfig(
-    mpp=given.mpp,
-    threshold=given.threshold,
-    regions=tuple(given.region),
-    formats=_listed(given.format),
-    tissue=given.tissue,
-    tile=given.tile,
-    batch=given.batch,
-    devices=given.devices,
-  )
-  return run_detect(given.images, given.out, given.weights, options)
-
-
-def run_config(config: Mapping[str, Any], workdir: str | os.PathLike[str]) -> int:
-  """Does what `micronet detect` does, told by configs/predict.py.
-
-  Args:
-    config: the fields of configs/predict.py, as a dict.
-    workdir: the folder for the results.
-
-  Returns:
-    The exit status.
-
-  Raises:
-    InputError: a field that cannot be read.
-  """
-  fields = {**config}
-  fields.pop("job", None)
-  images, weights = _listed(fields.pop("images")), fields.pop("init_from")
-  if not images:
-    raise InputError(
-      "config.images names no image; for instance --config.images='tiles/*.png'"
-    )
-  try:
-    fields["regions"] = tuple(region(part) for part in _listed(fields["regions"], ";"))
-  except argparse.ArgumentTypeError as error:
-    raise InputError(f"config.regions: {error}") from error
-  fields["formats"] = _listed(fields["formats"])
-  return run_detect(images, workdir, weights, from_dict(PredictConfig, fields))
-
-
-def _listed(text: str, between: str = ",") -> tuple[str, ...]:
-  return tuple(part.strip() for part in text.split(between) if part.strip())
-
-
-def run_detect(
-  images: Sequence[str],
-  out: str | os.PathLike[str],
-  weights: str,
-  options: PredictConfig,
-) -> int:
-  """The predict job of both command lines, up to what is printed at its end.
-
-  Args:
-    images: as `predict.job.predict_images` takes them, as the others.
-    out: for the results.
-    weights: of the network.
-    options: the rest.
-
-  Returns:
-    The exit status: 0, 1 after an error, 130 when interrupted.
-  """
-  going_on = "stopped; the same command goes on from here"
-  try:
-    with notes(), interruptible(going_on), warnings.catch_warnings():
-      # Of a cache that cannot be read or written: JAX then compiles again.
-      warnings.filterwarnings("ignore", "Error (read|writ)ing persistent compilation")
-      from micronet_jax import devices  # JAX takes seconds to import
-      from micronet_jax.predict import job
-
-      devices.check_platform()
-      devices.use_compilation_cache()
-      done = job.predict_images(images, out, weights=weights, options=options)
-      return job.report_failures(done)
-  except InputError as error:
-    print(f"error: {error}", file=sys.stderr)
-    return 1
-  except Stopped as stopped:
-    if not is_closed():
-      print(f"\n{stopped}", file=sys.stderr)
-    return INTERRUPTED
-
-
-@contextlib.contextmanager
-def notes() -> Iterator[None]:
-  """Prints what the package logs as notes, once, whoever else logs what."""
-  logger = logging.getLogger("micronet_jax")
-  if logger.handlers:  # within another such block
-    yield
-    return
-  handler = logging.StreamHandler()
-  handler.setFormatter(logging.Formatter("note: %(message)s"))
-  before = logger.level, logger.propagate
-  logger.addHandler(handler)
-  logger.setLevel(logging.WARNING)
-  logger.propagate = False
-  logging.getLogger("absl").setLevel(logging.CRITICAL)  # of Orbax
-  logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # odd tags: ours are said
-  try:
-    yield
-  finally:
-    logger.removeHandler(handler)
-    logger.level, logger.propagate = before
+  return given.run(given)
 
 
 def start() -> int:

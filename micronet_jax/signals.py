@@ -1,7 +1,7 @@
 """One way to stop: SIGINT and SIGTERM end in `Stopped`, with the work kept.
 
 Called by the doors: `training.job` and the studies, which finish their step and save,
-and `cli`, whose journal holds every finished tile and which stops where it is.
+and `commands`, whose journal holds every finished tile and which stops where it is.
 """
 
 import contextlib

@@ -1,12 +1,15 @@
-"""The standard streams of a command: closed pipes, and encodings that lack letters.
+"""What a command prints: closed pipes, encodings that lack letters, notes.
 
-Called by the doors, `cli` and `launch.py`, before anything else.
+Called by the doors, `cli` and `launch.py`, before anything else, and by `commands`.
 """
 
 import codecs
+import contextlib
+import logging
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from typing import Any, TextIO
 
 READABLE = {
@@ -35,6 +38,28 @@ def prepare_streams() -> None:
 def is_closed() -> bool:
   """Whether nobody reads standard output any more."""
   return isinstance(sys.stdout, _Output) and sys.stdout.closed_pipe
+
+
+@contextlib.contextmanager
+def notes() -> Iterator[None]:
+  """Prints what the package logs as notes, once, whoever else logs what."""
+  logger = logging.getLogger("micronet_jax")
+  if logger.handlers:  # within another such block
+    yield
+    return
+  handler = logging.StreamHandler()
+  handler.setFormatter(logging.Formatter("note: %(message)s"))
+  before = logger.level, logger.propagate
+  logger.addHandler(handler)
+  logger.setLevel(logging.WARNING)
+  logger.propagate = False
+  logging.getLogger("absl").setLevel(logging.CRITICAL)  # of Orbax
+  logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # odd tags: ours are said
+  try:
+    yield
+  finally:
+    logger.removeHandler(handler)
+    logger.level, logger.propagate = before
 
 
 def _spell(error: UnicodeError) -> tuple[str | bytes, int]:

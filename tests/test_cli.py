@@ -22,7 +22,8 @@ from networks import META, random_weights
 
 import launch
 from configs import predict as predict_config
-from micronet_jax import checkpoints, cli, devices
+from micronet_jax import checkpoints, cli, devices, terminal
+from micronet_jax.commands import detect
 from micronet_jax.config import PredictConfig
 from micronet_jax.detection import detector
 from micronet_jax.errors import InputError
@@ -99,7 +100,7 @@ def test_version_and_help_name_everything(capsys):
 
 
 def test_the_examples_in_the_help_can_be_parsed():
-  examples = [line.split() for line in cli.EXAMPLES.splitlines()[1:]]
+  examples = [line.split() for line in detect.EXAMPLES.splitlines()[1:]]
   assert len(examples) >= 4
   for name, *arguments in examples:
     assert name == "micronet"
@@ -131,14 +132,14 @@ def test_options_arrive(called, capsys):
 def test_the_config_says_the_same(called):
   config = predict_config.get_config()
   with pytest.raises(InputError, match=r"config\.images names no image"):
-    cli.run_config(config, "out")
+    detect.run_config(config, "out")
   config.images = "a.png, tiles/*.png"
-  assert cli.run_config(config, "out") == 0
+  assert detect.run_config(config, "out") == 0
   config.update(
     {"init_from": "run", "mpp": 0.5, "threshold": 0.3, "tissue": False, "tile": 512}
   )
   config.update({"regions": "1,2,3,4; 5,6,7,8", "formats": "csv", "batch": 4})
-  assert cli.run_config(config, "out") == 0
+  assert detect.run_config(config, "out") == 0
   every = PredictConfig(
     mpp=0.5,
     threshold=0.3,
@@ -155,7 +156,7 @@ def test_the_config_says_the_same(called):
   ]
   config.regions = "1,2,3"
   with pytest.raises(InputError, match=r"config\.regions: '1,2,3' is not X,Y,W,H"):
-    cli.run_config(config, "out")
+    detect.run_config(config, "out")
 
 
 def test_every_run_by_config_has_its_own_folder():
@@ -232,7 +233,7 @@ def test_notes_are_printed_and_the_logger_left_as_it_was(capsys):
   level = root.level
   root.setLevel(logging.ERROR)  # as absl has it in launch.py
   try:
-    with cli.notes():
+    with terminal.notes():
       logging.getLogger("micronet_jax").warning("%s is white", "a.png")
   finally:
     root.setLevel(level)

@@ -3,7 +3,7 @@
 One image after the other: found points go to a journal on disk tile by tile, and when
 all tiles are done, to the files that were asked for. An interrupted image goes on with
 its next tile, a finished one is not repeated, and a bad one does not stop the rest.
-Called by `cli` and as `micronet_jax.predict_images`.
+Called by `commands.detect` and as `micronet_jax.predict_images`.
 """
 
 import contextlib

@@ -1,0 +1,1 @@
+"""What `micronet` can do: a module for each command, with its options and its work."""
