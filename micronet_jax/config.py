@@ -172,6 +172,9 @@ class Config:
   disk_radius: float = setting(8.0, above=0, unit="px")
   # λ, the weight of the regions without nuclei.
   loss_lambda: float = setting(5.0, low=0, source="Eq. 2")
+  # Least ȳ of a patch in Eq. 2. With the paper's 0 a patch without nuclei weighs
+  # nothing, so that glass, hair or keratin teach nothing.
+  loss_floor: float = setting(0.0, low=0, high=1)
   # Which images configs/evaluate.py scores: all, or a part of the checkpoint's split.
   evaluate_part: str = setting("all", choices=("all", "test", "validation"))
 

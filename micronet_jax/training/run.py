@@ -161,6 +161,7 @@ def prepare_training(
     devices=devices,
     frozen=config.freeze_blocks,
     proximity=proximity_at(config.proximity, mpp),
+    loss_floor=config.loss_floor,
     disk_radius=in_network_pixels(config.disk_radius, mpp),
     balanced=bool(config.auxiliary.name) and not config.naive_pooling,
     momentum=optimizer.momentum,
