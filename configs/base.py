@@ -42,4 +42,5 @@ def get_config() -> ml_collections.ConfigDict:
   config.num_steps = 10_000
   config.eval_every = 1000
   config.threshold_rule = "absolute"
+  config.smoothing = 4.0
   return config

@@ -203,6 +203,9 @@ class Config:
   threshold_rule: str | None = setting(
     None, choices=(RELATIVE, ABSOLUTE), source="Results"
   )
+  # Maps are smoothed by a Gaussian of this sd before their maxima are taken, which
+  # joins weak ones of one nucleus. None is the checkpoint's, else 0, the paper's.
+  smoothing: float | None = setting(None, low=0, high=20, unit="px")
   # min_distance is chosen among these on the validation part, with ξ.
   min_distances: tuple[int, ...] = setting((3, 5, 7, 9, 11), low=1, unit="px")
   # Matching radius that the choice is made at; None is the rule's, 16 (relative, the

@@ -76,6 +76,7 @@ class TrainingRun:
       "xi": self.record.xi,
       "min_distance": self.record.min_distance,
       "threshold_rule": config["threshold_rule"] or RELATIVE,
+      "smoothing": config["smoothing"] or 0.0,
       "split": dataclasses.asdict(self.data.split),
       "provenance": self.data.provenance.to_json(),
       "record": dataclasses.asdict(self.record),
