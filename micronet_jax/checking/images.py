@@ -1,0 +1,184 @@
+"""What may be wrong with images: copies, patients, resolution, nothing to see.
+
+Called by `job`.
+"""
+
+import unicodedata
+from collections.abc import Sequence
+
+import imagehash
+import numpy as np
+import PIL.Image
+
+from micronet_jax.checking.centers import lies_right
+from micronet_jax.checking.trouble import Examined, Trouble, Suspect, counted, listed
+from micronet_jax.datasets.sample import Sample
+from micronet_jax.lengths import REFERENCE_MPP
+
+ALIKE = 40
+"""Of 256 bits, so many may differ between copies; by chance half of them do."""
+
+USUAL_WIDTH = 3.2, 7.2
+"""Microns across nuclei at half their stain, the median of images of one resolution."""
+
+_HASH_SIDE, _THUMBNAIL = 16, 64
+_BLOCK = 1024  # images that are compared with all others at once
+_LEAST_SIDE = 4.0  # microns; a smaller image shows no nucleus
+_LEAST_IMAGES, _LEAST_CENTERS = 3, 10  # that tell a resolution
+
+_TURNS = ("", *(f"turned by {angle}°" for angle in (90, 180, 270)), *["mirrored"] * 4)
+
+
+def look_alike_hashes(image: np.ndarray) -> np.ndarray:
+  """Perceptual hashes of an image in the eight ways that it can be laid down.
+
+  Args:
+    image: uint8 `[H, W, 3]`.
+
+  Returns:
+    bool `[8, 256]`: as it is, turned by quarters, and the same of its mirror image.
+  """
+  small = PIL.Image.fromarray(image).convert("L")
+  small = small.resize((_THUMBNAIL, _THUMBNAIL), PIL.Image.Resampling.BOX)
+  pixels = np.asarray(small)
+  turned = [np.rot90(each, turns) for each in (pixels, pixels.T) for turns in range(4)]
+  return np.array(
+    [
+      imagehash.phash(PIL.Image.fromarray(np.ascontiguousarray(each)), _HASH_SIDE).hash
+      for each in turned
+    ]
+  ).reshape(8, -1)
+
+
+def find_copies(images: Sequence[Examined], parts: dict[str, str]) -> list[Trouble]:
+  """Pairs of images that are nearly the same picture.
+
+  Args:
+    images: all.
+    parts: the part of the split that each name would be in.
+  """
+  hashed = [image for image in images if image.hashes is not None]
+  apart: list[Suspect] = []
+  together: list[Suspect] = []
+  for first, second, turn in _alike(hashed):
+    pair = hashed[first].sample, hashed[second].sample
+    found = together if pair[0].patient == pair[1].patient else apart
+    for sample, other in (pair, pair[::-1]):
+      how = f", {_TURNS[turn]}" if _TURNS[turn] else ""
+      text = f"Like {other.name}{how}; patient {sample.patient}"
+      text += f", {parts[sample.name]} part." if sample.name in parts else "."
+      found.append(Suspect(sample.name, text))
+  troubles = []
+  for wrong, suspects, whose in (
+    (True, apart, "of different patients: what trains would test, too"),
+    (False, together, "of one patient: their nuclei count twice"),
+  ):
+    if suspects:
+      names = [s.name for s in suspects]
+      pairs = [" and ".join(pair) for pair in zip(names[::2], names[1::2], strict=True)]
+      text = f"{counted(len(pairs), 'pair')} of images are nearly the same picture"
+      text += f" ({listed(pairs)}), though {whose}" if wrong else ""
+      text += "" if wrong else f" ({listed(pairs)}), {whose}"
+      troubles.append(Trouble(wrong, "copies of images", text, suspects))
+  return troubles
+
+
+def _alike(images: Sequence[Examined]) -> list[tuple[int, int, int]]:
+  """Pairs of images that look alike, and how the first must be turned."""
+  if len(images) < 2:
+    return []
+  # As ±1 their product is 256 less twice the bits that differ.
+  signs = np.array([image.hashes for image in images], np.float32) * 2 - 1
+  upright, bits = signs[:, 0], signs.shape[2]
+  found: dict[tuple[int, int], int] = {}
+  for start in range(0, len(images), _BLOCK):
+    for turn in range(len(_TURNS)):
+      product = signs[start : start + _BLOCK, turn] @ upright.T
+      for first, second in np.argwhere(product >= bits - 2 * ALIKE):
+        if start + first < second:
+          found.setdefault((int(start + first), int(second)), turn)
+  return [(*pair, turn) for pair, turn in sorted(found.items())]
+
+
+def find_nothing_to_see(images: Sequence[Examined]) -> list[Trouble]:
+  """Images of one colour, and those smaller than a nucleus."""
+  found = [image.sample for image in images if _shows_nothing(image.sample)]
+  if not found:
+    return []
+  names = [sample.name for sample in found]
+  text = (
+    f"{counted(len(names), 'image')} of one colour or smaller than a nucleus"
+    f" ({listed(names)}): nothing can be learned there, and a batch of these alone"
+    " stops training"
+  )
+  wrong = any(len(sample.centers) for sample in found)
+  suspects = [
+    Suspect(s.name, f"{s.image.shape[1]} x {s.image.shape[0]} pixels.") for s in found
+  ]
+  return [Trouble(wrong, "nothing to see", text, suspects)]
+
+
+def _shows_nothing(sample: Sample) -> bool:
+  mpp = REFERENCE_MPP if sample.mpp is None else sample.mpp
+  return sample.is_plain or min(sample.image.shape[:2]) * mpp < _LEAST_SIDE
+
+
+def find_patients(images: Sequence[Examined]) -> list[Trouble]:
+  """Patients whose names people would take for the same."""
+  spellings: dict[str, set[str]] = {}
+  for image in images:
+    if image.sample.patient != image.sample.name:  # somebody wrote it
+      folded = unicodedata.normalize("NFKC", image.sample.patient).casefold()
+      spellings.setdefault("".join(folded.split()), set()).add(image.sample.patient)
+  doubtful = [sorted(names) for names in spellings.values() if len(names) > 1]
+  if not doubtful:
+    return []
+  groups = [" and ".join(map(repr, names)) for names in doubtful]
+  text = (
+    f"{counted(len(groups), 'patient')} under several names, which differ in case,"
+    f" blanks or Unicode alone ({listed(groups)}), and may train and test at once"
+  )
+  return [Trouble(True, "patients under several names", text)]
+
+
+def find_resolutions(images: Sequence[Examined]) -> list[Trouble]:
+  """Resolutions that nobody said, or at which nuclei would have an odd size."""
+  groups: dict[float | None, list[Examined]] = {}
+  for image in images:
+    groups.setdefault(image.sample.mpp, []).append(image)
+  troubles = []
+  for mpp, group in groups.items():
+    names = [image.sample.name for image in group]
+    width = _usual_width(group)
+    odd = width is not None and not USUAL_WIDTH[0] <= width <= USUAL_WIDTH[1]
+    who = f"{counted(len(names), 'image')} ({listed(names)})"
+    if mpp is None:
+      text = f"nobody says how many microns a pixel has in {who}, so it is taken as"
+      text += f" {REFERENCE_MPP:g}"
+    else:
+      text = f"{who} said to have {mpp:g} microns a pixel"
+    if width is not None and (odd or mpp is None):
+      text += f": nuclei would be {width:.1f} microns wide at half their stain, "
+      text += (
+        f"where {USUAL_WIDTH[0]:g} to {USUAL_WIDTH[1]:g} are usual"
+        if odd
+        else ("as is usual")
+      )
+    if odd or mpp is None:
+      title = "odd resolution" if odd else "unknown resolution"
+      suspects = [Suspect(name) for name in names] if odd else []
+      troubles.append(Trouble(odd, title, text, suspects))
+  return troubles
+
+
+def _usual_width(group: Sequence[Examined]) -> float | None:
+  """The median width of nuclei, in microns, where enough images tell it."""
+  widths = [
+    image.evidence.width
+    for image in group
+    if image.evidence is not None
+    and lies_right(image)
+    and len(image.sample.centers) >= _LEAST_CENTERS
+    and np.isfinite(image.evidence.width)
+  ]
+  return float(np.median(widths)) if len(widths) >= _LEAST_IMAGES else None
