@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from scipy.spatial import cKDTree
 
-from micronet_jax.checking.trouble import Examined, Trouble, Suspect, counted, listed
 from micronet_jax.checking.stain import swap_axes, turn_over
+from micronet_jax.checking.trouble import Examined, Suspect, Trouble, counted, listed
 from micronet_jax.datasets.sample import Sample
 from micronet_jax.lengths import REFERENCE_MPP
 

@@ -11,7 +11,7 @@ import numpy as np
 import PIL.Image
 
 from micronet_jax.checking.centers import lies_right
-from micronet_jax.checking.trouble import Examined, Trouble, Suspect, counted, listed
+from micronet_jax.checking.trouble import Examined, Suspect, Trouble, counted, listed
 from micronet_jax.datasets.sample import Sample
 from micronet_jax.lengths import REFERENCE_MPP
 

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from tqdm import tqdm
 
 from micronet_jax.checking import centers, images
-from micronet_jax.checking.trouble import Examined, Trouble, counted
 from micronet_jax.checking.sheet import check_replaceable, write_sheet
 from micronet_jax.checking.stain import examine_stain
+from micronet_jax.checking.trouble import Examined, Trouble, counted
 from micronet_jax.config import Config, check_config
 from micronet_jax.datasets import read_samples
 from micronet_jax.datasets.sample import Sample

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import PIL.Image
 
-from micronet_jax.checking.trouble import Trouble, Suspect, counted
+from micronet_jax.checking.trouble import Suspect, Trouble, counted
 from micronet_jax.datasets.sample import Sample
 from micronet_jax.errors import InputError
 from micronet_jax.files import replacing
