@@ -26,7 +26,10 @@ _BLOCK = 1024  # images that are compared with all others at once
 _LEAST_SIDE = 4.0  # microns; a smaller image shows no nucleus
 _LEAST_IMAGES, _LEAST_CENTERS = 3, 10  # that tell a resolution
 
-_TURNS = ("", *(f"turned by {angle}°" for angle in (90, 180, 270)), *["mirrored"] * 4)
+_TURNS = (
+  *("", ", turned by 90°", ", turned by 180°", ", turned by 270°"),
+  *[", mirrored"] * 4,
+)
 
 
 def look_alike_hashes(image: np.ndarray) -> np.ndarray:
@@ -61,24 +64,22 @@ def find_copies(images: Sequence[Examined], parts: dict[str, str]) -> list[Troub
   apart: list[Suspect] = []
   together: list[Suspect] = []
   for first, second, turn in _alike(hashed):
-    pair = hashed[first].sample, hashed[second].sample
-    found = together if pair[0].patient == pair[1].patient else apart
-    for sample, other in (pair, pair[::-1]):
-      how = f", {_TURNS[turn]}" if _TURNS[turn] else ""
-      text = f"Like {other.name}{how}; patient {sample.patient}"
-      text += f", {parts[sample.name]} part." if sample.name in parts else "."
-      found.append(Suspect(sample.name, text))
+    a, b = hashed[first].sample, hashed[second].sample
+    who = [
+      f"patient {each.patient}, {parts.get(each.name, 'no')} part" for each in (a, b)
+    ]
+    text = f"and {b.name}{_TURNS[turn]}: {' and '.join(who)}."
+    found = together if a.patient == b.patient else apart
+    found.append(Suspect(a.name, text, beside=b.name))
   troubles = []
   for wrong, suspects, whose in (
-    (True, apart, "of different patients: what trains would test, too"),
-    (False, together, "of one patient: their nuclei count twice"),
+    (True, apart, "of different patients, so that what trains may test"),
+    (False, together, "of one patient, whose nuclei count twice"),
   ):
     if suspects:
-      names = [s.name for s in suspects]
-      pairs = [" and ".join(pair) for pair in zip(names[::2], names[1::2], strict=True)]
-      text = f"{counted(len(pairs), 'pair')} of images are nearly the same picture"
-      text += f" ({listed(pairs)}), though {whose}" if wrong else ""
-      text += "" if wrong else f" ({listed(pairs)}), {whose}"
+      names = listed([f"{s.name} and {s.beside}" for s in suspects])
+      text = f"{counted(len(suspects), 'pair')} of images ({names}) are nearly the same"
+      text += f" picture, though {whose}" if wrong else f" picture, {whose}"
       troubles.append(Trouble(wrong, "copies of images", text, suspects))
   return troubles
 

@@ -25,7 +25,9 @@ MOST_PICTURES = 24
 """Of each kind of trouble; further suspects are named."""
 
 _SIDE = 480  # longest side of a picture, in pixels of the file
-_CLOSE, _CLOSE_UPS = 24.0, 2  # microns across close-ups; how many of an image
+_NOTHING = np.zeros((0, 2))
+_CLOSE, _LEAST_SIDE = 24.0, 16  # across close-ups: microns, and at least pixels
+_CLOSE_UPS = 2  # of an image
 
 _STYLE = """
 :root { color-scheme: light; }
@@ -43,14 +45,16 @@ p, li { overflow-wrap: anywhere; max-width: 60rem; }
 .pictures { display: grid; gap: 1rem;
   grid-template-columns: repeat(auto-fill, minmax(min(20rem, 100%), 1fr)); }
 figure { margin: 0; }
-svg { width: 100%; height: auto; max-height: 24rem; display: block;
+@media (min-width: 46rem) { .pair { grid-column: span 2; } }
+.pair div { display: grid; grid-template-columns: 1fr 1fr; gap: .5rem; }
+svg { width: 100%; height: auto; max-height: 26rem; display: block;
   background: #eee; }
 figcaption { font-size: .85rem; line-height: 1.35; margin-top: .35rem;
   overflow-wrap: anywhere; }
 path, circle { fill: none; stroke-linecap: round; vector-effect: non-scaling-stroke; }
 .dark { stroke: #000; }
-.dot.dark { stroke-width: 7px; } .ring.dark { stroke-width: 5px; }
-.own { stroke: #56b4e9; stroke-width: 4px; }
+.dot.dark { stroke-width: 8px; } .ring.dark { stroke-width: 5px; }
+.own { stroke: #56b4e9; stroke-width: 5px; }
 .mark { stroke: #ffb000; stroke-width: 2.5px; }
 .key { display: inline-block; width: .55rem; height: .55rem; border-radius: 50%;
   border: 1px solid #000; background: #56b4e9; }
@@ -109,7 +113,7 @@ def _page(
   yield f"<title>{name}: check</title><style>{_STYLE}</style></head><body>"
   yield f"<h1>{name}</h1>"
   for line in lines[:-1]:
-    yield f"<p>{html.escape(line)}</p>"
+    yield f"<p>{html.escape(_sentence(line))}</p>"
   kind = "wrong" if wrong else "right"
   yield f'<p class="verdict {kind}"><strong>{html.escape(lines[-1])}</strong></p>'
   if any(trouble.suspects for trouble in troubles):
@@ -133,7 +137,10 @@ def _page(
 
 
 def _sentence(text: str) -> str:
-  return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
+  """With a capital, unless it begins with a file's name, and a full stop."""
+  if text.partition(" ")[0].isalpha():
+    text = text[:1].upper() + text[1:]
+  return text if text.endswith((".", "?")) else f"{text}."
 
 
 def _gallery(
@@ -143,7 +150,7 @@ def _gallery(
     return
   yield '<div class="pictures">'
   for suspect in suspects[:MOST_PICTURES]:
-    yield from _figures(suspect, samples[suspect.name])
+    yield from _figures(suspect, samples)
   yield "</div>"
   rest = suspects[MOST_PICTURES:]
   if rest:
@@ -152,25 +159,41 @@ def _gallery(
     yield f"<p>{html.escape(names)}</p></details>"
 
 
-def _figures(suspect: Suspect, sample: Sample) -> Iterator[str]:
+def _figures(suspect: Suspect, samples: Mapping[str, Sample]) -> Iterator[str]:
   """The whole image with all marks, or close-ups of the first few of them."""
-  height, width = sample.image.shape[:2]
-  boxes = [(0, 0, height, width)]
+  sample = samples[suspect.name]
+  name, note = html.escape(suspect.name), html.escape(suspect.caption)
   if suspect.close:
-    mpp = REFERENCE_MPP if sample.mpp is None else sample.mpp
-    side = max(16, round(_CLOSE / mpp))
-    size = min(side, height), min(side, width)
-    boxes = []
     for place in suspect.marked[:_CLOSE_UPS]:
-      corner = np.rint(place - np.array(size) / 2).astype(int)
-      y, x = np.clip(corner, 0, [height - size[0], width - size[1]]).tolist()
-      boxes.append((y, x, *size))
-  for box in boxes:
-    text = f"<b>{html.escape(suspect.name)}</b> {html.escape(suspect.caption)}"
-    if suspect.close:
-      text += f" Around x {box[1] + box[3] // 2}, y {box[0] + box[2] // 2}."
-    picture = _picture(sample, suspect.marked, box)
-    yield f"<figure>{picture}<figcaption>{text}</figcaption></figure>"
+      picture = _picture(sample, suspect.marked, _box_around(sample, place))
+      where = f"At x {place[1]:.0f}, y {place[0]:.0f}."
+      yield _figure(picture, f"<b>{name}</b> {note} {where}")
+    return
+  picture = _picture(sample, suspect.marked, _whole(sample))
+  if suspect.beside:
+    other = samples[suspect.beside]
+    picture += _picture(other, _NOTHING, _whole(other))
+  yield _figure(picture, f"<b>{name}</b> {note}", pair=bool(suspect.beside))
+
+
+def _figure(picture: str, caption: str, *, pair: bool = False) -> str:
+  start = '<figure class="pair"><div>' if pair else "<figure><div>"
+  return f"{start}{picture}</div><figcaption>{caption}</figcaption></figure>"
+
+
+def _whole(sample: Sample) -> tuple[int, int, int, int]:
+  height, width = sample.image.shape[:2]
+  return 0, 0, height, width
+
+
+def _box_around(sample: Sample, place: np.ndarray) -> tuple[int, int, int, int]:
+  """The part (y, x, height, width) of an image around a point (y, x)."""
+  mpp = REFERENCE_MPP if sample.mpp is None else sample.mpp
+  shape = np.array(sample.image.shape[:2])
+  size = np.minimum(max(_LEAST_SIDE, round(_CLOSE / mpp)), shape)
+  corner = np.clip(np.rint(place - size / 2).astype(int), 0, shape - size)
+  y, x, height, width = (*corner.tolist(), *size.tolist())
+  return y, x, height, width
 
 
 def _picture(sample: Sample, marked: np.ndarray, box: tuple[int, int, int, int]) -> str:

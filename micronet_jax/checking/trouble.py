@@ -39,12 +39,14 @@ class Suspect:
     caption: what is odd about it; may be empty.
     marked: `[K, 2]` (y, x), where to look, or where centres would belong.
     close: to look at are the surroundings of each mark, not the whole image.
+    beside: name of another image to compare it with; "" for none.
   """
 
   name: str
   caption: str = ""
   marked: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((0, 2)))
   close: bool = False
+  beside: str = ""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
