@@ -16,7 +16,7 @@ from micronet_jax.lengths import REFERENCE_MPP
 CLEAR = 7.0
 """Deviations by which the stain at places stands out, if nuclei lie there."""
 
-MARGIN = 4.0
+MARGIN = 3.0
 """By how many deviations another place must be better than the centres' own."""
 
 CHANCE = 5.0
