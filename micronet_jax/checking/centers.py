@@ -4,6 +4,7 @@ Called by `job`.
 """
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -25,10 +26,8 @@ CHANCE = 5.0
 SHARE = 0.01
 """Of all centres; so many that are wrong change a number that people print."""
 
-_FEWEST, _ENOUGH = (
-  5,
-  30,
-)  # centres that tell where they belong; that they belong nowhere
+_FEWEST = 5  # centres that tell where they belong
+_ENOUGH = 30  # centres that tell that they belong nowhere in their image
 _MOVED = 5.0  # microns; a shorter shift may be that of a rim, not of centres
 
 
@@ -47,19 +46,17 @@ def find_misplaced(images: Sequence[Examined]) -> list[Trouble]:
       kinds.setdefault(kind, []).append(image)
   troubles = []
   for kind, concerned in kinds.items():
-    title, text, where = _KINDS[kind]
+    what = _KINDS[kind]
     names = listed([image.sample.name for image in concerned])
     share = f"in {len(concerned):,} of {counted(len(images), 'image')} ({names})"
     suspects = [
       Suspect(
-        image.sample.name,
-        f"{where.__doc__}{_shift_of(image, kind)}." if where else "",
-        where(image) if where else np.zeros((0, 2)),
+        image.sample.name, what.caption + _shift_of(image, kind), what.belong(image)
       )
       for image in concerned
     ]
-    text = f"{share} {text}{_shift_of(concerned[0], kind)}"
-    troubles.append(Trouble(True, title, text, suspects))
+    text = f"{share} {what.text}{_shift_of(concerned[0], kind)}"
+    troubles.append(Trouble(True, what.title, text, suspects))
   return troubles
 
 
@@ -89,44 +86,46 @@ def _shift_of(image: Examined, kind: str) -> str:
   return f": x {dx:+d}, y {dy:+d} px"
 
 
-def _swapped(image: Examined) -> np.ndarray:
-  """Rings: x and y swapped"""
-  return swap_axes(image.sample)
-
-
-def _upturned(image: Examined) -> np.ndarray:
-  """Rings: y counted from the bottom"""
-  return turn_over(image.sample)
-
-
 def _shifted(image: Examined) -> np.ndarray:
-  """Rings: moved to where the stain is"""
   assert image.evidence is not None
   return image.sample.centers + np.array(image.evidence.shift)
 
 
-_KINDS: dict[str, tuple[str, str, Callable[[Examined], np.ndarray] | None]] = {
-  "swapped": (
+class _Kind(NamedTuple):
+  """What may be wrong with all centres of an image, and where they would belong."""
+
+  title: str
+  text: str
+  caption: str
+  belong: Callable[[Examined], np.ndarray]
+
+
+_KINDS = {
+  "swapped": _Kind(
     "x and y swapped",
     "the centres lie on nuclei only with x and y swapped; x is the column, y the row",
-    _swapped,
+    "Rings: x and y swapped",
+    lambda image: swap_axes(image.sample),
   ),
-  "upturned": (
+  "upturned": _Kind(
     "y from the bottom",
     "the centres lie on nuclei only with y counted from the bottom; it counts from"
     " the top",
-    _upturned,
+    "Rings: y counted from the bottom",
+    lambda image: turn_over(image.sample),
   ),
-  "shifted": (
+  "shifted": _Kind(
     "centres shifted",
     "the centres lie on nuclei only when all are moved by one distance, in the first",
+    "Rings: moved to where the stain is",
     _shifted,
   ),
-  "beside": (
+  "beside": _Kind(
     "centres beside nuclei",
     "the centres lie on nuclei no more often than by chance; are these the points of"
     " another image?",
-    None,
+    "",
+    lambda image: np.zeros((0, 2)),
   ),
 }
 
