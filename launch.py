@@ -95,7 +95,7 @@ def run_job(job: str, fields: Mapping[str, Any], workdir: str | None) -> None:
     InputError: there is no such job, or as the job raises it.
     Stopped: the job was asked to stop.
   """
-  jobs = ("train", "finetune", "auxiliary", "evaluate", "predict", "study")
+  jobs = ("train", "finetune", "auxiliary", "evaluate", "check", "predict", "study")
   if job not in jobs:
     raise InputError(f"config.job is {job!r}; the jobs are {', '.join(jobs)}")
   config = fields if job in ("predict", "study") else from_dict(Config, fields)
@@ -106,6 +106,10 @@ def run_job(job: str, fields: Mapping[str, Any], workdir: str | None) -> None:
     from micronet_jax.evaluation.job import evaluate
 
     evaluate(config, folder)
+  elif isinstance(config, Config) and job == "check":
+    from micronet_jax.commands.check import run_check
+
+    raise SystemExit(run_check(config, folder / "check.html"))
   elif isinstance(config, Config):
     from micronet_jax.training.job import train_and_evaluate
 

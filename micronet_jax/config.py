@@ -131,7 +131,9 @@ class OptimizerConfig:
 class Config:
   """A run: training, fine-tuning or evaluation; the defaults are the paper's recipe."""
 
-  job: str = setting("train", choices=("train", "finetune", "auxiliary", "evaluate"))
+  job: str = setting(
+    "train", choices=("train", "finetune", "auxiliary", "evaluate", "check")
+  )
   # Seed of the initial weights, of patches and dropout.
   seed: int = setting(0, low=0, high=2**32 - 1)
 

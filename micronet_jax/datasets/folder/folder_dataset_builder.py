@@ -7,7 +7,7 @@ from micronet_jax.datasets.annotations import tables
 from micronet_jax.datasets.builders import FilesBuilder
 from micronet_jax.datasets.entries import UNKNOWN_ORGAN, Entry, same_name
 from micronet_jax.datasets.folder.pairing import ANNOTATION_FOLDERS, pair_files
-from micronet_jax.errors import InputError
+from micronet_jax.errors import InputError, or_left_out
 from micronet_jax.imaging.resolution import MPP_RANGE
 
 _SIZE_COLUMNS = ("width", "height")
@@ -51,7 +51,8 @@ class Builder(FilesBuilder):
     pairs = pair_files(root)
     index = root / "index.csv"
     if index.exists():
-      return _indexed(index, pairs)
+      with or_left_out():
+        return _indexed(index, pairs)
     return [
       Entry(name, image, (annotation,), organ=_organ(name))
       for name, (image, annotation) in pairs.items()
@@ -69,42 +70,48 @@ def _indexed(
   """Entries with what index.csv says; it must name each image once."""
   known = {same_name(image.stem): name for name, (image, _) in pairs.items()}
   known |= {name: name for name in pairs}
+  # What has no annotation was told, or nothing would be read.
+  left_out = {same_name(path.stem) for path in (index.parent / "images").iterdir()}
   lines: dict[str, int] = {}
   entries = []
   table = tables.read_table(index, ("name",), numbers=("mpp", *_SIZE_COLUMNS))
   if table.remarks:
     log.warning("%s: %s", index, "; ".join(table.remarks))
   for line, row in table.rows:
-    name = known.get(same_name(row["name"]), "")
-    if not name:
-      raise InputError(
-        f"{index}, line {line}: field name is '{row['name']}', but"
-        f" {index.parent / 'images'} has no such image (names are written without"
-        " ending)."
+    with or_left_out():
+      name = known.get(same_name(row["name"]), "")
+      if not name and same_name(row["name"]) in left_out:
+        continue
+      if not name:
+        raise InputError(
+          f"{index}, line {line}: field name is '{row['name']}', but"
+          f" {index.parent / 'images'} has no such image (names are written without"
+          " ending)."
+        )
+      if name in lines:
+        raise InputError(
+          f"{index}, line {line}: field name is '{name}', which line {lines[name]} is"
+          " already about; every image has one line."
+        )
+      lines[name] = line
+      image, annotation = pairs[name]
+      entries.append(
+        Entry(
+          name,
+          image,
+          (annotation,),
+          organ=same_name(row.get("organ", "")).lower() or _organ(name),
+          patient=same_name(row.get("patient", "")) or None,
+          mpp=_mpp(index, line, row),
+          shape=_shape(index, line, row),
+        )
       )
-    if name in lines:
-      raise InputError(
-        f"{index}, line {line}: field name is '{name}', which line {lines[name]} is"
-        " already about; every image has one line."
-      )
-    lines[name] = line
-    image, annotation = pairs[name]
-    entries.append(
-      Entry(
-        name,
-        image,
-        (annotation,),
-        organ=same_name(row.get("organ", "")).lower() or _organ(name),
-        patient=same_name(row.get("patient", "")) or None,
-        mpp=_mpp(index, line, row),
-        shape=_shape(index, line, row),
-      )
-    )
   for name in sorted(pairs.keys() - lines.keys()):
-    raise InputError(
-      f"{index} has no line for {pairs[name][0]}; every image needs one, or the index"
-      " must go."
-    )
+    with or_left_out():
+      raise InputError(
+        f"{index} has no line for {pairs[name][0]}; every image needs one, or the"
+        " index must go."
+      )
   return entries
 
 

@@ -13,7 +13,7 @@ from micronet_jax.datasets.annotations import (
   documents,
 )
 from micronet_jax.datasets.entries import same_name
-from micronet_jax.errors import InputError
+from micronet_jax.errors import InputError, or_left_out
 from micronet_jax.imaging.decoding import IMAGE_ENDINGS
 
 ANNOTATION_FOLDERS = ("points", "annotations", "labels", "masks")
@@ -55,10 +55,12 @@ def pair_files(root: pathlib.Path) -> dict[str, tuple[pathlib.Path, pathlib.Path
     )
   found = _owned(root, images)
   for name in sorted(images.keys() - found.keys()):
-    raise InputError(
-      f"{images[name]} has no annotation file; {root / 'points' / name}.csv (or another"
-      " format) is needed, which may hold the header x,y alone."
-    )
+    path = images.pop(name)
+    with or_left_out():
+      raise InputError(
+        f"{path} has no annotation file; {root / 'points' / name}.csv (or another"
+        " format) is needed, which may hold the header x,y alone."
+      )
   pairs = {}
   for name, path in images.items():
     short, told = _OME.sub("", name), _names(found[name])
@@ -90,10 +92,11 @@ def _owned(
     elif common:
       passed_over += 1
     else:
-      raise InputError(
-        f"{path} belongs to no image; {root / 'images'} must hold one named"
-        f" {_names(path)[0]} with one of the endings {', '.join(IMAGE_ENDINGS)}."
-      )
+      with or_left_out():
+        raise InputError(
+          f"{path} belongs to no image; {root / 'images'} must hold one named"
+          f" {_names(path)[0]} with one of the endings {', '.join(IMAGE_ENDINGS)}."
+        )
   passed_over += len(found.keys() & others.keys())
   if passed_over:
     log.warning(
@@ -125,8 +128,10 @@ def _names(path: pathlib.Path) -> list[str]:
 
 
 def _add(found: dict[str, pathlib.Path], name: str, path: pathlib.Path) -> None:
-  if name in found:
-    raise InputError(
-      f"{found[name]} and {path} belong to the same image {name}; one of them must go."
-    )
-  found[name] = path
+  with or_left_out():
+    if name in found:
+      raise InputError(
+        f"{found[name]} and {path} belong to the same image {name}; one of them must"
+        " go."
+      )
+    found[name] = path
