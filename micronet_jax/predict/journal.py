@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from micronet_jax.errors import InputError
-from micronet_jax.files import locked
+from micronet_jax.locks import locked
 
 POINT = np.dtype([("y", "<f8"), ("x", "<f8"), ("score", "<f4")])
 
