@@ -209,6 +209,8 @@ def work_watched(
   for stream in (1, 2):
     os.dup2(pipe.fileno(), stream)
   pipe.close()
+  sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+  sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
   began, count, struck = time.monotonic(), 0, threading.Event()
   notes = (disturbed.folder / ("struck" if moment else "operations")).open("w")
 

@@ -14,7 +14,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from typing import TextIO
+from typing import BinaryIO
 
 from micronet_jax.errors import InputError, Stopped
 from micronet_jax.files import cannot_write, is_running
@@ -59,7 +59,7 @@ def locked(
   try:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder.absolute() / "lock"
-    opened = path.open("a+", encoding="utf-8", errors="replace")
+    opened = path.open("a+b", buffering=0)
   except OSError as error:
     raise cannot_write(folder, error, "nothing is lost") from error
   with opened as file:
@@ -79,7 +79,7 @@ def locked(
       yield
 
 
-def _take(file: TextIO, folder: pathlib.Path) -> str | None:
+def _take(file: BinaryIO, folder: pathlib.Path) -> str | None:
   """Takes the lock; else says who has it, as far as is known."""
   locks = _lock(file)
   if locks is False:
@@ -88,14 +88,13 @@ def _take(file: TextIO, folder: pathlib.Path) -> str | None:
   if found is None:
     with contextlib.suppress(OSError):  # a full disk: this machine's lock holds
       file.truncate(0)
-      file.write(json.dumps(_signature()))
-      file.flush()
+      file.write(json.dumps(_signature()).encode())
   elif locks:
     _unlock(file)
   return found
 
 
-def _lock(file: TextIO) -> bool | None:
+def _lock(file: BinaryIO) -> bool | None:
   """Whether this process has got the operating system's lock; None without such."""
   try:
     import fcntl
@@ -108,13 +107,13 @@ def _lock(file: TextIO) -> bool | None:
   return True
 
 
-def _unlock(file: TextIO) -> None:
+def _unlock(file: BinaryIO) -> None:
   import fcntl
 
   fcntl.flock(file, fcntl.LOCK_UN)
 
 
-def _other_holder(file: TextIO, folder: pathlib.Path, *, locks: bool) -> str | None:
+def _other_holder(file: BinaryIO, folder: pathlib.Path, *, locks: bool) -> str | None:
   """Who holds a folder by what its lock file says; None if nobody that lives."""
   file.seek(0)
   try:
@@ -159,7 +158,7 @@ def _machine() -> str:
 
 
 @contextlib.contextmanager
-def _beating(file: TextIO) -> Iterator[None]:
+def _beating(file: BinaryIO) -> Iterator[None]:
   """Renews the time of a lock file within, and empties it at the end."""
   ended = threading.Event()
 

@@ -11,6 +11,7 @@ import threading
 import time
 
 import pytest
+from folders import full_disk
 
 from micronet_jax import locks
 from micronet_jax.errors import InputError, Stopped
@@ -162,3 +163,10 @@ def test_one_may_wait_for_ones_turn(tmp_path, monkeypatch):
   stop.set()
   with pytest.raises(Stopped), locked(tmp_path, wait=stop, told=told.append):
     pass
+
+
+def test_a_full_disk_is_no_reason_to_stop(tmp_path):
+  (tmp_path / "lock").touch()
+  with full_disk(0), locked(tmp_path):
+    assert (tmp_path / "lock").read_text() == ""
+    assert "another process works" in refusal(tmp_path)

@@ -59,6 +59,7 @@ class Journal:
     self.best = 0.0
     text = json.dumps(dict(settings), sort_keys=True)
     try:
+      folder.mkdir(parents=True, exist_ok=True)
       with contextlib.ExitStack() as stack:
         stack.enter_context(locked(folder))
         self._points, self._tiles = (
