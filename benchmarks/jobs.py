@@ -19,7 +19,7 @@ from micronet_jax.terminal import prepare_streams
 from micronet_jax.training.progress import read_log
 
 STEPS = {"num_steps": 24, "eval_every": 4, "log_every": 2, "snapshot_every": 8}
-QUICK_STEPS = {"num_steps": 4, "eval_every": 2, "log_every": 2}
+QUICK_STEPS = {"num_steps": 4, "eval_every": 2, "log_every": 2, "model.name": "fcrna"}
 DETECTED = "out"
 CHECKPOINTS, RESULTS = "checkpoints", "results"
 

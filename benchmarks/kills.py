@@ -46,6 +46,12 @@ ROOM = 10
 """Bytes that a file may have on a full disk."""
 
 
+COMPILED_QUICKLY = (
+  "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+)
+"""The networks are tiny: their processes would spend their time in the compiler."""
+
+
 HANGS = 900.0
 """Seconds after which a process is taken to hang."""
 
@@ -77,6 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   parser.add_argument("--seed", type=int, default=0)
   parser.add_argument("--json", default="", help="file for the numbers")
   options = parser.parse_args(argv)
+  os.environ.setdefault("XLA_FLAGS", COMPILED_QUICKLY)
   with tempfile.TemporaryDirectory() as root:
     rows = report.print_table(_measure(options, pathlib.Path(root)))
   report.write_json(options.json, rows)

@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   parser.add_argument("--sizes", default="200,300,500,600", help="sides of images")
   options = parser.parse_args(argv)
   report.print_machine()
-  sizes = [40, 100] if options.quick else [*map(int, options.sizes.split(","))]
+  sizes = [100, 130] if options.quick else [*map(int, options.sizes.split(","))]
   repeats = min(options.repeats, OWN_PROGRAM - 1)  # then shared is no longer so
   rows = report.print_table(measure(load("base"), sizes, repeats))
   report.write_json(options.json, rows)

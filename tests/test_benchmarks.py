@@ -198,7 +198,7 @@ def test_many_sizes(tmp_path, monkeypatch):
   monkeypatch.setattr(many_sizes, "load", lambda _: Detector(random_weights(), META))
   path = tmp_path / "numbers.json"
   many_sizes.main(["--quick", "--repeats=2", f"--json={path}"])
-  assert [row["side"] for row in rows_of(path)] == [40, 100]
+  assert [row["side"] for row in rows_of(path)] == [100, 130]
 
 
 def test_scaling(tmp_path):
