@@ -13,7 +13,7 @@ import tissue
 from micronet_jax import checkpoints
 from micronet_jax.errors import InputError
 from micronet_jax.evaluation.thresholds import Choice
-from micronet_jax.files import locked
+from micronet_jax.locks import locked
 from micronet_jax.settings import as_dict, changed
 from micronet_jax.training import job, loop
 from micronet_jax.training.job import train_and_evaluate
