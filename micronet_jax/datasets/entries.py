@@ -17,7 +17,7 @@ from micronet_jax.datasets.annotations.regions import (
   read_marked_regions,
   read_regions,
 )
-from micronet_jax.datasets.sample import Sample
+from micronet_jax.datasets.sample import Sample, region_name
 from micronet_jax.errors import InputError
 from micronet_jax.files import digest
 from micronet_jax.imaging.canvas import Box, inside
@@ -92,13 +92,11 @@ def read_entry(entry: Entry) -> list[Sample]:
     regions = _find_regions(entry, shape)
     if regions is None:
       _check_annotated_whole(entry, shape)
-      return [_sample(entry, reader, Box(0, 0, *shape), entry.name, centers)]
+      return [_sample(entry, reader, centers, entry.name, (0, 0, *shape[::-1]))]
     samples = [
-      _sample(entry, reader, Box(y, x, y + height, x + width), f"{entry.name}@{text}",
-              centers)
-      for x, y, width, height in regions.tolist()
-      for text in [f"{x},{y},{width},{height}"]
-    ]  # fmt: skip
+      _sample(entry, reader, centers, region_name(entry.name, *region), region)
+      for region in regions.tolist()
+    ]
   beyond = len(centers) - sum(len(sample.centers) for sample in samples)
   if beyond and samples:
     log.warning(
@@ -156,18 +154,22 @@ def _check_annotated_whole(entry: Entry, shape: tuple[int, int]) -> None:
 
 
 def _sample(
-  entry: Entry, reader: Reader, box: Box, name: str, centers: np.ndarray
+  entry: Entry,
+  reader: Reader,
+  centers: np.ndarray,
+  name: str,
+  region: Sequence[int],
 ) -> Sample:
   """One part of an image, with the centres on its pixels."""
-  y, x = box[:2]
-  own = centers[inside(centers, box)] - np.array([y, x], np.float32)
+  x, y, width, height = region
+  here = inside(centers, Box(y, x, y + height, x + width))
   return Sample(
     name=name,
     organ=entry.organ,
     patient=entry.patient or entry.name,
     mpp=entry.mpp if entry.published else entry.mpp or reader.mpp,
-    image=reader.read(0, y, x, box.y1 - y, box.x1 - x),
-    centers=own,
+    image=reader.read(0, y, x, height, width),
+    centers=centers[here] - np.array([y, x], np.float32),
   )
 
 
