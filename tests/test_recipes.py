@@ -1,4 +1,4 @@
-"""`micronet finetune`, `evaluate` and `export`: what configs/ say, without a checkout."""
+"""`micronet finetune`, `evaluate`, `export`: what configs/ say, without a checkout."""
 
 import dataclasses
 import importlib
@@ -279,7 +279,7 @@ def test_stopped_and_started_again_it_fine_tunes_on_regions_of_one_slide(tmp_pat
       assert process.poll() is None, process.communicate()
       time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=120)
   assert process.returncode == 130, err
   assert "run the same command again to go on" in err
   assert "1 patient(s) are too few to hold any out: their 6 images or regions" in err
