@@ -95,10 +95,10 @@ def read_samples(
   _, _, found = _find(name, root, _store(data_dir))
   with or_left_out():
     entries.check_unique(found)
-  samples = []
+  samples: list[Sample] = []
   for entry in sorted(found, key=lambda entry: entry.name):
     with or_left_out():
-      samples.append(entries.read_entry(entry))
+      samples += entries.read_entry(entry)
   wanted = _parse_organs(organs)
   _check_organs(wanted, {entry.organ for entry in found}, name)
   return _first_of_each(samples, wanted, None)
@@ -183,7 +183,8 @@ def _from_files(
   builder, folder, found = _find(name, root, store)
   entries.check_unique(found)
   state = entries.fingerprint(found, folder)
-  samples = builders.load_prepared(builder, state, store, manual_dir=folder)
+  config = builders.FilesConfig(name=state, entries=found)
+  samples = builders.load_prepared(builder, config, store)
   builders.keep_newest(name, state, store, root=folder)
   return samples
 
