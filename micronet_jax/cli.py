@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from micronet_jax.commands.annotate import add_annotate
 from micronet_jax.commands.detect import add_detect
 from micronet_jax.signals import end_at_once
 from micronet_jax.terminal import prepare_streams
@@ -27,6 +28,7 @@ def parser() -> argparse.ArgumentParser:
   )
   top.add_argument("--version", action="version", version=f"micronet {__version__}")
   commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+  add_annotate(commands)
   add_detect(commands)
   return top
 
