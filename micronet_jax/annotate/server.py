@@ -8,7 +8,7 @@ import functools
 import importlib.resources
 import json
 import mimetypes
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from typing import Any
 
 from starlette.applications import Starlette
@@ -86,15 +86,15 @@ def _route(site: Site, path: str, answer: _Answer, method: str = "GET") -> Route
   return Route(path, endpoint, methods=[method])
 
 
-def _page(_: Request) -> Awaitable[Response]:
+async def _page(_: Request) -> Response:
   return _file("index.html")
 
 
-def _static(request: Request) -> Awaitable[Response]:
+async def _static(request: Request) -> Response:
   return _file(request.path_params["name"])
 
 
-async def _file(name: str) -> Response:
+def _file(name: str) -> Response:
   """A file of the page; found by a list, not by what was asked."""
   held = {
     **{each.name: each for each in _STATIC.iterdir() if each.is_file()},
