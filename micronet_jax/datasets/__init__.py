@@ -126,7 +126,8 @@ def _from_files(
     )
   entries.check_unique(found)
   state = entries.fingerprint(found, folder)
-  samples = builders.load_prepared(builder, state, store, manual_dir=folder)
+  config = builders.FilesConfig(name=state, entries=found)
+  samples = builders.load_prepared(builder, config, store)
   builders.keep_newest(name, state, store, root=folder)
   return samples
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from micronet_jax.datasets import splits
-from micronet_jax.datasets.sample import Sample
+from micronet_jax.datasets.sample import Sample, image_of, share_pixels
 from micronet_jax.errors import InputError
 
 PARTS = (*splits.PARTS, "auxiliary")
@@ -55,15 +55,33 @@ class Provenance:
     return tuple(dict.fromkeys([*own, *self.inherited]))
 
   def has_seen(self, sample: Sample) -> bool:
-    """Whether an image is among those seen: the same pixels, whatever its name."""
+    """Whether an image is among those seen: the same pixels, whatever its name.
+
+    Of images in regions, whether a region was seen that overlaps it, by its name.
+    """
     pixels, names = self._known
-    return sample.pixels_digest in pixels or sample.name in names
+    return (
+      sample.pixels_digest in pixels
+      or sample.name in names
+      or any(
+        share_pixels(sample.name, name)
+        for name in self._names.get(image_of(sample.name), ())
+      )
+    )
 
   @functools.cached_property
   def _known(self) -> tuple[set[str], set[str]]:
     """Digests of the images seen, and names of those of version 0.1."""
     pixels = {record.pixels for record in self.seen if record.pixels}
     return pixels, {record.name for record in self.seen if not record.pixels}
+
+  @functools.cached_property
+  def _names(self) -> dict[str, list[str]]:
+    """Names of those seen, by the image that they are a region of."""
+    names: dict[str, list[str]] = {}
+    for record in self.seen:
+      names.setdefault(image_of(record.name), []).append(record.name)
+    return names
 
   def part(self, samples: Sequence[Sample], part: str) -> list[Sample]:
     """The samples that are of one part of the run.

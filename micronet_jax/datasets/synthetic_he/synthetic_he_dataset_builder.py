@@ -58,7 +58,7 @@ class Builder(SampleBuilder):
   VERSION = tfds.core.Version(GENERATOR_VERSION)
   BUILDER_CONFIGS = [SyntheticConfig(name=organ, organ=organ) for organ in ORGANS]  # noqa: RUF012
 
-  def samples(self, manager: tfds.download.DownloadManager) -> Iterator[Sample]:
+  def samples(self) -> Iterator[Sample]:
     """Makes one image after the other."""
     options = self.builder_config
     for index in range(options.images):
