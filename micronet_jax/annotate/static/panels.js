@@ -52,7 +52,8 @@ export const reveal = (key) => rows.get(key)?.button.scrollIntoView({ block: "ne
 /** Count, progress, threshold and histogram of the image that is shown. */
 export function showDetection(model, state) {
   const { done, total } = model.search;
-  $("count").textContent = number(model.count());
+  const blank = !model.network && !model.own.alive;
+  $("count").textContent = blank ? "–" : number(model.count());
   const parts = [];
   if (model.own.alive) parts.push(`${number(model.own.alive)} confirmed`);
   if (model.network && done < total) parts.push("so far");
@@ -73,9 +74,10 @@ export function showDetection(model, state) {
   $("search-error").hidden = !state.detection.error;
   $("search-error").textContent = state.detection.error;
   $("threshold").value = model.threshold;
-  $("threshold-value").textContent = model.threshold.toFixed(2);
+  $("threshold-value").textContent = model.network ? model.threshold.toFixed(2) : "";
   const stored = state.threshold !== null;
-  $("threshold-note").textContent = stored ? "stored for this folder; " : "the network's own";
+  $("threshold-note").textContent = stored ? "stored for this folder; "
+    : model.network ? "the network's own" : "known when the network is loaded";
   $("threshold-reset").hidden = !stored;
   $("threshold").disabled = !model.network;
   histogram(model);
@@ -98,6 +100,7 @@ function histogram(model) {
     context.fillStyle = least + (k + 0.5) * step >= model.threshold ? "#f0a400" : "#c3ccd4";
     context.fillRect(inset + (k * room) / bins, height - tall, room / bins - 1, tall);
   });
+  if (!model.network) return;
   const x = inset + ((model.threshold - least) / (1 - least)) * room;
   context.fillStyle = "#1c2530";
   context.fillRect(x - 0.75, 0, 1.5, height);

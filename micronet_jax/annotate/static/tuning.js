@@ -29,14 +29,12 @@ export function bindTuning(page) {
     await navigator.clipboard.writeText($("command").textContent);
     page.say("Copied.");
   });
-  for (const id of ["result-pictures"]) {
-    $(id).addEventListener("click", (event) => {
-      const image = event.target.closest("button")?.querySelector("img");
-      if (!image) return;
-      $("picture").querySelector("img").src = image.src;
-      $("picture").showModal();
-    });
-  }
+  $("result-pictures").addEventListener("click", (event) => {
+    const image = event.target.closest("button")?.querySelector("img");
+    if (!image) return;
+    $("picture").querySelector("img").src = image.src;
+    $("picture").showModal();
+  });
 }
 
 export function showTuning(state) {
@@ -47,8 +45,8 @@ export function showTuning(state) {
   $("tune-begin").disabled = running || !regions;
   $("tune-ready").textContent = regions
     ? `${plural(regions, "region")} in ${plural(corrected.length, "image")}.`
-      + (corrected.length < 3 ? " With fewer than three images nothing can be held out: no score then." : "")
-    : "Mark a corrected region first; regions in three or more images also give a score.";
+      + (regions < 3 ? " Three are needed to hold one out: there will be no score." : "")
+    : "Mark a corrected region first. From three regions on, some are held out and give a score.";
   const now = JSON.stringify([tuning, state.weights]);
   if (now === shown) return;
   shown = now;
@@ -127,12 +125,12 @@ function result(tuning, state) {
   const used = state.weights.endsWith(tuning.folder);
   $("use-run").disabled = used;
   $("use-run").textContent = used ? "In use" : "Use this network";
-  const about = `${plural(report.images, "image part")}, ${plural(report.nuclei, "nucleus").replace("nucleuss", "nuclei")}`;
+  const about = `${plural(report.images, "region")} with ${number(report.nuclei)} nuclei`;
   $("result-note").textContent = held
-    ? `On ${about} that training never saw:`
+    ? `On ${about} that training never saw${report.caveat ? "; but " + report.caveat : ""}:`
     : report.part === "validation"
       ? `Nothing but the part that chose step and threshold was held out (${about}): the true figures are lower.`
-      : "Nothing was held out, so there is no score: correct regions in three images or more.";
+      : "Nothing was held out, so there is no score: three corrected regions or more give one.";
   const table = $("result-table");
   table.hidden = !["test", "validation"].includes(report.part);
   if (!table.hidden) {

@@ -2,6 +2,12 @@
 
 const OSD = window.OpenSeadragon;
 
+// OpenSeadragon writes a style of its own unless one is there, which the policy of this
+// page refuses. This is one by its name alone.
+const style = document.createElementNS("urn:none", "style");
+style.setAttribute("data-openseadragon-mobile-css", "");
+document.head.append(style);
+
 export class Viewer {
   /** `redraw` is called whenever what is in view moves. */
   constructor(element, redraw) {
