@@ -218,6 +218,6 @@ def check_same_data(before: Provenance, now: Provenance) -> None:
       changes.append(f"{len(names)} image(s) with {what}, first {min(names)!r}")
   if changes:
     raise InputError(
-      f"the data have changed since this run began: {'; '.join(changes)}; give another "
-      "--workdir to train on them as they are now, or restore them"
+      f"the data have changed since this run began: {'; '.join(changes)}; use another "
+      "folder (--workdir or -o) to train on them as they are now, or restore them"
     )

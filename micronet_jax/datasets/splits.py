@@ -141,8 +141,8 @@ def _split(
       "add images, or say in index.csv which patient each is from, or make do with "
       "what there is: config.split.make_do=True"
     )
-  parts_of = {part: tuple(sorted(members)) for part, members in names.items()}
-  return Split(**parts_of)
+  train, validation, test = (tuple(sorted(names[part])) for part in PARTS)
+  return Split(train, validation, test)
 
 
 def _check_named(named: Collection[str], there: Collection[str]) -> None:

@@ -141,7 +141,8 @@ def write_unscored(
   }
   write_json(workdir / "report.json", report)
   print(
-    f"{label} on {len(trained_on)} image(s) with {report['nuclei']} nuclei; {NOT_SCORED}"
+    f"{label} on {len(trained_on)} image(s) with {report['nuclei']} nuclei;"
+    f" {NOT_SCORED}"
   )
   print(f"report: {workdir}", flush=True)
   return report

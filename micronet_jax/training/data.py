@@ -125,8 +125,8 @@ def _say_what_is_done(
   patients = len({sample.patient for sample in samples})
   if known:
     log.warning(
-      "%d of %d images were seen by the checkpoint already: they train again, and others"
-      " are held out",
+      "%d of %d images were seen by the checkpoint already: they train again, and"
+      " others are held out",
       *(len(known), len(samples)),
     )
   if not split.validation:
