@@ -65,7 +65,9 @@ def test_the_view_comes_first_and_what_was_found_is_gone_on_with(opened, weights
   np.testing.assert_array_equal(rows[: len(begun.all_rows())], begun.all_rows())
 
   # All of it is what the detector finds in one go.
-  whole = detector.load(weights).detect(folder.root / "a.png", threshold=detecting.LEAST)
+  whole = detector.load(weights).detect(
+    folder.root / "a.png", threshold=detecting.LEAST
+  )
   order = np.lexsort(rows.T[:2])
   want = np.column_stack([whole.centers[:, ::-1], whole.scores])
   want = want[np.lexsort(np.round(want, 2).T[:2])]

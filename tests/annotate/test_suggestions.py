@@ -21,7 +21,9 @@ def rows(*values):
 
 
 def test_detections_at_a_point_or_in_a_region_are_decided_on():
-  found = rows((10, 10, 0.9), (10, 15, 0.8), (10, 17, 0.7), (40, 40, 0.6), (49.6, 45, 1))
+  found = rows(
+    (10, 10, 0.9), (10, 15, 0.8), (10, 17, 0.7), (40, 40, 0.6), (49.6, 45, 1)
+  )
   said = annotation(points=[(10, 10)], hidden=[(90, 90)], regions=[(35, 35, 15, 15)])
   np.testing.assert_array_equal(open_rows(found, said, 0.25), found[[2, 4]])
   # Half the pixels a micron: half as near.
