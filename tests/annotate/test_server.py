@@ -1,8 +1,10 @@
 """Who is let in, what is reached, and what a hostile name does: nothing."""
 
 import contextlib
+import io
 
 import numpy as np
+import PIL.Image
 import pytest
 from serving import TOKEN, save_image
 from starlette.testclient import TestClient
@@ -208,19 +210,13 @@ def test_tiles_are_the_image_at_every_level(known, folder):
         got = decoded(known.get(f"/api/images/{key}/tiles/{level}/{column}/{row}"))
         part = want[row * 512 : (row + 1) * 512, column * 512 : (column + 1) * 512]
         assert got.shape == part.shape
-        assert (
-          np.abs(got.astype(int) - part).mean() < 6
-        )  # JPEG; a shift by one block is above 30
+        assert np.abs(got.astype(int) - part).mean() < 6  # JPEG; a block beside: 30
   for place in ("12/0/0", "11/4/0", "11/0/3", "0/1/0"):
     assert known.get(f"/api/images/{key}/tiles/{place}").status_code == 404
   assert decoded(known.get(f"/api/images/{key}/thumbnail")).shape == (113, 176, 3)
 
 
 def decoded(answer):
-  import io
-
-  import PIL.Image
-
   assert answer.status_code == 200
   return np.asarray(PIL.Image.open(io.BytesIO(answer.content)))
 

@@ -1,4 +1,4 @@
-"""What people say of an image is saved at every edit, and never half or over another."""
+"""What people say of an image is saved at every edit, never half, nor over another."""
 
 import signal
 import subprocess

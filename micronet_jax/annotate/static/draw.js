@@ -1,7 +1,7 @@
 // Draws points and regions over the image: singly while they can be told apart, as
 // density where they cannot.
 
-const ORANGE = "#ffb000", BLUE = "#2d8fe0";
+const ORANGE = "#ffb000", BLUE = "#4cb4ff";
 const BIN = 8; // screen px along a bin of the density
 const CROWDED = 7; // screen px between neighbours below which they are not told apart
 const MOST = 5000; // points that are drawn singly

@@ -52,7 +52,7 @@ const page = {
     page.look.marking = on;
     page.look.corner = page.look.drawing = null;
     $("region-button").setAttribute("aria-pressed", on);
-    page.mode(on ? "Draw a rectangle around what is corrected; Esc leaves off" : "");
+    page.mode(on ? "Draw a rectangle around what is corrected (Esc: leave off)" : "");
     page.redraw();
   },
   markView() {
@@ -151,6 +151,7 @@ function paint() {
     page.look.drawing = region(page.look.corner, viewer.center(), model);
   }
   page.view = draw(viewer.canvas, viewer, model, page.look);
+  viewer.map();
   const { scale } = viewer.frame();
   const bar = scaleBar(scale, model.mpp);
   $("scale").hidden = false;

@@ -43,7 +43,6 @@ export function listImages(images, current, choose) {
 function said(image) {
   const parts = [STATES[image.state]];
   if (image.nuclei !== null) parts.push(`${number(image.nuclei)}${image.partial ? "+" : ""}`);
-  if (image.regions) parts.push(plural(image.regions, "region"));
   return parts.join(" · ");
 }
 

@@ -38,7 +38,7 @@ export class Viewer {
     this.osd.innerTracker.keyDownHandler = null;
     this.canvas = document.createElement("canvas");
     this.canvas.id = "overlay";
-    element.parentElement.insertBefore(this.canvas, element.nextSibling);
+    this.osd.canvas.append(this.canvas); // above the image, below the map of it
     for (const event of ["update-viewport", "resize", "open", "animation-finish"]) {
       this.osd.addHandler(event, redraw);
     }
@@ -53,6 +53,13 @@ export class Viewer {
       width, height, tileSize: side, tileOverlap: 0, minLevel: 0, maxLevel: top,
       getTileUrl: (level, x, y) => `api/images/${key}/tiles/${level}/${x}/${y}?v=${stamp}`,
     });
+  }
+
+  /** Shows the small map where it helps: when the image is not in view as a whole. */
+  map() {
+    const { width, height, scale } = this.frame();
+    const whole = this.image.width * scale < width * 1.02 && this.image.height * scale < height * 1.02;
+    this.osd.navigator.element.style.visibility = whole ? "hidden" : "visible";
   }
 
   close() {
@@ -95,12 +102,12 @@ export class Viewer {
     return [left + width / 2 / scale, top + height / 2 / scale];
   }
 
-  /** Moves by parts of the screen. */
+  /** Moves by parts of the screen; at once, so that the next key finds the cross there. */
   pan(dx, dy) {
     const { viewport } = this.osd;
-    const bounds = viewport.getBounds();
-    viewport.panBy(new OSD.Point(dx * bounds.width, dy * bounds.height));
-    viewport.applyConstraints();
+    const bounds = viewport.getBounds(true);
+    viewport.panBy(new OSD.Point(dx * bounds.width, dy * bounds.height), true);
+    viewport.applyConstraints(true);
   }
 
   /** Moves by pixels of the screen. */
