@@ -41,7 +41,7 @@ log = logging.getLogger("micronet_jax")
 
 
 @dataclasses.dataclass
-class Found:
+class Candidates:
   """What is known of one image.
 
   Attributes:
@@ -89,7 +89,7 @@ class Searches:
     self._weights = weights
     self._detector: Detector | None = None
     self._identity = ""
-    self._found: dict[str, Found] = {}
+    self._found: dict[str, Candidates] = {}
     self._view: tuple[Picture, tuple[float, float]] | None = None
     self._queue: collections.deque[Picture] = collections.deque()
     self._failed: set[str] = set()
@@ -134,7 +134,7 @@ class Searches:
       self._changed.notify()
     self._thread.join(30)
 
-  def found(self, picture: Picture) -> Found | None:
+  def found(self, picture: Picture) -> Candidates | None:
     """What is known of an image, of the network in use; None if nothing is."""
     with self._changed:
       found = self._found.get(picture.key)
@@ -223,7 +223,7 @@ class Searches:
         self._detector = detector
     found = self.found(picture)
     if found is None or found.weights != self._identity:
-      found = Found(self._identity)
+      found = Candidates(self._identity)
     search = _Search(detector, self._pictures, picture, found)
     with self._changed:
       self._found[picture.key] = found
@@ -232,7 +232,7 @@ class Searches:
   def _path(self, picture: Picture) -> pathlib.Path:
     return self._folder.place(KEPT, "detections", f"{picture.name}.npz")
 
-  def _write(self, picture: Picture, found: Found) -> None:
+  def _write(self, picture: Picture, found: Candidates) -> None:
     with replacing(self._path(picture)) as beside:
       np.savez(
         beside,
@@ -244,14 +244,14 @@ class Searches:
         stamp=picture.path.stat().st_mtime_ns,
       )
 
-  def _read(self, picture: Picture) -> Found | None:
+  def _read(self, picture: Picture) -> Candidates | None:
     """What is on disk; None if there is nothing that can be used."""
     try:
       with np.load(self._path(picture), allow_pickle=False) as held:
         if int(held["stamp"]) != picture.path.stat().st_mtime_ns:
           return None
         rows = held["rows"].astype(np.float32).reshape(-1, 3)
-        return Found(
+        return Candidates(
           str(held["weights"]),
           [rows],
           set(held["done"].tolist()),
@@ -268,7 +268,7 @@ class _Search:
   """One image under way."""
 
   def __init__(
-    self, detector: "Detector", pictures: Pictures, picture: Picture, found: Found
+    self, detector: "Detector", pictures: Pictures, picture: Picture, found: Candidates
   ):
     self.detector, self.picture, self.found = detector, picture, found
     self.turns = 0

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from micronet_jax.annotate.detecting import LEAST, Found
+from micronet_jax.annotate.detecting import LEAST, Candidates
 from micronet_jax.annotate.folder import KEPT, Picture
 from micronet_jax.annotate.guard import Guard
 from micronet_jax.annotate.site import Site
@@ -125,6 +125,10 @@ def _about(site: Site, request: Request, _: Any) -> Any:
   return site.about(_picture(site, request))
 
 
+def _said(site: Site, request: Request, _: Any) -> Any:
+  return site.said(_picture(site, request))
+
+
 def _edit(site: Site, request: Request, change: Any) -> Any:
   picture = _picture(site, request)
   new = site.store.edit(picture, site.size(picture).shape, change)
@@ -133,7 +137,7 @@ def _edit(site: Site, request: Request, change: Any) -> Any:
 
 def _detections(site: Site, request: Request, _: Any) -> Response:
   """Rows of x, y, score as float32, from the `from`th on if the network is `of`."""
-  found = site.searches.found(_picture(site, request)) or Found("")
+  found = site.searches.found(_picture(site, request)) or Candidates("")
   rows = found.all_rows()
   first = int(request.query_params.get("from", 0))
   if request.query_params.get("of") != found.weights or not 0 <= first <= len(rows):
@@ -238,6 +242,7 @@ _IMAGE = "/api/images/{key}"
 _READ: dict[str, _Answer] = {
   "/api/state": _state,
   _IMAGE: _about,
+  f"{_IMAGE}/annotation": _said,
   f"{_IMAGE}/detections": _detections,
   f"{_IMAGE}/tiles/{{level:int}}/{{column:int}}/{{row:int}}": _tile,
   f"{_IMAGE}/thumbnail": _thumbnail,

@@ -6,15 +6,16 @@ Made by `annotate.server`, whose routes ask it.
 import dataclasses
 import threading
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from micronet_jax.annotate.detecting import Found, Searches
+from micronet_jax.annotate.detecting import Candidates, Searches
 from micronet_jax.annotate.finetuning import FineTuning
 from micronet_jax.annotate.folder import KEPT, Folder, Picture
 from micronet_jax.annotate.store import Store, as_places
 from micronet_jax.annotate.suggestions import (
   NEAR,
-  Nuclei,
+  Counted,
   most_doubtful,
   nuclei_of,
   open_rows,
@@ -73,6 +74,8 @@ class Site:
     self._lock = threading.Lock()
     self._sizes: dict[str, Size] = {}
     self._counts: dict[str, tuple[Any, dict[str, Any]]] = {}
+    self._counting = ThreadPoolExecutor(1, "count")
+    self._pending: set[str] = set()
 
   def set_threshold(self, threshold: float | None) -> None:
     """Stores a threshold for all images; None for the network's own."""
@@ -109,13 +112,13 @@ class Site:
         self._sizes[picture.key] = known
     return known
 
-  def threshold_of(self, found: Found | None) -> float:
+  def threshold_of(self, found: Candidates | None) -> float:
     """What counts for an image: what was stored, else the network's own."""
     if self.threshold is not None:
       return self.threshold
     return found.threshold if found else 0.5
 
-  def nuclei(self, picture: Picture) -> Nuclei:
+  def nuclei(self, picture: Picture) -> Counted:
     """All nuclei of an image as they are shown.
 
     Raises:
@@ -123,17 +126,16 @@ class Site:
     """
     size, found = self.size(picture), self.searches.found(picture)
     annotation = self.store.read(picture, size.shape)
-    rows = (found or Found("")).all_rows()
+    rows = (found or Candidates("")).all_rows()
     return nuclei_of(rows, annotation, size.mpp, self.threshold_of(found))
 
   def about(self, picture: Picture) -> dict[str, Any]:
-    """What the page needs to show an image.
+    """What the page needs to show the pixels of an image.
 
     Raises:
-      InputError: a file cannot be read.
+      InputError: it cannot be read.
     """
     size = self.size(picture)
-    annotation = self.store.read(picture, size.shape)
     height, width = size.shape
     return {
       "key": picture.key,
@@ -146,6 +148,16 @@ class Site:
       "side": SIDE,
       "top": top_level(size.shape),
       "near": own_pixels(NEAR, size.mpp),
+    }
+
+  def said(self, picture: Picture) -> dict[str, Any]:
+    """What people said of an image, for the page; points as x, y, x, y, …
+
+    Raises:
+      InputError: a file cannot be read.
+    """
+    annotation = self.store.read(picture, self.size(picture).shape)
+    return {
       "revision": annotation.revision,
       "points": as_places(annotation.points).ravel().tolist(),
       "hidden": as_places(annotation.hidden).ravel().tolist(),
@@ -167,32 +179,42 @@ class Site:
     }
 
   def _entry(self, picture: Picture) -> dict[str, Any]:
-    """One line of the list of images."""
+    """One line of the list of images; what is not counted yet is as it was."""
     said: dict[str, Any] = {
       "key": picture.key, "name": picture.name, "file": picture.path.name,
-      "state": "new", "nuclei": None, "regions": 0,
+      "state": "new", "nuclei": None, "regions": 0, "partial": False,
     }  # fmt: skip
     found = self.searches.found(picture)
     try:
       if found is None and not self.store.knows(picture):
         return said
-      revision = self.store.revision(picture)
       seen = found and (found.weights, len(found.rows), found.threshold)
-      key = (revision, seen, self.threshold)
-      with self._lock:
-        known = self._counts.get(picture.key)
-      if known is None or known[0] != key:
-        annotation = self.store.read(picture, self.size(picture).shape)
-        state = "corrected" if annotation.regions else "detected" if found else "new"
-        count = len(self.nuclei(picture).centers)
-        counted = {"state": state, "nuclei": count, "regions": len(annotation.regions)}
-        known = (key, counted)
-        with self._lock:
-          self._counts[picture.key] = known
-      partial = found is not None and not found.complete
-      return {**said, **known[1], **({"partial": True} if partial else {})}
+      key = (self.store.revision(picture), seen, self.threshold)
     except (InputError, OSError) as error:
       return {**said, "state": "error", "error": str(error)}
+    with self._lock:
+      known, counted = self._counts.get(picture.key, (None, {"pending": True}))
+      if known != key and picture.key not in self._pending:
+        self._pending.add(picture.key)
+        self._counting.submit(self._count, picture, key)
+    return {**said, **counted}
+
+  def _count(self, picture: Picture, key: Any) -> None:
+    """Counts the nuclei of an image, as its revision, found and threshold are now."""
+    try:
+      found = self.searches.found(picture)
+      annotation = self.store.read(picture, self.size(picture).shape)
+      counted = {
+        "state": "corrected" if annotation.regions else "detected" if found else "new",
+        "nuclei": len(self.nuclei(picture).centers),
+        "regions": len(annotation.regions),
+        "partial": found is not None and not found.complete,
+      }
+    except (InputError, OSError) as error:
+      counted = {"state": "error", "error": str(error)}
+    with self._lock:
+      self._counts[picture.key] = key, counted
+      self._pending.discard(picture.key)
 
   def suggestions(self) -> list[dict[str, Any]]:
     """The next five windows to correct; see `most_doubtful`."""
@@ -215,5 +237,6 @@ class Site:
 
   def close(self) -> bool:
     """Ends what runs in the background; whether a fine-tuning was stopped."""
+    self._counting.shutdown(cancel_futures=True)
     self.searches.end()
     return self.tuning.end()

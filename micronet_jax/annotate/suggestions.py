@@ -26,7 +26,7 @@ WINDOW = 512
 """Side of a window, in pixels at 0.25 microns."""
 
 
-class Nuclei(NamedTuple):
+class Counted(NamedTuple):
   """The nuclei of an image, by people and network.
 
   Attributes:
@@ -71,13 +71,13 @@ def open_rows(
 
 def nuclei_of(
   rows: np.ndarray, annotation: Annotation, mpp: float | None, threshold: float
-) -> Nuclei:
+) -> Counted:
   """All nuclei of an image: what people marked, and what else reaches the threshold."""
   free = open_rows(rows, annotation, mpp)
   free = free[free[:, 2] >= np.float32(threshold)]
   said = as_places(annotation.points)
   centers = np.concatenate([said, free[:, :2].astype(np.float64)])[:, ::-1]
-  return Nuclei(centers, np.concatenate([np.ones(len(said)), free[:, 2]]))
+  return Counted(centers, np.concatenate([np.ones(len(said)), free[:, 2]]))
 
 
 def most_doubtful(

@@ -40,7 +40,7 @@ def first(client):
 
 
 def edit(client, key, **headers):
-  revision = client.get(f"/api/images/{key}").json()["revision"]
+  revision = client.get(f"/api/images/{key}/annotation").json()["revision"]
   change = {"revision": revision, "add": [[5, 5]], "remove": [], "hide": [], "show": []}
   return client.post(f"/api/images/{key}/edit", json=change, headers=headers)
 

@@ -135,7 +135,7 @@ def test_a_killed_server_loses_at_most_the_click_under_way(folder):
     with httpx.Client(base_url=base, timeout=60) as client:
       client.get(line.strip())
       key = client.get("/api/state").json()["images"][0]["key"]
-      revision = client.get(f"/api/images/{key}").json()["revision"]
+      revision = client.get(f"/api/images/{key}/annotation").json()["revision"]
       for x in range(20):
         edit = change(revision, add=[[x, 5]])
         answer = client.post(f"/api/images/{key}/edit", json=edit)

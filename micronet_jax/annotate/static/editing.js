@@ -170,7 +170,6 @@ export function bindKeys(viewer, page) {
   const actions = {
     "+": () => viewer.zoom(1.5), "=": () => viewer.zoom(1.5), "-": () => viewer.zoom(1 / 1.5),
     f: () => viewer.fit(), 1: () => viewer.one(),
-    n: () => page.step(1), p: () => page.step(-1),
     z: () => page.undo(), y: () => page.redo(),
     h: () => page.hide(), "[": () => page.nudgeThreshold(-0.01), "]": () => page.nudgeThreshold(0.01),
     a: () => { page.keyboard(true); addAt(page, viewer.center()); },
@@ -232,6 +231,8 @@ export function bindKeys(viewer, page) {
       return;
     }
     if (event.key === "?") return page.help();
+    const by = { n: 1, p: -1 }[event.key.toLowerCase()];
+    if (by) return page.step(by);
     if (!page.model) return;
     if (event.target.closest("button, a") && ["Enter", " "].includes(event.key)) return;
     if (arrows[event.key]) {

@@ -70,7 +70,7 @@ const page = {
   },
   step(by) {
     const { images } = page.state;
-    const place = images.findIndex((image) => image.key === page.model.key);
+    const place = images.findIndex((image) => image.key === (viewer.image?.key ?? page.failed));
     const next = images[(place + by + images.length) % images.length];
     choose(next.key);
   },
@@ -182,41 +182,46 @@ function footer() {
 
 /** Shows an image; its place in view stays if it is only loaded anew. */
 async function choose(key, again = false) {
-  if (page.model?.key === key && !again) return;
+  if ((viewer.image?.key ?? page.failed) === key && !again) return;
   const turn = (page.turn = (page.turn ?? 0) + 1);
   page.leaveOff();
-  let about;
+  const stays = again && page.model?.key === key;
+  listImages(page.state.images, key, choose);
+  reveal(key);
   try {
-    about = await get(`api/images/${key}`);
+    // The pixels first: many points take a moment.
+    const about = await get(`api/images/${key}`);
+    if (turn !== page.turn) return;
+    $("empty").hidden = true;
+    history.replaceState(null, "", `#${key}`);
+    if (!stays) {
+      page.model = null;
+      viewer.canvas.width = 0;
+      viewer.open(about, () => {
+        if (page.goal) viewer.show(page.goal);
+        page.goal = null;
+        detect();
+        paint();
+      });
+    }
+    const said = await get(`api/images/${key}/annotation`);
+    if (turn !== page.turn) return;
+    page.model = new Model({ ...about, ...said });
   } catch (error) {
     if (turn === page.turn) fail(key, error);
     return;
   }
-  if (turn !== page.turn) return;
-  $("empty").hidden = true;
-  const stays = again && page.model?.key === key;
-  page.model = new Model(about);
-  history.replaceState(null, "", `#${key}`);
   for (const form of ["csv", "geojson"]) $(form).href = `api/images/${key}/export/${form}`;
   saving.fault = null;
   saving.tell();
   page.model.threshold = page.state.threshold ?? 0.5;
-  if (!stays) {
-    viewer.open(page.model, () => {
-      if (page.goal) viewer.show(page.goal);
-      page.goal = null;
-      detect();
-      paint();
-    });
-  }
-  listImages(page.state.images, key, choose);
-  reveal(key);
   await receive();
   update();
 }
 
 function fail(key, error) {
   page.model = null;
+  page.failed = key;
   viewer.close();
   viewer.canvas.width = 0;
   $("scale").hidden = true;
@@ -229,9 +234,8 @@ function fail(key, error) {
 
 /** Asks for detections of what is shown, from the middle of the view on. */
 function detect() {
-  const { model } = page;
-  if (!model || !viewer.image) return;
-  post("api/detect", { key: model.key, center: viewer.center() }).catch(() => {});
+  if (!viewer.image || !viewer.osd.world.getItemCount()) return;
+  post("api/detect", { key: viewer.image.key, center: viewer.center() }).catch(() => {});
 }
 
 async function receive() {
@@ -259,7 +263,7 @@ async function look() {
   $("left-out").textContent = state.left_out.join("; ");
   document.title = `${state.folder} · micronet annotate`;
   $("threshold").min = state.least;
-  listImages(state.images, page.model?.key, choose);
+  listImages(state.images, viewer.image?.key ?? page.failed, choose);
   showTuning(state);
   if (page.model) {
     await receive();

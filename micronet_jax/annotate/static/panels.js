@@ -41,6 +41,7 @@ export function listImages(images, current, choose) {
 }
 
 function said(image) {
+  if (image.pending) return "…";
   const parts = [STATES[image.state]];
   if (image.nuclei !== null) parts.push(`${number(image.nuclei)}${image.partial ? "+" : ""}`);
   return parts.join(" · ");
