@@ -62,6 +62,7 @@ def _choice(detector: Detector) -> dict[str, Any]:
     "xi": detector.meta["xi"],
     "min_distance": detector.meta["min_distance"],
     "threshold_rule": detector.rule,
+    "smoothing": detector.smoothing,
     "step": detector.meta.get("step"),
     **({"note": detector.meta["note"]} if "note" in detector.meta else {}),
   }
