@@ -55,18 +55,15 @@ class Provenance:
     return tuple(dict.fromkeys([*own, *self.inherited]))
 
   def has_seen(self, sample: Sample) -> bool:
-    """Whether an image is among those seen: the same pixels, whatever its name.
-
-    Of images in regions, whether a region was seen that overlaps it, by its name.
-    """
+    """Whether an image is among those seen: the same pixels, whatever its name."""
     pixels, names = self._known
-    return (
-      sample.pixels_digest in pixels
-      or sample.name in names
-      or any(
-        share_pixels(sample.name, name)
-        for name in self._names.get(image_of(sample.name), ())
-      )
+    return sample.pixels_digest in pixels or sample.name in names
+
+  def may_have_seen(self, sample: Sample) -> bool:
+    """The same, or whether it overlaps a region that was seen, by their names."""
+    overlapping = self._names.get(image_of(sample.name), ())
+    return self.has_seen(sample) or any(
+      share_pixels(sample.name, name) for name in overlapping
     )
 
   @functools.cached_property

@@ -70,12 +70,10 @@ def training_curves(histories: Mapping[str, History], *, title: str = "") -> Fig
     above.plot(smooth_steps, smooth, line, color=color, linewidth=1.8, label=name)
   above.set(yscale="log", title=title)
   scored = any(len(run.val_f1) for run in histories.values())
-  below.set(xlabel="iteration", ylabel="validation F1")
+  below.set(xlabel="iteration", ylabel="validation F1" + " (none)" * (not scored))
   below.xaxis.set_major_formatter(EngFormatter(sep=""))
   for axes in (above, below):
     axes.grid(color="0.9")
-  if not scored:
-    below.set(ylabel="nothing was held out", yticks=())
   if histories:
     star = Line2D([], [], linestyle="none", marker="*", markersize=12, color="0.4")
     star.set_label("best on validation: the checkpoint that is kept")

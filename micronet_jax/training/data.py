@@ -98,7 +98,7 @@ def arrange_data(
     InputError: too few patients, or an image or patient on both sides.
   """
   seen = seen or Provenance()
-  known = [sample.name for sample in samples if seen.has_seen(sample)]
+  known = [sample.name for sample in samples if seen.may_have_seen(sample)]
   split = split_by_patient(samples, config.split, seen=known)
   check_no_leakage(split, samples)
   if split.unit == "patient":  # else what was seen trains, and that is all there is
