@@ -99,7 +99,7 @@ class FineTuning:
       pictures = [name for name in PICTURES if (folder / name).is_file()]
       return {**said, "state": "done", "report": report, "pictures": pictures}
     ended = self._process.poll() if self._process else INTERRUPTED
-    if ended in (0, INTERRUPTED, -signal.SIGTERM, -signal.SIGKILL):
+    if ended <= 0 or ended == INTERRUPTED:  # below 0: a signal ended it
       return {**said, "state": "stopped"}
     line = _last_line(self._folder.place(KEPT, "finetune.log"))
     return {**said, "state": "failed", "line": line.removeprefix("error: ")}

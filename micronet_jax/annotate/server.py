@@ -79,7 +79,7 @@ def _route(site: Site, path: str, answer: _Answer, method: str = "GET") -> Route
     except Outdated:
       text = "this image was changed in another tab or by another program"
       return JSONResponse({"error": text}, 409)
-    except (InputError, ValueError, RecursionError) as error:
+    except (InputError, ValueError, OSError, RecursionError) as error:
       return JSONResponse({"error": str(error)}, 400)
     return said if isinstance(said, Response) else JSONResponse(said)
 

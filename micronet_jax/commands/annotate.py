@@ -100,6 +100,8 @@ def serve(root: pathlib.Path, weights: str | None, host: str, port: int | None) 
     ) from error
   from micronet_jax.files import locked
 
+  if weights not in (None, "base"):
+    weights = os.path.abspath(weights)  # it is remembered, wherever one starts next
   images = folder.Folder(root)
   with contextlib.ExitStack() as stack:
     stack.enter_context(locked(images.place(folder.KEPT)))

@@ -20,7 +20,7 @@ export function bindMouse(viewer, page) {
 
   osd.addHandler("canvas-press", ({ position }) => {
     page.keyboard(false);
-    if (!page.model || page.blocked()) return;
+    if (!page.model?.editable || page.model.refused) return;
     if (page.look.marking) {
       dragging = { from: viewer.toImage(position) };
       return;

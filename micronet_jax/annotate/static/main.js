@@ -28,7 +28,7 @@ const page = {
   },
   blocked() {
     const { model } = page;
-    if (!model?.editable) page.say("These annotations are shown, but not changed here.");
+    if (model?.foreign) page.say("These annotations are shown, but not changed here.");
     return !model?.editable || !!model.refused;
   },
   commit(change) {
@@ -56,6 +56,7 @@ const page = {
     page.redraw();
   },
   markView() {
+    if (page.blocked()) return;
     const [x0, y0, x1, y1] = viewer.view();
     markRegion(page, region([x0, y0], [x1, y1], page.model));
   },
@@ -182,7 +183,7 @@ function footer() {
 
 /** Shows an image; its place in view stays if it is only loaded anew. */
 async function choose(key, again = false) {
-  if ((viewer.image?.key ?? page.failed) === key && !again) return;
+  if (viewer.image?.key === key && !again) return;
   const turn = (page.turn = (page.turn ?? 0) + 1);
   page.leaveOff();
   const stays = again && page.model?.key === key;
@@ -267,7 +268,7 @@ async function look() {
   showTuning(state);
   if (page.model) {
     await receive();
-    showDetection(page.model, state);
+    if (page.model) showDetection(page.model, state);
   }
   if (!was || JSON.stringify(was.images) !== JSON.stringify(state.images)) suggest();
 }
@@ -314,6 +315,7 @@ function banner(text, label = "", act = null) {
 
 function setThreshold(value) {
   const { model } = page;
+  if (!model) return;
   const least = Number($("threshold").min);
   model.threshold = Math.round(Math.min(Math.max(value, least), 1) * 100) / 100;
   page.sliding = true;
@@ -321,7 +323,8 @@ function setThreshold(value) {
   page.redraw();
 }
 
-async function storeThreshold(value = page.model.threshold) {
+async function storeThreshold(value = page.model?.threshold) {
+  if (value === undefined) return;
   try {
     const said = await post("api/threshold", value);
     page.state.threshold = said.threshold;
@@ -330,7 +333,7 @@ async function storeThreshold(value = page.model.threshold) {
   }
   page.sliding = false;
   await receive();
-  showDetection(page.model, page.state);
+  if (page.model) showDetection(page.model, page.state);
 }
 
 function bind() {
@@ -341,10 +344,10 @@ function bind() {
   click("undo", () => page.undo());
   click("redo", () => page.redo());
   click("help-button", () => page.help());
-  click("zoom-in", () => viewer.zoom(1.5));
-  click("zoom-out", () => viewer.zoom(1 / 1.5));
-  click("zoom-fit", () => viewer.fit());
-  click("zoom-one", () => viewer.one());
+  click("zoom-in", () => viewer.image && viewer.zoom(1.5));
+  click("zoom-out", () => viewer.image && viewer.zoom(1 / 1.5));
+  click("zoom-fit", () => viewer.image && viewer.fit());
+  click("zoom-one", () => viewer.image && viewer.one());
   click("region-button", () => !page.blocked() && page.mark(!page.look.marking));
   click("whole-button", () => page.markView());
   click("detect-all", async () => {
