@@ -222,7 +222,8 @@ class PredictConfig:
   # Look on tissue only, not on glass; None for images beyond 1 mm² only.
   tissue: bool | None = setting(None)
   formats: tuple[str, ...] = setting(
-    ("csv", "geojson", "overlay"), choices=("csv", "geojson", "overlay", "density")
+    ("csv", "geojson", "overlay"),
+    choices=("csv", "geojson", "overlay", "density", "html"),
   )
   # Longest side of what is read at once, in pixels that the network sees; None chooses.
   tile: int | None = setting(None, low=1, free=True)

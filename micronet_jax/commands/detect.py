@@ -28,6 +28,7 @@ PNG, JPEG, BMP, TIFF and OME-TIFF, and with the extra [slides] what OpenSlide re
   NAME.geojson      for QuPath: File > Import objects from file
   NAME.overlay.png  the image with a mark on each nucleus
   NAME.density.png  heat map, nuclei per mm2
+  NAME.html         all of it as a page to look at, in one file that can be sent
 
 and summary.csv a line for each image. An interrupted slide goes on where it stopped,
 finished images are not repeated, and a bad image does not stop the others: it is
@@ -86,7 +87,7 @@ def add_detect(commands: Any) -> None:
     "--format",
     default="csv,geojson,overlay",
     metavar="LIST",
-    help="what to write, of csv, geojson, overlay, density "
+    help="what to write, of csv, geojson, overlay, density, html "
     "(default: csv,geojson,overlay)",
   )
   detect.add_argument(

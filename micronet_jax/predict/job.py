@@ -164,15 +164,15 @@ def _predict_one(
           journal.remove()  # else what was found so far is kept
         raise
       lowest = detector.lowest_score(scan, journal.best, threshold=options.threshold)
-      outputs.remove_record(stem)
-      numbers = outputs.write_outputs(journal, scan, stem, lowest, options.formats)
+      numbers, grid = outputs.count_nuclei(journal, scan, lowest)
       result = summary.summarise(
         name=image,
         shape=scan.shape,
         mpp=scan.mpp,
-        seconds=time.monotonic() - began,
+        seconds=0.0,
         threshold=lowest,
         weights=weights,
+        frames=outputs.describe_frames(scan, options.formats),
         threshold_rule=detector.rule,
         working_mpp=detector.mpp,
         files=[*files, *(name for name in there if name not in files)],
@@ -180,6 +180,9 @@ def _predict_one(
         settings=settings,
         **numbers,
       )
+      outputs.remove_record(stem)
+      outputs.write_outputs(journal, scan, stem, result, grid, options.formats)
+      result["seconds"] = round(time.monotonic() - began, 1)
       write_json(outputs.record_path(stem), result)
       journal.remove()
   return result

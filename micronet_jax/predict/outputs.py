@@ -10,7 +10,7 @@ import os
 import pathlib
 import unicodedata
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,11 +24,15 @@ from micronet_jax.predict import tables
 from micronet_jax.predict.journal import Journal
 from micronet_jax.stored import DETECTED, read_stored
 
+if TYPE_CHECKING:
+  from micronet_jax.predict.density import Density
+
 FORMATS = {
   "csv": ".csv",
   "geojson": ".geojson",
   "overlay": ".overlay.png",
   "density": ".density.png",
+  "html": ".html",
 }
 """What can be written for an image, and the ending that replaces its own."""
 
@@ -232,29 +236,20 @@ def remove_record(stem: pathlib.Path) -> None:
     ) from error
 
 
-def write_outputs(
-  journal: Journal,
-  scan: Scan,
-  stem: pathlib.Path,
-  lowest: float,
-  formats: Collection[str],
-) -> dict[str, Any]:
-  """Writes the files of one image.
+def count_nuclei(
+  journal: Journal, scan: Scan, lowest: float
+) -> tuple[dict[str, Any], "Density"]:
+  """Counts the nuclei of one image: in all, by region, and in a grid.
 
   Args:
     journal: its points.
     scan: of the image.
-    stem: path of the files, less the ending.
     lowest: the least score that counts.
-    formats: of `FORMATS`.
 
   Returns:
-    `count`, `regions`, `tissue_mm2` and `frames`, as `summary.summarise` takes them.
-
-  Raises:
-    InputError: a file cannot be written, or the image cannot be read.
+    `count`, `regions` and `tissue_mm2`, as `summary.summarise` takes them; the grid.
   """
-  from micronet_jax.predict import density, overlays
+  from micronet_jax.predict import density
 
   grid = density.density_grid(scan.shape, mpp=scan.mpp)
   count, per_region = 0, [0] * len(scan.regions)
@@ -262,39 +257,76 @@ def write_outputs(
     count += len(centers)
     for i, region in enumerate(scan.regions):
       per_region[i] += int(inside(centers, region).sum())
+  tissue_mm2 = None
+  if scan.tissue is not None and scan.mpp is not None and not scan.regions:
+    height, width = scan.shape
+    tissue_mm2 = scan.tissue.share * height * width * (scan.mpp / 1000) ** 2
+  regions = [
+    {"x": b.x0, "y": b.y0, "width": b.x1 - b.x0, "height": b.y1 - b.y0, "nuclei": n}
+    for b, n in zip(scan.regions, per_region, strict=True)
+  ]
+  return {"count": count, "regions": regions, "tissue_mm2": tissue_mm2}, grid
+
+
+def write_outputs(
+  journal: Journal,
+  scan: Scan,
+  stem: pathlib.Path,
+  result: Mapping[str, Any],
+  grid: "Density",
+  formats: Collection[str],
+) -> None:
+  """Writes the files of one image.
+
+  Args:
+    journal: its points.
+    scan: of the image.
+    stem: path of the files, less the ending.
+    result: what is said of them (`summary.summarise`).
+    grid: filled.
+    formats: of `FORMATS`.
+
+  Raises:
+    InputError: a file cannot be written, or the image cannot be read.
+  """
   files = output_paths(stem, formats)
+  lowest, count = result["threshold"], result["nuclei"]
   if "csv" in files:
     tables.write_csv(files["csv"], journal.chunks(lowest=lowest))
   if "geojson" in files:
     chunks, origin = journal.chunks(lowest=lowest), scan.canvas.reader.origin
     tables.write_geojson(files["geojson"], chunks, count=count, origin=origin)
-  if "overlay" in files or "density" in files:
-    picture = _picture(scan)
-    if "density" in files:
-      from micronet_jax import figures
-
-      figure = density.density_map(grid, thumbnail=picture, title=stem.name)
-      figures.save_figure(figure, files["density"])
-    if "overlay" in files:
-      chunks = journal.chunks(lowest=lowest)
-      marked = overlays.overlay(picture, chunks, shape=scan.shape)
-      overlays.write_image(files["overlay"], marked)
-  tissue_mm2 = None
-  if scan.tissue is not None and scan.mpp is not None and not scan.regions:
-    height, width = scan.shape
-    tissue_mm2 = scan.tissue.share * height * width * (scan.mpp / 1000) ** 2
-  return {
-    "count": count,
-    "regions": [
-      {"x": b.x0, "y": b.y0, "width": b.x1 - b.x0, "height": b.y1 - b.y0, "nuclei": n}
-      for b, n in zip(scan.regions, per_region, strict=True)
-    ],
-    "tissue_mm2": tissue_mm2,
-    "frames": _frames(scan, formats),
-  }
+  if files.keys() & {"overlay", "density", "html"}:
+    _write_pictures(journal, scan, files, result, grid)
 
 
-def _frames(scan: Scan, formats: Collection[str]) -> dict[str, str]:
+def _write_pictures(
+  journal: Journal,
+  scan: Scan,
+  files: Mapping[str, pathlib.Path],
+  result: Mapping[str, Any],
+  grid: "Density",
+) -> None:
+  """Writes what shows the image, which is read once for all."""
+  from micronet_jax.predict import density, overlays, page
+
+  picture, lowest = _picture(scan), result["threshold"]
+  if "density" in files:
+    from micronet_jax import figures
+
+    title = files["density"].name.removesuffix(FORMATS["density"])
+    figure = density.density_map(grid, thumbnail=picture, title=title)
+    figures.save_figure(figure, files["density"])
+  if "overlay" in files:
+    chunks = journal.chunks(lowest=lowest)
+    marked = overlays.overlay(picture, chunks, shape=scan.shape)
+    overlays.write_image(files["overlay"], marked)
+  if "html" in files:
+    chunks = journal.chunks(lowest=lowest)
+    page.write_page(files["html"], chunks, result=result, picture=picture, density=grid)
+
+
+def describe_frames(scan: Scan, formats: Collection[str]) -> dict[str, str]:
   """What the coordinates in each file count from; says it where the two differ."""
   x, y = scan.canvas.reader.origin
   frames = {
