@@ -138,7 +138,7 @@ def _synthetic(
   from micronet_jax.datasets import builders
 
   module = _builder_module("synthetic_he")
-  _check_organs(wanted, module.ORGANS, "synthetic_he")
+  _check_organs(wanted, module.KINDS, "synthetic_he")
   if not wanted:
     raise InputError(
       f"organs is missing; the data set synthetic_he makes {', '.join(module.ORGANS)},"

@@ -31,6 +31,7 @@ def report_entry(detector: Detector, outcome: Scored) -> dict[str, Any]:
     "xi": detector.meta["xi"],
     "min_distance": detector.meta["min_distance"],
     "threshold_rule": detector.rule,
+    "smoothing": detector.smoothing,
     "step": detector.meta.get("step"),
     **({"note": detector.meta["note"]} if "note" in detector.meta else {}),
   }

@@ -89,8 +89,8 @@ def compared(
     base = Detector(*start)
     rows["base"] = base
     choice = choose_threshold(config, base, data.validation)
-    rows["base, threshold re-chosen"] = base.with_threshold(
-      xi=choice.xi, min_distance=choice.min_distance, rule=config.threshold_rule
+    rows["base, threshold re-chosen"] = base.with_search(config).with_threshold(
+      xi=choice.xi, min_distance=choice.min_distance
     )
   if "scratch" in config.compare:
     folder, label = workdir / "scratch", "from scratch"
