@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from micronet_jax.commands.detect import add_detect
+from micronet_jax.commands.export import add_export
 from micronet_jax.signals import end_at_once
 from micronet_jax.terminal import prepare_streams
 from micronet_jax.version import __version__
@@ -28,6 +29,7 @@ def parser() -> argparse.ArgumentParser:
   top.add_argument("--version", action="version", version=f"micronet {__version__}")
   commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
   add_detect(commands)
+  add_export(commands)
   return top
 
 

@@ -48,7 +48,8 @@ def predict_images(
   Args:
     images: files, folders (all images directly in them) and globs.
     out: gets, for an image NAME.svs, NAME.json (count, density, settings), a file for
-      each format, and `summary.csv`, a line for each image.
+      each format, and `summary.csv` (`summary.3-of-16.csv` of a shard), a line for
+      each image.
     weights: as `load` takes it.
     options: the rest.
 
@@ -62,13 +63,16 @@ def predict_images(
   options, out = check_predict(options or PredictConfig()), pathlib.Path(out)
   check_count(options.devices)
   found = outputs.find_images(images)
-  jobs = outputs.name_outputs(found, out, options.formats)
+  jobs = outputs.name_outputs(found, out, options.formats, shard=options.shard)
+  listed = out / outputs.name_summary(options.shard)
   detector = load(weights)
   detector.check_tile(options.tile)
   network = _digest(detector)
   _check_folder(out)
   sweep(out)
-  outputs.check_summary(out / outputs.SUMMARY)
+  outputs.check_summary(listed)
+  if options.shard is not None:
+    print(f"shard {options.shard}: {len(jobs)} of {len(found)} images", flush=True)
   done: list[dict[str, Any]] = []
   for number, (image, stem) in enumerate(jobs, start=1):
     label = f"[{number}/{len(jobs)}] " if len(jobs) > 1 else ""
@@ -83,7 +87,7 @@ def predict_images(
     if "error" in result:
       print(f"{label}error: {_named(result)}", file=sys.stderr, flush=True)
     done.append(result)
-  outputs.write_summary(out / outputs.SUMMARY, done)
+  outputs.write_summary(listed, done)
   return done
 
 

@@ -33,11 +33,14 @@ FORMATS = {
   "overlay": ".overlay.png",
   "density": ".density.png",
   "html": ".html",
+  "parquet": ".parquet",
 }
 """What can be written for an image, and the ending that replaces its own."""
 
 
-SUMMARY = "summary.csv"
+def name_summary(shard: str | None) -> str:
+  """The file with a line for each image, of all or of one part of them."""
+  return "summary.csv" if shard is None else f"summary.{shard.replace('/', '-of-')}.csv"
 
 
 log = logging.getLogger("micronet_jax")
@@ -110,9 +113,15 @@ def _is_drawn(path: str) -> bool:
 
 
 def name_outputs(
-  images: Sequence[str], out: pathlib.Path, formats: Collection[str]
+  images: Sequence[str],
+  out: pathlib.Path,
+  formats: Collection[str],
+  *,
+  shard: str | None = None,
 ) -> list[tuple[str, pathlib.Path]]:
   """Each image with the path, less the ending, that its files get.
+
+  Of the shard k/n they are every n-th of all, from the k-th on.
 
   Raises:
     InputError: two would write the same file, or one would replace an image.
@@ -135,11 +144,13 @@ def name_outputs(
           f"the results of {image} would replace {places[os.path.abspath(path)]}, "
           "which is an image too; use another output folder"
         )
-      if path.name == SUMMARY:
+      if path.name == name_summary(shard):
         raise InputError(
           f"{image} would write {path}, which lists all images; rename the image"
         )
-  return [(image, stem) for stem, image in owner.items()]
+  jobs = [(image, stem) for stem, image in owner.items()]
+  part, parts = (1, 1) if shard is None else map(int, shard.split("/"))
+  return jobs[part - 1 :: parts]
 
 
 def output_paths(
@@ -293,6 +304,13 @@ def write_outputs(
   lowest, count = result["threshold"], result["nuclei"]
   if "csv" in files:
     tables.write_csv(files["csv"], journal.chunks(lowest=lowest))
+  if "parquet" in files:
+    about = {
+      "image": result["settings"]["file"],
+      "microns_per_pixel": str(result["mpp"]),
+      "coordinates": result["frames"]["csv"],
+    }
+    tables.write_parquet(files["parquet"], journal.chunks(lowest=lowest), about=about)
   if "geojson" in files:
     chunks, origin = journal.chunks(lowest=lowest), scan.canvas.reader.origin
     tables.write_geojson(files["geojson"], chunks, count=count, origin=origin)

@@ -1,0 +1,60 @@
+"""`micronet export`: a trained network in a format that other programs read.
+
+Called by `cli`.
+"""
+
+import argparse
+import pathlib
+import sys
+from typing import Any
+
+from micronet_jax.errors import InputError
+from micronet_jax.terminal import notes
+
+EXPORT = """\
+Writes a trained network in a format that other programs read.
+
+RUN is "base", or the folder of a run or checkpoint. The formats:
+
+  micronet     a folder of weights without the optimiser, for --weights
+  onnx         a program for ONNX Runtime and others; needs the extra [onnx]
+  safetensors  the arrays by name; needs the extra [safetensors]
+  stablehlo    a program for jax.export.deserialize; its card in FILE.json
+
+A program maps images, normalised, of any height and width that the card allows, to
+maps; their maxima are the nuclei. The card (in the metadata of ONNX and safetensors)
+says how to normalise, at how many microns a pixel, and which maxima count."""
+
+
+def add_export(commands: Any) -> None:
+  """Adds the options of `micronet export`."""
+  export = commands.add_parser(
+    "export",
+    help="write a trained network for other programs",
+    description=EXPORT,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+  )
+  export.add_argument("network", metavar="RUN", help='"base", or a folder')
+  export.add_argument(
+    "--format",
+    default="micronet",
+    choices=("micronet", "onnx", "safetensors", "stablehlo"),
+    help="default: micronet",
+  )
+  export.add_argument(
+    "-o", "--out", required=True, type=pathlib.Path, metavar="FILE", help="to write"
+  )
+  export.set_defaults(run=_run)
+
+
+def _run(given: argparse.Namespace) -> int:
+  try:
+    with notes():
+      from micronet_jax.detection.exports import export_network  # JAX takes seconds
+
+      export_network(given.network, given.out, kind=given.format)
+  except InputError as error:
+    print(f"error: {error}", file=sys.stderr)
+    return 1
+  print(f"{given.out}: {given.network} as {given.format}")
+  return 0
