@@ -40,15 +40,7 @@ def _detector(weights: str) -> Any:
 def detect_nuclei(
   image: "napari.layers.Image", weights: str = "base", microns_per_pixel: float = 0.25
 ) -> "napari.types.LayerDataTuple":
-  """Finds the nuclei of an image layer.
-
-  Args:
-    image: one plane, grey or RGB, of what `Detector.detect` takes.
-    weights: as `detection.detector.load` takes it.
-    microns_per_pixel: of the image.
-
-  Returns:
-    A layer of points that lies where the image does, with the feature `score`.
+  """Finds the nuclei of an image layer: points that lie where it lies, with scores.
 
   Raises:
     InputError: the layer holds more than one plane, or as `Detector.detect`.
@@ -74,14 +66,7 @@ def detect_nuclei(
 
 
 def open_table(path: str | Sequence[str]) -> Callable[[str], list[Layer]] | None:
-  """Tells what opens a file: points (columns x, y) or regions (and width, height).
-
-  Args:
-    path: of one file; lists of files are left to others.
-
-  Returns:
-    The function that makes its layer; None for tables of other programs.
-  """
+  """What opens a table of points, or of regions; None leaves it to other plugins."""
   if not isinstance(path, str):
     return None
   try:
@@ -108,15 +93,9 @@ def _open_regions(path: str) -> list[Layer]:
   found = regions.read_regions(path, shape=_ANY_SIZE)
   low = found[:, 1::-1] - _EDGE  # (y, x)
   high = low + found[:, :1:-1]
-  corners = np.stack(
-    [
-      low,
-      np.stack([low[:, 0], high[:, 1]], -1),
-      high,
-      np.stack([high[:, 0], low[:, 1]], -1),
-    ],
-    axis=1,
-  )
+  (top, left), (bottom, right) = low.T, high.T
+  corners = np.stack([[top, left], [top, right], [bottom, right], [bottom, left]])
+  corners = corners.transpose(2, 0, 1)
   attributes = {
     "name": f"regions of {pathlib.Path(path).stem}",
     "shape_type": "rectangle",
@@ -127,16 +106,10 @@ def _open_regions(path: str) -> list[Layer]:
 
 
 def save_points(path: str, data: Any, attributes: Mapping[str, Any]) -> list[str]:
-  """Writes a layer of points as our CSV, without scores: edited points have none.
-
-  Args:
-    path: of the file; with the header x,y, a folder data set reads it.
-    data: `[N, 2]` (y, x).
-    attributes: of the layer; only `name` is read.
+  """Writes points `[N, 2]` (y, x) as our CSV, without scores: edited ones have none.
 
   Raises:
-    InputError: the points have more than two coordinates, or are not finite, or the
-      file cannot be written.
+    InputError: they are not of one plane, or not finite, or `path` cannot be written.
   """
   centers = np.asarray(data, np.float64)
   if centers.ndim != 2 or centers.shape[1] != 2 or not np.isfinite(centers).all():
@@ -152,15 +125,10 @@ def save_points(path: str, data: Any, attributes: Mapping[str, Any]) -> list[str
 
 
 def save_regions(path: str, data: Any, attributes: Mapping[str, Any]) -> list[str]:
-  """Writes a layer of upright rectangles as our CSV, as `regions/` of a folder has it.
-
-  Args:
-    path: of the file, with the header x,y,width,height.
-    data: for each shape its corners, `[4, 2]` (y, x).
-    attributes: of the layer; only `name` is read.
+  """Writes shapes, each with its corners `[4, 2]` (y, x), as `regions/` has them.
 
   Raises:
-    InputError: a shape is no upright rectangle, or the file cannot be written.
+    InputError: a shape is no upright rectangle, or `path` cannot be written.
   """
   from micronet_jax.datasets.annotations import regions
 

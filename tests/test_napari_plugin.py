@@ -109,7 +109,8 @@ def test_regions_are_saved_and_opened_with_borders_between_pixels(tmp_path):
   path = str(tmp_path / "regions/tile.csv")
   # Rows 2 to 5 and columns 10 to 29: borders lie half a pixel beyond their centres.
   corners = np.array([[1.5, 9.5], [1.5, 29.5], [5.5, 29.5], [5.5, 9.5]])
-  napari_plugin.save_regions(path, [corners, corners[::-1] + [40, 0]], {"name": "r"})
+  both = [corners, corners[::-1] + np.array([40, 0])]
+  napari_plugin.save_regions(path, both, {"name": "r"})
   assert pathlib.Path(path).read_text() == "x,y,width,height\n10,2,20,4\n10,42,20,4\n"
   expected = [[10, 2, 20, 4], [10, 42, 20, 4]]
   np.testing.assert_array_equal(read_regions(path, shape=(100, 100)), expected)

@@ -8,7 +8,6 @@ import PIL.Image
 import pytest
 from predictions import (
   ALL,
-  DEFAULT,
   SHAPE,
   SLIDE,
   SMALL,
