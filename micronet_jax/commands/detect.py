@@ -29,7 +29,7 @@ PNG, JPEG, BMP, TIFF and OME-TIFF, and with the extra [slides] what OpenSlide re
   NAME.overlay.png  the image with a mark on each nucleus
   NAME.density.png  heat map, nuclei per mm2
   NAME.parquet      as CSV, for very many nuclei; needs the extra [parquet]
-  NAME.html         all of it as a page to look at, in one file that can be sent
+  NAME.html         all of it on one page, which can be sent
 
 and summary.csv a line for each image. An interrupted slide goes on where it stopped,
 finished images are not repeated, and a bad image does not stop the others: it is

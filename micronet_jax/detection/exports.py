@@ -112,20 +112,16 @@ def _network(weights: Tree, meta: Mapping[str, Any]) -> Callable[[jax.Array], An
   return score
 
 
-def _any_size(meta: Mapping[str, Any], *, multiples: bool) -> jax.ShapeDtypeStruct:
-  """Images of any number and size that the network reads alike.
+def _any_size(meta: Mapping[str, Any]) -> tuple[jax.ShapeDtypeStruct, ...]:
+  """Images of any number and of any sides that the stride divides, and their corners.
 
-  Args:
-    meta: of the checkpoint.
-    multiples: write sides as multiples of the stride, else just from it on.
+  Returns:
+    `[B, s h, s w, 3]`, s being the stride; and `[B, h, w, 3]`, a pixel of each s x s.
   """
   stride = models.find_model(meta["model"]["name"]).STRIDE
-  if multiples:
-    shape = jax.export.symbolic_shape(f"B, {stride}*h, {stride}*w, 3")
-  else:
-    limits = [f"{side} >= {stride}" for side in "HW"]
-    shape = jax.export.symbolic_shape("B, H, W, 3", constraints=limits)
-  return jax.ShapeDtypeStruct(shape, jnp.float32)
+  count, rows, columns = jax.export.symbolic_shape("B, h, w")
+  sides = (stride * rows, stride * columns), (rows, columns)
+  return tuple(jax.ShapeDtypeStruct((count, *each, 3), jnp.float32) for each in sides)
 
 
 def _write_folder(path: pathlib.Path, weights: Tree, meta: Mapping[str, Any]) -> None:
@@ -149,26 +145,24 @@ def _write_stablehlo(
   path: pathlib.Path, weights: Tree, meta: Mapping[str, Any]
 ) -> None:
   network = jax.jit(_network(weights, meta))
-  exported = jax.export.export(network, platforms=PLATFORMS)(
-    _any_size(meta, multiples=True)
-  )
+  exported = jax.export.export(network, platforms=PLATFORMS)(_any_size(meta)[0])
   with replacing(path) as beside:
     beside.write_bytes(exported.serialize())
   write_json(path.with_name(f"{path.name}.json"), describe_network(meta))
 
 
 def _write_onnx(path: pathlib.Path, weights: Tree, meta: Mapping[str, Any]) -> None:
-  with _needs("onnx"), _quiet("jax2onnx"):
+  with _needs("onnx"), _quiet():
     import jax2onnx
     import onnx
   network = _network(weights, meta)
   try:
-    with _quiet("jax2onnx"):
+    with _quiet():
       model = jax2onnx.to_onnx(
-        network,
-        [_any_size(meta, multiples=False)],
+        lambda images, corners: network(images),
+        _any_size(meta),
         model_name=meta["model"]["name"],
-        input_names=["images"],
+        input_names=["images", "corners"],
         output_names=["map"],
       )
   except Exception as error:  # jax2onnx raises many kinds
@@ -177,9 +171,32 @@ def _write_onnx(path: pathlib.Path, weights: Tree, meta: Mapping[str, Any]) -> N
       f"jax2onnx cannot export the model {meta['model']['name']}"
       f" ({type(error).__name__}: {reason}); use --format stablehlo"
     ) from error
+  _take_corners(model.graph, int(describe_network(meta)["stride"]))
   onnx.helper.set_model_props(model, describe_network(meta))
+  onnx.checker.check_model(model)
   with replacing(path) as beside:
     beside.write_bytes(model.SerializeToString())
+
+
+def _take_corners(graph: Any, stride: int) -> None:
+  """Makes the program take the corners from the images, which then are its only input.
+
+  jax2onnx finds h and w only where a side of an input is just that, so the corners
+  were an input of which nothing but the shape is read.
+  """
+  from onnx import helper, numpy_helper
+
+  numbers = {"starts": 0, "ends": 2**62, "axes": (1, 2), "steps": stride}
+  for name, value in numbers.items():
+    array = np.broadcast_to(np.array(value, np.int64), 2)
+    graph.initializer.append(numpy_helper.from_array(array, f"corners_{name}"))
+  inputs = ["images", *(f"corners_{name}" for name in numbers)]
+  graph.node.insert(0, helper.make_node("Slice", inputs, ["corners"]))
+  for each in [each for each in graph.input if each.name == "corners"]:
+    graph.input.remove(each)
+  for each in (*graph.input, *graph.output):
+    for side, name in zip(each.type.tensor_type.shape.dim, "BHW", strict=False):
+      side.dim_param = name
 
 
 WRITERS: Mapping[str, Callable[[pathlib.Path, Tree, Mapping[str, Any]], None]] = {
@@ -204,12 +221,11 @@ def _needs(extra: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _quiet(name: str) -> Iterator[None]:
-  """Keeps a library's warnings, of parts that are not used here, from the terminal."""
-  logger = logging.getLogger(name)
-  level = logger.level
-  logger.setLevel(logging.ERROR)
+def _quiet() -> Iterator[None]:
+  """Keeps jax2onnx's warnings, of parts that are not used here, from the terminal."""
+  before = logging.root.manager.disable
+  logging.disable(logging.WARNING)
   try:
     yield
   finally:
-    logger.setLevel(level)
+    logging.disable(before)
