@@ -97,11 +97,12 @@ def test_parquet_holds_what_csv_says(tmp_path, case):
   tables.write_csv(tmp_path / "a.csv", chunks)
   tables.write_parquet(tmp_path / "a.parquet", iter(chunks), about={"image": "a.svs"})
   found = pyarrow.read_table(tmp_path / "a.parquet")
-  rows = np.genfromtxt(tmp_path / "a.csv", delimiter=",", skip_header=1).reshape(-1, 3)
+  lines = (tmp_path / "a.csv").read_text().split()[1:]
+  rows = np.array([line.split(",") for line in lines], np.float32).reshape(-1, 3)
   assert found.column_names == ["x", "y", "score"]
   assert found.schema.metadata == {b"image": b"a.svs"}
   columns = np.array([found[name].to_numpy() for name in found.column_names])
-  np.testing.assert_array_equal(columns.T, rows.astype(np.float32))
+  np.testing.assert_array_equal(columns.T, rows)
 
 
 def test_parquet_of_many_is_smaller_and_in_few_groups(tmp_path):
