@@ -192,8 +192,7 @@ def _box_around(sample: Sample, place: np.ndarray) -> tuple[int, int, int, int]:
   shape = np.array(sample.image.shape[:2])
   size = np.minimum(max(_LEAST_SIDE, round(_CLOSE / mpp)), shape)
   corner = np.clip(np.rint(place - size / 2).astype(int), 0, shape - size)
-  y, x, height, width = (*corner.tolist(), *size.tolist())
-  return y, x, height, width
+  return int(corner[0]), int(corner[1]), int(size[0]), int(size[1])
 
 
 def _picture(sample: Sample, marked: np.ndarray, box: tuple[int, int, int, int]) -> str:
