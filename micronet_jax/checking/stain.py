@@ -29,8 +29,8 @@ _LARGEST = 2048  # side of what is looked at, around the centres, in the image's
 _PALE = 20  # background is paler than this percentile of the image
 
 _DENSITY = 0.15  # optical density of what is no glass
-_DARKEST = 1.2  # of a section in transmitted light, mean density for green
-_GREEN = 0.02  # by how much more green is absorbed than red and blue
+_DARKEST = 1.4  # of a section in transmitted light, mean density for green
+_GREEN = 0.001  # by how much more green is absorbed at least than red and blue
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

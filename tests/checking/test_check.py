@@ -384,7 +384,7 @@ def test_real_tissue(real_data, name):
     spoilt = [spoil(sample, None) for sample in samples]
     trouble = next(each for each in found(spoilt) if each.title == title)
     assert len(trouble.suspects) >= 0.9 * len(samples)
-  for factor in (0.5, 2):
+  for factor in (0.5, 2.5):  # of single organs, twice is not always odd
     other = [slides.changed(s, mpp=(s.mpp or 0.25) * factor) for s in samples]
     assert any(trouble.title == "odd resolution" for trouble in found(other))
 
