@@ -135,6 +135,7 @@ def describe(config: Config) -> Row:
     "xi": 0.4,
     "min_distance": 7,
     "threshold_rule": config.threshold_rule,
+    "smoothing": config.smoothing or 0.0,
   }
 
 

@@ -23,7 +23,7 @@ from scipy.spatial import cKDTree
 from skimage.feature import peak_local_max
 
 from benchmarks import charts, report, timing, workload
-from micronet_jax.detection import detector, peaks
+from micronet_jax.detection import peaks, searching
 from micronet_jax.evaluation import matching
 from micronet_jax.figures import save_figure
 from micronet_jax.training.targets import proximity
@@ -188,7 +188,7 @@ def share(width: int, tile: int, repeats: int) -> dict[str, Any]:
   """The search of one tile beside the network."""
   config = workload.configure(width=width, patch=32, batch=1)
   work = workload.prepare(config, workload.tissue(count=1, size=100))
-  predict = detector.compile_predict(work.recipe.graph)
+  predict = searching.compile_predict(work.recipe.graph)
   images = jnp.zeros((1, tile, tile, 3))
   values = jnp.asarray(draw_map((tile // 14 + 1) ** 2, 14)[:tile, :tile])
   times = timing.interleave(

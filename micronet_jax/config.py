@@ -46,6 +46,11 @@ class SplitConfig:
   seed: int = setting(0, low=0, high=2**32 - 1)
   # Patients that validate, instead of a share; separated by commas.
   validation_patients: tuple[str, ...] = setting(())
+  # Make do with what there is, instead of refusing it, and say so: what the initial
+  # checkpoint has seen trains; of fewer patients than parts, images (or regions) are
+  # split, and scores are of slides that were trained on; of fewer images, all train,
+  # and nothing is held out or scored.
+  make_do: bool = setting(False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,7 +136,9 @@ class OptimizerConfig:
 class Config:
   """A run: training, fine-tuning or evaluation; the defaults are the paper's recipe."""
 
-  job: str = setting("train", choices=("train", "finetune", "auxiliary", "evaluate"))
+  job: str = setting(
+    "train", choices=("train", "finetune", "auxiliary", "evaluate", "check")
+  )
   # Seed of the initial weights, of patches and dropout.
   seed: int = setting(0, low=0, high=2**32 - 1)
 
@@ -172,6 +179,9 @@ class Config:
   disk_radius: float = setting(8.0, above=0, unit="px")
   # λ, the weight of the regions without nuclei.
   loss_lambda: float = setting(5.0, low=0, source="Eq. 2")
+  # Least ȳ of a patch in Eq. 2. With the paper's 0 a patch without nuclei weighs
+  # nothing, so that glass, hair or keratin teach nothing.
+  loss_floor: float = setting(0.0, low=0, high=1)
   # Which images configs/evaluate.py scores: all, or a part of the checkpoint's split.
   evaluate_part: str = setting("all", choices=("all", "test", "validation"))
 
@@ -200,6 +210,9 @@ class Config:
   threshold_rule: str | None = setting(
     None, choices=(RELATIVE, ABSOLUTE), source="Results"
   )
+  # Maps are smoothed by a Gaussian of this sd before their maxima are taken, which
+  # joins weak ones of one nucleus. None is the checkpoint's, else 0, the paper's.
+  smoothing: float | None = setting(None, low=0, high=20, unit="px")
   # min_distance is chosen among these on the validation part, with ξ.
   min_distances: tuple[int, ...] = setting((3, 5, 7, 9, 11), low=1, unit="px")
   # Matching radius that the choice is made at; None is the rule's, 16 (relative, the

@@ -49,6 +49,7 @@ META = {
   "min_distance": Number(1, 10_000, whole=True),
   "mpp?": Either((MPP, None)),
   "threshold_rule?": str,
+  "smoothing?": Number(0, 20),
   "step?": COUNT,
   "note?": str,
   "split?": Each(Either(([str], str, Number(), None))),

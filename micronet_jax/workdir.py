@@ -34,20 +34,21 @@ def claim_workdir(config: Config, workdir: pathlib.Path) -> None:
       before = with_whole_model(from_dict(Config, theirs))
     except InputError as error:
       raise InputError(
-        f"{path} is of another version of this program ({error}); use another --workdir"
+        f"{path} is of another version of this program ({error}); use another folder "
+        "(--workdir or -o)"
       ) from error
     lines = _differences(determining(before), determining(config))
     if lines:
       raise InputError(
-        f"{workdir} holds a run with another config; use another --workdir, or these "
-        "values:\n  " + "\n  ".join(lines)
+        f"{workdir} holds a run with another config; use another folder (--workdir or "
+        "-o), or these values:\n  " + "\n  ".join(lines)
       )
   try:
     write_json(path, as_dict(config))
   except InputError as error:
     raise InputError(
-      f"the workdir {workdir} cannot be written ({_reason(error)}); give another "
-      "--workdir"
+      f"the workdir {workdir} cannot be written ({_reason(error)}); use another "
+      "folder (--workdir or -o)"
     ) from error
 
 
@@ -71,13 +72,15 @@ def with_whole_model(
   radius = config.select_radius or SELECT_RADIUS[rule]
   others = {"threshold_rule": rule, "select_radius": radius}
   others["working_mpp"] = resolution_of(config)
+  others["smoothing"] = config.smoothing or 0.0
   return changed(config, fields | others)
 
 
 def like_checkpoint(config: Config, meta: Mapping[str, Any]) -> Config:
-  """The same config with resolution and rule of the checkpoint that it begins with.
+  """The same config with what it leaves to the checkpoint that it begins with.
 
-  The rule is the config's where it has one.
+  These are resolution, rule and smoothing; the last two are the config's own where it
+  has them.
 
   Raises:
     InputError: the config asks for another one.
@@ -91,7 +94,12 @@ def like_checkpoint(config: Config, meta: Mapping[str, Any]) -> Config:
       "another checkpoint or from scratch"
     )
   rule = config.threshold_rule or meta.get("threshold_rule", RELATIVE)
-  return dataclasses.replace(config, working_mpp=mpp, threshold_rule=rule)
+  smoothing = config.smoothing
+  if smoothing is None:
+    smoothing = meta.get("smoothing", 0.0)
+  return dataclasses.replace(
+    config, working_mpp=mpp, threshold_rule=rule, smoothing=smoothing
+  )
 
 
 def _reason(error: InputError) -> str:

@@ -5,11 +5,9 @@ Called by whoever detects: `predict.job`, `evaluation.scoring`, `training.loop`,
 
 import collections
 import dataclasses
-import functools
 import os
 import pathlib
 from collections.abc import (
-  Callable,
   Collection,
   Generator,
   Iterable,
@@ -24,20 +22,21 @@ import jax.numpy as jnp
 import numpy as np
 
 from micronet_jax import checkpoints, models
-from micronet_jax.config import RELATIVE, PredictConfig, check_predict
+from micronet_jax.config import RELATIVE, Config, PredictConfig, check_predict
 from micronet_jax.detection.peaks import ScoredPoints
 from micronet_jax.detection.points import Detections
 from micronet_jax.detection.scan import SLIDE_PIXELS, Scan, prepare_scan
-from micronet_jax.detection.searching import Program, search_tiles
+from micronet_jax.detection.searching import Program, compile_predict, search_tiles
+from micronet_jax.detection.smoothing import kernel_radius
 from micronet_jax.detection.tiling import Tile, shared_side
-from micronet_jax.devices import check_count, compiler_options, replicate
+from micronet_jax.devices import check_count, replicate
 from micronet_jax.errors import InputError
 from micronet_jax.imaging.canvas import Box
 from micronet_jax.imaging.normalisation import normalise
 from micronet_jax.imaging.opening import open_image
 from micronet_jax.imaging.reader import Reader
-from micronet_jax.lengths import REFERENCE_MPP, window_radius
-from micronet_jax.models.graphs import abstract_model, merge_model
+from micronet_jax.lengths import REFERENCE_MPP, in_network_pixels, window_radius
+from micronet_jax.models.graphs import abstract_model
 
 if TYPE_CHECKING:
   import PIL.Image
@@ -70,16 +69,6 @@ class Found(NamedTuple):
   best: float
 
 
-@functools.cache
-def compile_predict(graph: Any) -> Callable[[Any, jax.Array], jax.Array]:
-  """A jitted function (weights, images `[B, H, W, 3]`) -> maps `[B, H, W]`."""
-
-  def predict(weights: Any, images: jax.Array) -> jax.Array:
-    return merge_model(graph, weights)(images)
-
-  return jax.jit(predict, compiler_options=compiler_options())
-
-
 class Detector:
   """Finds nucleus centres; made by `load`, or from weights in hand.
 
@@ -88,6 +77,8 @@ class Detector:
       `min_distance`, `threshold_rule` and more.
     mpp: microns per pixel that the network sees.
     rule: what ξ is, "relative" or "absolute" (`config.threshold_rule`).
+    smoothing: sd of the Gaussian that maps are smoothed by before their maxima are
+      taken, in pixels at 0.25 microns; 0 for none (`config.smoothing`).
   """
 
   def __init__(self, weights: Any, meta: Mapping[str, Any]):
@@ -96,13 +87,16 @@ class Detector:
     Args:
       weights: `{"params", "batch_stats"}` of the network that `meta["model"]` names.
       meta: at least `model`, `proximity`, `xi` and `min_distance`, a length as people
-        see it; without `mpp` 0.25, and without `threshold_rule` the paper's.
+        see it; without `mpp` 0.25, without `threshold_rule` the paper's, and without
+        `smoothing` none.
 
     Raises:
       InputError: the weights are not of that model.
     """
     self.mpp: float = meta.get("mpp", REFERENCE_MPP)
     self.rule: str = meta.get("threshold_rule", RELATIVE)
+    self.smoothing: float = meta.get("smoothing", 0.0)
+    self._sd = in_network_pixels(self.smoothing, self.mpp)
     self._graph, template = abstract_model(meta["model"])
     self.weights = jax.device_put(checkpoints.transfer(weights, template))
     self.meta = dict(meta)
@@ -110,14 +104,18 @@ class Detector:
     self._replicas: dict[int, Any] = {}
     self._sizes: collections.Counter[tuple[int, int]] = collections.Counter()
 
-  def with_threshold(
-    self, *, xi: float, min_distance: int, rule: str | None = None
-  ) -> "Detector":
-    """The same network with another ξ and min_distance, and rule if one is given."""
-    meta = {**self.meta, "xi": xi, "min_distance": min_distance}
-    if rule:
-      meta["threshold_rule"] = rule
-    return Detector(self.weights, meta)
+  def with_threshold(self, *, xi: float, min_distance: int) -> "Detector":
+    """The same network with another ξ and min_distance."""
+    return Detector(self.weights, {**self.meta, "xi": xi, "min_distance": min_distance})
+
+  def with_search(self, config: Config) -> "Detector":
+    """The same network with the rule and smoothing of a config that has its own."""
+    rule = config.threshold_rule or self.rule
+    smoothing = self.smoothing if config.smoothing is None else config.smoothing
+    if (rule, smoothing) == (self.rule, self.smoothing):
+      return self
+    asked = {"threshold_rule": rule, "smoothing": smoothing}
+    return Detector(self.weights, {**self.meta, **asked})
 
   def check_tile(self, tile: int | None) -> None:
     """Raises InputError for a side of tiles that this network can take of no image."""
@@ -263,12 +261,13 @@ class Detector:
     self, reader: Reader, distance: int, *, tile: int | None = None, **options: Any
   ) -> Scan:
     whole = self.meta["model"].get("test_norm") == "batch"
+    window = window_radius(distance, self.mpp)
     largest = tile or LARGEST_TILE.get(jax.default_backend(), LARGEST_TILE_ELSEWHERE)
     scan = prepare_scan(
       reader,
       stride=self._model.STRIDE,
       # Two windows: maxima that tie with a neighbour's are one point.
-      reach=self._model.REACH + 2 * window_radius(distance, self.mpp),
+      reach=self._model.REACH + kernel_radius(self._sd) + 2 * window,
       working_mpp=self.mpp,
       relative=self.rule == RELATIVE,
       largest=SLIDE_PIXELS if whole else largest,
@@ -298,7 +297,7 @@ class Detector:
 
   def _program(self, scan: Scan, windows: tuple[int, ...], devices: int) -> Program:
     stride = self._model.STRIDE if scan.roomy else 0
-    return Program(self._graph, windows, devices, stride)
+    return Program(self._graph, windows, devices, self._sd, stride)
 
   def run(
     self,

@@ -22,6 +22,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from micronet_jax import models
 from micronet_jax.detection.peaks import Peaks, local_maxima
 from micronet_jax.detection.scan import Scan
+from micronet_jax.detection.smoothing import smooth_maps
 from micronet_jax.detection.tiling import Tile
 from micronet_jax.devices import AXIS, compiler_options, make_mesh
 from micronet_jax.errors import InputError
@@ -43,13 +44,25 @@ class Program(NamedTuple):
     graph: `nnx.GraphDef` of the network.
     min_distances: radii that maxima are searched with.
     devices: how many share a batch.
+    smoothing: sd of the Gaussian that maps are smoothed by, in pixels; 0 for none.
     stride: of the network, if tiles go on beyond the padded image; 0 if they end there.
   """
 
   graph: Any
   min_distances: tuple[int, ...]
   devices: int
+  smoothing: float = 0.0
   stride: int = 0
+
+
+@functools.cache
+def compile_predict(graph: Any) -> Callable[[Any, jax.Array], jax.Array]:
+  """A jitted function (weights, images `[B, H, W, 3]`) -> maps `[B, H, W]`."""
+
+  def predict(weights: Any, images: jax.Array) -> jax.Array:
+    return merge_model(graph, weights)(images)
+
+  return jax.jit(predict, compiler_options=compiler_options())
 
 
 @functools.cache
@@ -75,6 +88,8 @@ def compile_search(program: Program) -> Callable[..., tuple[Peaks, ...]]:
       ends = bounds.image_ends(padded, images.shape[1:3])
     with ends:
       maps = models.score_map(network, network(images), scale)
+    if program.smoothing:
+      maps = smooth_maps(maps, inside, sd=program.smoothing)
     maps = jnp.where(inside & (maps >= least), maps, 0)
     return tuple(
       jax.vmap(functools.partial(local_maxima, min_distance=distance))(maps)

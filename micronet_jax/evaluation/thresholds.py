@@ -96,16 +96,14 @@ def choose_threshold(
   """ξ and min_distance with the highest F1 over samples.
 
   Args:
-    config: its `threshold_rule`, else the detector's; its `select_radius`, else the
-      rule's; its `min_distances`.
+    config: its `threshold_rule` and `smoothing`, else the detector's; its
+      `select_radius`, else the rule's; its `min_distances`.
     detector: whose own ξ and min_distance do not matter.
     samples: at least one.
   """
-  rule = config.threshold_rule or detector.rule
+  detector = detector.with_search(config)
+  rule = detector.rule
   absolute = rule == ABSOLUTE
-  if rule != detector.rule:
-    distance = config.min_distances[0]
-    detector = detector.with_threshold(xi=0.0, min_distance=distance, rule=rule)
   images = ((s.image, s.mpp) for s in samples)
   peaks = detector.peaks(images, config.min_distances)
   return select_threshold(

@@ -120,7 +120,8 @@ def _check_folder(out: pathlib.Path) -> None:
 
 def _digest(detector: Detector) -> str:
   """Tells networks apart: a digest of weights and thresholds."""
-  keys = ("model", "proximity", "xi", "min_distance", "mpp", "threshold_rule")
+  keys = ["model", "proximity", "xi", "min_distance", "mpp", "threshold_rule"]
+  keys += ["smoothing"]
   chosen = {key: detector.meta.get(key) for key in keys}
   parts = [json.dumps(chosen, sort_keys=True, default=str).encode()]
   for path, leaf in jax.tree_util.tree_leaves_with_path(detector.weights):

@@ -148,10 +148,8 @@ def do_job(job: Job, place: pathlib.Path, stop: threading.Event) -> None:
       if checkpoint != BEST:  # which holds the threshold that validation prefers
         validation = job.run.part(job.run.target, "validation")
         best = choose_threshold(job.run.config, detector, validation)
-        detector = detector.with_threshold(
-          xi=best.xi,
-          min_distance=best.min_distance,
-          rule=job.run.config.threshold_rule,
+        detector = detector.with_search(job.run.config).with_threshold(
+          xi=best.xi, min_distance=best.min_distance
         )
       for each in job.evaluations:
         if each.checkpoint == checkpoint and not each.path(place).exists():

@@ -29,7 +29,7 @@ from micronet_jax.workdir import claim_workdir
 
 
 def train_and_evaluate(config: Config, workdir: str | pathlib.Path) -> dict[str, Any]:
-  """Trains, or resumes, and reports on held-out images.
+  """Trains, or resumes, and reports on held-out images, if any are.
 
   Args:
     config: `Config()` is the paper's recipe; `settings.changed` changes fields.
@@ -57,18 +57,19 @@ def train_and_evaluate(config: Config, workdir: str | pathlib.Path) -> dict[str,
   name = "fine-tuned" if start else "trained"
   with locked(workdir), caught_signals() as stop:
     trained = fit(config, data, workdir, prepared, label=name, stop=stop)
-    rows, failed = compared(config, data, workdir, start, stop)
+    rows: dict[str, Detector] = {}
+    failed: dict[str, str] = {}
+    if data.validation:
+      rows, failed = compared(config, data, workdir, start, stop)
   rows[name] = trained
   draw_course(workdir, name)
+  about = report.About(config.job, data.name, began, unit=data.split.unit)
+  if not data.validation:
+    return report.write_unscored(workdir, name, trained, data.train, about=about)
+  part = "test" if data.test else "validation"
+  held_out = data.test or data.validation
   return report.write_report(
-    workdir,
-    rows,
-    data.test or data.validation,
-    job=config.job,
-    dataset=data.name,
-    part="test" if data.test else "validation",
-    began=began,
-    failed=failed,
+    workdir, rows, held_out, part=part, about=about, failed=failed
   )
 
 
@@ -90,8 +91,8 @@ def compared(
     base = Detector(*start)
     rows["base"] = base
     choice = choose_threshold(config, base, data.validation)
-    rows["base, threshold re-chosen"] = base.with_threshold(
-      xi=choice.xi, min_distance=choice.min_distance, rule=config.threshold_rule
+    rows["base, threshold re-chosen"] = base.with_search(config).with_threshold(
+      xi=choice.xi, min_distance=choice.min_distance
     )
   if "scratch" in config.compare:
     folder, label = workdir / "scratch", "from scratch"

@@ -14,6 +14,7 @@ def weighted_mse_per_example(
   *,
   lam: float | jax.Array = 5.0,
   scale: float = 5.0,
+  floor: float = 0.0,
 ) -> jax.Array:
   """Eq. 2 for each patch: ½ · mean over pixels of (y + λ·ȳ)(o - scale·y)².
 
@@ -25,12 +26,14 @@ def weighted_mse_per_example(
     target: y, proximity maps in [0, 1], unscaled, `[B, H, W]`.
     lam: λ, the weight of the regions where y is zero.
     scale: what the network learns is scale · y.
+    floor: least ȳ; with 0, as in the paper, patches without nuclei weigh nothing.
 
   Returns:
     float32 `[B]`.
   """
   prediction, target = prediction.astype(jnp.float32), target.astype(jnp.float32)
   mean = jnp.mean(target, axis=(-2, -1), keepdims=True)
+  mean = jnp.maximum(mean, floor) if floor else mean
   error = jnp.square(prediction - scale * target)
   return 0.5 * jnp.mean((target + lam * mean) * error, axis=(-2, -1))
 

@@ -68,6 +68,7 @@ class Recipe(NamedTuple):
     devices: how many share it.
     frozen: how many of the first blocks are frozen.
     proximity: α, d and scale of Eq. 1.
+    loss_floor: least ȳ of Eq. 2.
     disk_radius: of the disks that pixel classifiers learn, in pixels.
     balanced: whether target and auxiliary pool take turns, balanced by γ.
     momentum, weight_decay: of SGD.
@@ -82,6 +83,7 @@ class Recipe(NamedTuple):
   devices: int
   frozen: int
   proximity: ProximityConfig
+  loss_floor: float
   disk_radius: float
   balanced: bool
   momentum: float
@@ -190,7 +192,10 @@ def make_objective(
   settings = recipe.proximity
   label = functools.partial(proximity, alpha=settings.alpha, radius=settings.radius)
   return label, functools.partial(
-    weighted_mse_per_example, lam=lam, scale=settings.scale
+    weighted_mse_per_example,
+    lam=lam,
+    scale=settings.scale,
+    floor=recipe.loss_floor,
   )
 
 

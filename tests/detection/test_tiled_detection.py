@@ -1,5 +1,7 @@
 """Tiling cannot be seen: not by tile, batch, devices or region, nor at all."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,9 +9,11 @@ import pytest
 import tissue
 from flax import nnx
 from networks import META, NETWORK
+from scipy import ndimage
 
 import micronet_jax as mn
 from micronet_jax import models
+from micronet_jax.config import ABSOLUTE, RELATIVE, Config
 from micronet_jax.detection import peaks
 from micronet_jax.detection import scan as scan_module
 from micronet_jax.detection.detector import Detector
@@ -51,6 +55,15 @@ def at_half(detector, rule="absolute", xi=0.1):
   return Detector(detector.weights, {**detector.meta, **more})
 
 
+def smoothed(maps, sd):
+  """By scipy: a Gaussian cut off at three sd, with no weight beyond the image."""
+  if not sd:
+    return maps
+  one = functools.partial(ndimage.gaussian_filter, sigma=sd, mode="constant")
+  radius = int(np.ceil(3 * sd))
+  return one(np.asarray(maps), radius=radius) / one(np.ones(maps.shape), radius=radius)
+
+
 def whole(detector, image):
   """One pass over the whole image at the network's resolution, by the plain way."""
   meta = detector.meta
@@ -61,9 +74,8 @@ def whole(detector, image):
     image, window = rescale_image(image, 0.5), {5: 2, 11: 5}[window]
   relative = meta.get("threshold_rule", "relative") == "relative"
   rule = "xi" if relative else "absolute"
-  centers, scores = peaks.detect_points(
-    detector.proximity(image), min_distance=window, **{rule: meta["xi"]}
-  )
+  maps = smoothed(detector.proximity(image), detector.smoothing * 0.25 / detector.mpp)
+  centers, scores = peaks.detect_points(maps, min_distance=window, **{rule: meta["xi"]})
   return mn.Detections(rescale_centers(centers, image.shape, shape), scores)
 
 
@@ -79,6 +91,22 @@ def test_tiles_equal_one_pass_over_the_image(detector, shape, half):
   for tile, batch, devices in ((SMALLEST, 1, 1), (400, 6, 3)):
     found = detector.detect(image, mpp=0.25, tile=tile, batch=batch, devices=devices)
     assert_same(found, expected)
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_tiles_equal_one_pass_of_smoothed_maps(detector, half):
+  head = detector.weights["params"]["output"]["head"]
+  raised = {**head, "bias": head["bias"] + 15}  # smoothed, all would be negative
+  output = {**detector.weights["params"]["output"], "head": raised}
+  params = {**detector.weights["params"], "output": output}
+  detector = Detector(
+    {**detector.weights, "params": params}, {**detector.meta, "smoothing": 3.0}
+  )
+  detector = at_half(detector, xi=0.3) if half else detector
+  shape = (1046, 802) if half else (523, 401)
+  image = tissue.dots("big", size=max(shape), nuclei=500).image[: shape[0], : shape[1]]
+  expected = whole(detector, image)
+  assert_same(detector.detect(image, mpp=0.25, tile=320, batch=2), expected)
 
 
 @pytest.mark.parametrize("half", [False, True])
@@ -179,8 +207,10 @@ def test_a_network_reads_a_scan_of_its_own_resolution_as_it_is(detector):
 def test_an_absolute_threshold_asks_no_other_score(detector):
   """What else the image holds moves a relative threshold, and not this one."""
   image = tissue.dots("h", size=160, nuclei=16).image
-  absolute = detector.with_threshold(xi=0.2, min_distance=5, rule="absolute")
-  relative = detector.with_threshold(xi=0.2, min_distance=5, rule="relative")
+  chosen = detector.with_threshold(xi=0.2, min_distance=5)
+  absolute, relative = (
+    chosen.with_search(Config(threshold_rule=rule)) for rule in (ABSOLUTE, RELATIVE)
+  )
   every = detector.detect(image, threshold=0.0)
   for each, least in ((absolute, 0.2), (relative, 0.2 * every.scores.max())):
     kept = every.scores >= np.float32(least)

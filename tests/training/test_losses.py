@@ -52,6 +52,17 @@ def test_by_hand():
   assert weighted_mse(prediction, target, lam=0.0) == 0.140625
 
 
+def test_with_a_floor_patches_without_nuclei_teach_too():
+  empty, prediction = jnp.zeros((1, 2, 2)), jnp.array([[[4.0, 0.0], [2.0, 0.0]]])
+  assert weighted_mse(prediction, empty) == 0
+  # weight 5 · 0.125 everywhere: ½ · 0.625 · (16 + 4) / 4
+  assert weighted_mse_per_example(prediction, empty, floor=0.125).item() == 1.5625
+  dense = jnp.full((1, 2, 2), 0.25)
+  assert weighted_mse_per_example(prediction, dense, floor=0.125) == weighted_mse(
+    prediction, dense
+  )
+
+
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), lam=st.floats(0, 20), scale=st.floats(0.1, 20))
 def test_equals_a_loop_over_pixels(seed, lam, scale):

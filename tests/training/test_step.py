@@ -185,6 +185,13 @@ def test_runs_that_differ_in_numbers_share_one_program():
   assert one.numbers != other.numbers
 
 
+def test_the_floor_of_the_loss_is_the_configs():
+  recipe = prepare_training(tissue.config(loss_floor=0.125)).recipe
+  _, losses_of = steps.make_objective(recipe, 5.0)
+  ones = jnp.ones((1, 4, 4))
+  assert losses_of(ones, 0 * ones).item() == 0.5 * 5 * 0.125
+
+
 @pytest.mark.parametrize("seed", [0, 1, 2**31 - 1, 2**31, 2**32 - 1])
 def test_every_seed_is_one_of_its_own(seed):
   """The keys are those of the unsigned number, up to the largest that there is."""

@@ -36,6 +36,7 @@ def options(folder, tmp_path_factory):
     "num_steps": 2,
     "eval_every": 2,
     "threshold_rule": "absolute",
+    "smoothing": 2.0,
   }
 
 
@@ -50,14 +51,18 @@ def half(options, tmp_path_factory):
 def test_the_checkpoint_carries_it_and_everything_follows(half, options, tmp_path):
   weights, meta = checkpoints.load_weights(str(half))
   assert (meta["mpp"], meta["threshold_rule"]) == (0.5, "absolute")
+  assert meta["smoothing"] == 2.0
   report = json.loads((half / "report.json").read_text())
   assert (report["mpp"], report["working_mpp"]) == (0.25, 0.5)
   assert mn.load(half).mpp == 0.5
   options = {**options, "init_from": str(half)}
-  # A config that asks for no rule and no resolution has the checkpoint's.
-  plain = tissue.config(**{**options, "threshold_rule": None})
+  # A config that asks for no rule, smoothing or resolution has the checkpoint's.
+  plain = tissue.config(**{**options, "threshold_rule": None, "smoothing": None})
   tuned = mn.train_and_evaluate(plain, tmp_path / "tuned")
   assert (tuned["working_mpp"], tuned["threshold_rule"]) == (0.5, "absolute")
+  assert tuned["smoothing"] == 2.0
+  none = tissue.config(**{**options, "smoothing": 0.0})
+  assert mn.train_and_evaluate(none, tmp_path / "none")["smoothing"] == 0.0
   config = tissue.config(**options, job="evaluate", evaluate_part="test")
   assert mn.evaluate(config, tmp_path / "scored")["working_mpp"] == 0.5
   checkpoints.export_weights(tmp_path / "out", weights, meta, dtype="bfloat16")

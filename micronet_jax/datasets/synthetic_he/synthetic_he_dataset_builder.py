@@ -1,16 +1,21 @@
-"""Synthetic H&E tissue of many organs, made on the spot."""
+"""Synthetic H&E tissue of many organs, and what is none, made on the spot."""
 
 import dataclasses
 from collections.abc import Iterator
 
+import numpy as np
 import tensorflow_datasets as tfds
 
 from micronet_jax.datasets.builders import SampleBuilder
 from micronet_jax.datasets.sample import Sample
+from micronet_jax.datasets.synthetic_he.artefacts import ARTEFACTS, generate_artefacts
 from micronet_jax.datasets.synthetic_he.generator import generate
 from micronet_jax.datasets.synthetic_he.presets import GENERATOR_VERSION, ORGANS
 
 _MPP = 0.25
+KINDS = (*ORGANS, ARTEFACTS)
+"""What the data set can make."""
+
 IMAGES = 50
 SIZE = 500
 
@@ -20,7 +25,7 @@ class SyntheticConfig(tfds.core.BuilderConfig):
   """Which tissue, and how much of it.
 
   Attributes:
-    organ: the preset.
+    organ: the preset, or "artefacts".
     images: how many images.
     size: their height and width in pixels.
   """
@@ -34,7 +39,7 @@ def config(organ: str, *, images: int = IMAGES, size: int = SIZE) -> SyntheticCo
   """Finds or makes the configuration of one organ.
 
   Args:
-    organ: one of `ORGANS`.
+    organ: one of `ORGANS`, or "artefacts".
     images: how many images.
     size: their height and width in pixels.
 
@@ -56,12 +61,18 @@ class Builder(SampleBuilder):
   """
 
   VERSION = tfds.core.Version(GENERATOR_VERSION)
-  BUILDER_CONFIGS = [SyntheticConfig(name=organ, organ=organ) for organ in ORGANS]  # noqa: RUF012
+  BUILDER_CONFIGS = [  # noqa: RUF012
+    SyntheticConfig(name=organ, organ=organ) for organ in KINDS
+  ]
 
-  def samples(self, manager: tfds.download.DownloadManager) -> Iterator[Sample]:
+  def samples(self) -> Iterator[Sample]:
     """Makes one image after the other."""
     options = self.builder_config
     for index in range(options.images):
-      image, centers = generate(options.organ, index, size=options.size)
+      if options.organ == ARTEFACTS:
+        image = generate_artefacts(index, size=options.size)
+        centers = np.zeros((0, 2), np.float32)
+      else:
+        image, centers = generate(options.organ, index, size=options.size)
       name = f"{options.organ}__synthetic_{index:03d}"
       yield Sample(name, options.organ, name, _MPP, image, centers)
