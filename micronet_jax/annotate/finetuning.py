@@ -17,7 +17,8 @@ from typing import Any
 
 from micronet_jax.annotate.folder import KEPT, RUNS, Folder
 from micronet_jax.errors import InputError
-from micronet_jax.files import locked, read_json, write_json
+from micronet_jax.files import read_json, write_json
+from micronet_jax.locks import locked
 from micronet_jax.signals import INTERRUPTED
 
 PICTURES = ("training.png", "detections.png", "precision_recall.png")

@@ -98,7 +98,7 @@ def serve(root: pathlib.Path, weights: str | None, host: str, port: int | None) 
     raise InputError(
       "the page needs a web server: pip install 'micronet-jax[annotate]'"
     ) from error
-  from micronet_jax.files import locked
+  from micronet_jax.locks import locked
 
   if weights not in (None, "base"):
     weights = os.path.abspath(weights)  # it is remembered, wherever one starts next
