@@ -136,8 +136,8 @@ def _names(host: str) -> list[str]:
   own = socket.gethostname()
   names = [host, own, socket.getfqdn()]
   with contextlib.suppress(OSError):
-    names += [each[4][0] for each in socket.getaddrinfo(own, None)]
-  return [str(name) for name in names]
+    names += [str(each[4][0]) for each in socket.getaddrinfo(own, None)]
+  return names
 
 
 def _say(host: str, port: int, token: str) -> None:
