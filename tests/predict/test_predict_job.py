@@ -188,7 +188,7 @@ def test_a_journal_that_is_left_when_all_is_written_is_removed(
   assert ".big.partial" in names(out)
   (result,) = predict_images([image], out, options=options())
   assert result["repeated"]
-  assert names(out) == sorted(["summary.csv", *(f"big{e}" for e in DEFAULT)])
+  assert not [name for name in names(out) if name.startswith(".")]
 
 
 def test_files_of_an_older_result_do_not_count_as_done(image, tmp_path, counted):
