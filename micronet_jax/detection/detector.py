@@ -49,8 +49,8 @@ LARGEST_TILE_ELSEWHERE = 1536
 
 
 OWN_PROGRAM = 8
-"""Images of a size from which on a program of its own is worth compiling: 2 to 5 s,
-about what they lose in a shared one (benchmarks/RESULTS.md)."""
+"""Images of a size from which on a program of its own is worth compiling, which takes
+2 to 5 s; `benchmarks/many_sizes.py` measures what they lose in a shared one."""
 
 
 class Found(NamedTuple):

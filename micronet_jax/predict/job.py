@@ -29,7 +29,7 @@ from micronet_jax.errors import InputError
 from micronet_jax.files import digest, sweep, write_json
 from micronet_jax.imaging.opening import open_image
 from micronet_jax.predict import outputs, summary
-from micronet_jax.predict.journal import CannotWrite, Journal
+from micronet_jax.predict.journal import CannotWrite, Journal, remove_left
 from micronet_jax.version import __version__
 
 LONG_WORK = 8
@@ -150,6 +150,7 @@ def _predict_one(
   files = [path.name for path in outputs.output_paths(stem, options.formats).values()]
   there = before.get("files", [])
   if before and set(files) <= set(there):
+    remove_left(partial)
     return {**before, "image": image, "repeated": True}
   with open_image(image) as reader:
     scan = detector.scan(

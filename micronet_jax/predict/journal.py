@@ -218,6 +218,16 @@ class Journal:
     return CannotWrite(f"{self.folder} cannot be written ({reason}){kept}")
 
 
+def remove_left(folder: pathlib.Path) -> None:
+  """Removes a journal whose process was killed when all was written.
+
+  One that another process works in stays.
+  """
+  if folder.is_dir():
+    with contextlib.suppress(InputError), locked(folder):
+      shutil.rmtree(folder, ignore_errors=True)
+
+
 def _row(points: np.ndarray) -> np.ndarray:
   """The row of the image that each point is written in, from 0 on; int64 `[N]`."""
   return np.maximum(np.round(points["y"], 2) + 1, 0).astype(np.int64)

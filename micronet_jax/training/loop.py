@@ -215,9 +215,7 @@ def validate(
     and config.optimizer.learning_rate * float(state.rate_scale) < lowest
   )
   record.finished = step >= config.num_steps or plateaued
-  if improved:
-    run.save("best", state)
-  run.save("latest", state)
+  # Before it is saved: what goes on from here does not validate here again.
   progress.validation(
     step,
     seconds=time.monotonic() - began,
@@ -225,6 +223,9 @@ def validate(
     xi=choice.xi,
     min_distance=choice.min_distance,
   )
+  if improved:
+    run.save("best", state)
+  run.save("latest", state)
   return state
 
 

@@ -178,6 +178,19 @@ def test_a_finished_image_is_not_repeated_and_a_changed_one_is(
   assert searched() == TILES
 
 
+def test_a_journal_that_is_left_when_all_is_written_is_removed(
+  image, tmp_path, monkeypatch, counted
+):
+  out = tmp_path / "out"
+  with monkeypatch.context() as patch:
+    patch.setattr(Journal, "remove", Journal.close)  # killed there
+    predict_images([image], out, options=options())
+  assert ".big.partial" in names(out)
+  (result,) = predict_images([image], out, options=options())
+  assert result["repeated"]
+  assert not [name for name in names(out) if name.startswith(".")]
+
+
 def test_files_of_an_older_result_do_not_count_as_done(image, tmp_path, counted):
   """Overlay of one threshold, table of another: neither may pass for the other."""
   out = tmp_path / "out"

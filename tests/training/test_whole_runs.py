@@ -18,6 +18,7 @@ from micronet_jax.training.job import train_and_evaluate
 from micronet_jax.training.loop import check_finite, fit
 from micronet_jax.training.progress import read_log
 from micronet_jax.training.run import (
+  TrainingRun,
   as_saved,
   follow_checkpoint,
   prepare_training,
@@ -94,6 +95,29 @@ def test_a_run_killed_between_checkpoints_ends_in_the_same_bits(
   _assert_same(_latest(tmp_path), _latest(whole[0]))
   logged = [r["step"] for r in read_log(tmp_path / "log.jsonl") if "loss" in r]
   assert logged == [2, 4, 6, 8]
+
+
+def test_a_run_killed_as_soon_as_it_is_saved_has_all_of_its_log(
+  whole, tmp_path, monkeypatch
+):
+  save = TrainingRun.save
+
+  def save_and_crash(run, kind, state):
+    save(run, kind, state)
+    if kind == "latest":
+      run.saved.wait()
+      raise RuntimeError("power cut")
+
+  with monkeypatch.context() as patch:
+    patch.setattr(TrainingRun, "save", save_and_crash)
+    with pytest.raises(RuntimeError, match="power cut"):
+      _fit(tissue.config(), tmp_path)
+  _fit(tissue.config(), tmp_path)
+  logs = [
+    [(r["step"], r.get("loss"), r.get("val_f1")) for r in read_log(path)]
+    for path in (tmp_path / "log.jsonl", whole[0] / "log.jsonl")
+  ]
+  assert logs[0] == logs[1]
 
 
 def _assert_same(one, other):
