@@ -5,6 +5,8 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from micronet_jax.commands.annotate import add_annotate
+from micronet_jax.commands.check import add_check
 from micronet_jax.commands.detect import add_detect
 from micronet_jax.commands.evaluate import add_evaluate
 from micronet_jax.commands.export import add_export
@@ -41,7 +43,9 @@ def parser() -> argparse.ArgumentParser:
   )
   top.add_argument("--version", action="version", version=f"micronet {__version__}")
   commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+  add_annotate(commands)
   add_detect(commands)
+  add_check(commands)
   add_finetune(commands)
   add_evaluate(commands)
   add_export(commands)
