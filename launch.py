@@ -80,15 +80,19 @@ def run_job(job: str, fields: Mapping[str, Any], workdir: str | None) -> int:
     InputError: there is no such job, or as the job raises it.
     Stopped: the job was asked to stop.
   """
-  jobs = ("train", "finetune", "auxiliary", "evaluate", "predict", "study")
+  jobs = ("train", "finetune", "auxiliary", "evaluate", "check", "predict", "study")
   if job not in jobs:
     raise InputError(f"config.job is {job!r}; the jobs are {', '.join(jobs)}")
-  if job not in ("predict", "study"):
+  if job not in ("check", "predict", "study"):
     train_or_evaluate(from_dict(Config, fields), workdir)
     return 0
   folder = pathlib.Path(workdir or default_workdir(job, fields))
   print(f"workdir {folder}", flush=True)
   # Each brings what it needs: JAX takes seconds to import.
+  if job == "check":
+    from micronet_jax.commands.check import run_check
+
+    return run_check(from_dict(Config, fields), folder / "check.html")
   if job == "predict":
     from micronet_jax.commands.detect import run_config
 

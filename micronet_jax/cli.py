@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from micronet_jax.commands.annotate import add_annotate
+from micronet_jax.commands.check import add_check
 from micronet_jax.commands.detect import add_detect
 from micronet_jax.commands.evaluate import add_evaluate
 from micronet_jax.commands.export import add_export
@@ -44,6 +45,7 @@ def parser() -> argparse.ArgumentParser:
   commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
   add_annotate(commands)
   add_detect(commands)
+  add_check(commands)
   add_finetune(commands)
   add_evaluate(commands)
   add_export(commands)

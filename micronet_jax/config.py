@@ -7,6 +7,7 @@ Bioinformatics 20:472 (2019).
 """
 
 import dataclasses
+import re
 from typing import Any
 
 from micronet_jax.errors import InputError
@@ -136,7 +137,9 @@ class OptimizerConfig:
 class Config:
   """A run: training, fine-tuning or evaluation; the defaults are the paper's recipe."""
 
-  job: str = setting("train", choices=("train", "finetune", "auxiliary", "evaluate"))
+  job: str = setting(
+    "train", choices=("train", "finetune", "auxiliary", "evaluate", "check")
+  )
   # Seed of the initial weights, of patches and dropout.
   seed: int = setting(0, low=0, high=2**32 - 1)
 
@@ -233,8 +236,11 @@ class PredictConfig:
   # Look on tissue only, not on glass; None for images beyond 1 mm² only.
   tissue: bool | None = setting(None)
   formats: tuple[str, ...] = setting(
-    ("csv", "geojson", "overlay"), choices=("csv", "geojson", "overlay", "density")
+    ("csv", "geojson", "overlay"),
+    choices=("csv", "geojson", "overlay", "density", "html", "parquet"),
   )
+  # Of all images the k-th n-th, "k/n", for job arrays; None for all.
+  shard: str | None = setting(None, free=True)
   # Longest side of what is read at once, in pixels that the network sees; None chooses.
   tile: int | None = setting(None, low=1, free=True)
   # Tiles on the devices at once; None for one a device.
@@ -262,7 +268,18 @@ def check_predict(options: PredictConfig) -> PredictConfig:
   ]
   checked = from_dict(PredictConfig, {**plain, "regions": whole}, "")
   check_ranges(checked, "")
+  if checked.shard is not None:
+    _check_shard(checked.shard)
   return checked
+
+
+def _check_shard(shard: str) -> None:
+  found = re.fullmatch(r"([1-9]\d{0,5})/([1-9]\d{0,5})", shard)
+  if not found or int(found[1]) > int(found[2]):
+    raise InputError(
+      f"shard is {shard!r}; use k/n with k from 1 to n, such as 3/16 for the third"
+      " of 16 parts of the images"
+    )
 
 
 def _listed(value: Any) -> Any:

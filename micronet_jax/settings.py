@@ -211,7 +211,7 @@ def with_texts(config: T, texts: Sequence[str]) -> T:
 
 def _leaves(kind: Any) -> dict[str, Any]:
   """The types of all fields, by the names with dots."""
-  found = {}
+  found: dict[str, Any] = {}
   for name, inner in typing.get_type_hints(kind).items():
     if dataclasses.is_dataclass(inner):
       found |= {f"{name}.{below}": each for below, each in _leaves(inner).items()}

@@ -110,7 +110,7 @@ def test_the_examples_in_the_help_can_be_parsed():
 def test_options_arrive(called, capsys):
   assert cli.main(["detect", "a.png", "b/", "-o", "out"]) == 0
   text = "detect a.svs -o out -w run --mpp 0.5 --threshold 0.3 --no-tissue --tile 512 "
-  text += "--batch 4 --devices 2 --region 1,2,3,4 --region 5,6,7,8"
+  text += "--batch 4 --devices 2 --region 1,2,3,4 --region 5,6,7,8 --shard 3/16"
   assert cli.main([*text.split(), "--format", "csv, overlay"]) == 0
   every = PredictConfig(
     mpp=0.5,
@@ -121,6 +121,7 @@ def test_options_arrive(called, capsys):
     tile=512,
     batch=4,
     devices=2,
+    shard="3/16",
   )
   assert called == [
     (["a.png", "b/"], "out", "base", PredictConfig()),
@@ -139,6 +140,7 @@ def test_the_config_says_the_same(called):
     {"init_from": "run", "mpp": 0.5, "threshold": 0.3, "tissue": False, "tile": 512}
   )
   config.update({"regions": "1,2,3,4; 5,6,7,8", "formats": "csv", "batch": 4})
+  config.shard = "3/16"
   assert detect.run_config(config, "out") == 0
   every = PredictConfig(
     mpp=0.5,
@@ -148,6 +150,7 @@ def test_the_config_says_the_same(called):
     formats=("csv",),
     tile=512,
     batch=4,
+    shard="3/16",
   )
   images = ["a.png", "tiles/*.png"]
   assert called == [

@@ -17,7 +17,8 @@ from typing import Any
 
 from micronet_jax.annotate.folder import KEPT, RUNS, Folder
 from micronet_jax.errors import InputError
-from micronet_jax.files import locked, read_json, write_json
+from micronet_jax.files import read_json, write_json
+from micronet_jax.locks import locked
 from micronet_jax.signals import INTERRUPTED
 
 PICTURES = ("training.png", "detections.png", "precision_recall.png")
@@ -88,7 +89,11 @@ class FineTuning:
       return {"state": "none"}
     run = str(note["run"])
     folder = self._folder.place(RUNS, run)
-    said = {"run": run, "folder": f"{RUNS}/{run}", "command": self._command(note)}
+    said: dict[str, Any] = {
+      "run": run,
+      "folder": f"{RUNS}/{run}",
+      "command": self._command(note),
+    }
     said["records"] = _records(folder / "log.jsonl")
     said["steps"] = (read_json(folder / "config.json") or {}).get("num_steps")
     report = read_json(folder / "report.json")
@@ -99,7 +104,9 @@ class FineTuning:
       pictures = [name for name in PICTURES if (folder / name).is_file()]
       return {**said, "state": "done", "report": report, "pictures": pictures}
     ended = self._process.poll() if self._process else INTERRUPTED
-    if ended <= 0 or ended == INTERRUPTED:  # below 0: a signal ended it
+    if (
+      ended is None or ended <= 0 or ended == INTERRUPTED
+    ):  # below 0: a signal ended it
       return {**said, "state": "stopped"}
     line = _last_line(self._folder.place(KEPT, "finetune.log"))
     return {**said, "state": "failed", "line": line.removeprefix("error: ")}

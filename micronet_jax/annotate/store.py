@@ -182,7 +182,7 @@ class Store:
       revision,
       _points_of(source, shape, picture) if source else {},
       _points_of(hidden, shape, picture) if hidden.exists() else {},
-      boxes,  # type: ignore[arg-type]
+      boxes,
       None if source in (None, points) else str(source.relative_to(self._folder.root)),
     )
 

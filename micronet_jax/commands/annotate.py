@@ -98,7 +98,7 @@ def serve(root: pathlib.Path, weights: str | None, host: str, port: int | None) 
     raise InputError(
       "the page needs a web server: pip install 'micronet-jax[annotate]'"
     ) from error
-  from micronet_jax.files import locked
+  from micronet_jax.locks import locked
 
   if weights not in (None, "base"):
     weights = os.path.abspath(weights)  # it is remembered, wherever one starts next
@@ -136,8 +136,8 @@ def _names(host: str) -> list[str]:
   own = socket.gethostname()
   names = [host, own, socket.getfqdn()]
   with contextlib.suppress(OSError):
-    names += [each[4][0] for each in socket.getaddrinfo(own, None)]
-  return [str(name) for name in names]
+    names += [str(each[4][0]) for each in socket.getaddrinfo(own, None)]
+  return names
 
 
 def _say(host: str, port: int, token: str) -> None:

@@ -26,6 +26,8 @@ PNG, JPEG, BMP, TIFF and OME-TIFF, and with the extra [slides] what OpenSlide re
   NAME.geojson      for QuPath: File > Import objects from file
   NAME.overlay.png  the image with a mark on each nucleus
   NAME.density.png  heat map, nuclei per mm2
+  NAME.parquet      as CSV, for very many nuclei; needs the extra [parquet]
+  NAME.html         all of it on one page, which can be sent
 
 and summary.csv a line for each image. An interrupted slide goes on where it stopped,
 finished images are not repeated, and a bad image does not stop the others: it is
@@ -84,7 +86,7 @@ def add_detect(commands: Any) -> None:
     "--format",
     default="csv,geojson,overlay",
     metavar="LIST",
-    help="what to write, of csv, geojson, overlay, density "
+    help="what to write, of csv, geojson, overlay, density, html, parquet "
     "(default: csv,geojson,overlay)",
   )
   detect.add_argument(
@@ -110,6 +112,12 @@ def _add_machine(detect: argparse.ArgumentParser) -> None:
     "--batch", type=int, metavar="N", help="tiles at once (default: one a device)"
   )
   machine.add_argument("--devices", type=int, metavar="N", help="default: all")
+  machine.add_argument(
+    "--shard",
+    metavar="K/N",
+    help="only every N-th image from the K-th on, and summary.K-of-N.csv, for job"
+    " arrays; afterwards the same command without it lists all in summary.csv",
+  )
 
 
 def region(text: str) -> tuple[int, int, int, int]:
@@ -133,6 +141,7 @@ def _run(given: argparse.Namespace) -> int:
     tile=given.tile,
     batch=given.batch,
     devices=given.devices,
+    shard=given.shard,
   )
   return run_detect(given.images, given.out, given.weights, options)
 

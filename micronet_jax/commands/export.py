@@ -1,4 +1,4 @@
-"""`micronet export`: the weights of a run alone, to keep or to give to others.
+"""`micronet export`: a trained network in a format that other programs read.
 
 Called by `cli`.
 """
@@ -10,33 +10,46 @@ from typing import Any
 from micronet_jax.commands.jobs import ending
 
 _DESCRIPTION = """\
-Writes the best weights of a run into a folder of their own: what detecting and
-fine-tuning need, without the state of training and without paths of this machine.
-`micronet detect --weights DIR` finds with them exactly what it finds with RUN."""
+Writes a trained network in a format that other programs read.
+
+RUN is "base", or the folder of a run or checkpoint. The formats:
+
+  micronet     a folder of weights without the optimiser, for --weights
+  onnx         a program for ONNX Runtime and others; needs the extra [onnx]
+  safetensors  the arrays by name; needs the extra [safetensors]
+  stablehlo    a program for jax.export.deserialize; its card in FILE.json
+
+A program maps images, normalised, of any height and width that the card allows, to
+maps; their maxima are the nuclei. The card (in the metadata of ONNX and safetensors)
+says how to normalise, at how many microns a pixel, and which maxima count."""
 
 
 def add_export(commands: Any) -> None:
   """Adds the options of `micronet export`."""
   export = commands.add_parser(
     "export",
-    help="write the weights of a run, to give them to others",
+    help="write a trained network for other programs",
     description=_DESCRIPTION,
     formatter_class=argparse.RawDescriptionHelpFormatter,
   )
-  export.add_argument("weights", metavar="RUN", help="folder of a run or checkpoint")
+  export.add_argument("network", metavar="RUN", help='"base", or a folder')
   export.add_argument(
-    "-o", "--out", required=True, metavar="DIR", help="folder to make"
+    "--format",
+    default="micronet",
+    choices=("micronet", "onnx", "safetensors", "stablehlo"),
+    help="default: micronet",
+  )
+  export.add_argument(
+    "-o", "--out", required=True, type=pathlib.Path, metavar="FILE", help="to write"
   )
   export.set_defaults(run=_run)
 
 
 def _run(given: argparse.Namespace) -> int:
   def work() -> None:
-    from micronet_jax import checkpoints  # JAX takes seconds to import
+    from micronet_jax.detection.exports import export_network  # JAX takes seconds
 
-    folder = pathlib.Path(given.out)
-    weights, meta = checkpoints.load_weights(given.weights)
-    checkpoints.export_weights(folder, weights, meta, dtype="float32")
-    print(f"weights of {given.weights}: {folder}")
+    export_network(given.network, given.out, kind=given.format)
+    print(f"{given.out}: {given.network} as {given.format}")
 
   return ending(work, "stopped; what was written is not whole")

@@ -11,6 +11,7 @@ import dataclasses
 import io
 import os
 import pathlib
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from logging import WARNING, getLogger
@@ -163,11 +164,15 @@ def _prepare(builder: SampleBuilder) -> None:
   root = pathlib.Path(builder.data_dir_root)
   try:
     builder.download_and_prepare(download_config=settings, file_format="array_record")
-  except OSError as error:
+  except (OSError, RuntimeError) as error:
+    written = re.search(r"write\(\) failed: ([^;]+)", str(error))  # says ArrayRecord
+    if not (written or isinstance(error, OSError)):
+      raise
     if not final.exists():
+      reason = written[1] if written else getattr(error, "strerror", None) or error
       raise InputError(
-        f"the data set cannot be prepared in {root} ({error.strerror or error});"
-        " data_dir must be a folder that can be written."
+        f"the data set cannot be prepared in {root} ({reason}); data_dir must be a"
+        " folder that can be written, with space left."
       ) from error
   finally:
     _remove_empty(

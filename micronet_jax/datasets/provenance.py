@@ -54,6 +54,14 @@ class Provenance:
     own = (record for record in self.own if record.part != "test")
     return tuple(dict.fromkeys([*own, *self.inherited]))
 
+  @property
+  def trained(self) -> "Provenance":
+    """The same, without the images that only chose ξ, min_distance or a step."""
+    held_out = ("validation", "test")
+    own = tuple(record for record in self.own if record.part not in held_out)
+    left = tuple(record for record in self.inherited if record.part not in held_out)
+    return Provenance(own, left)
+
   def has_seen(self, sample: Sample) -> bool:
     """Whether an image is among those seen: the same pixels, whatever its name."""
     pixels, names = self._known

@@ -64,6 +64,11 @@ class Sample:
       digest(repr(self.mpp).encode() + points, digits=16),
     )
 
+  @property
+  def is_plain(self) -> bool:
+    """Whether all pixels have one colour, as where there is but one."""
+    return bool((self.image == self.image[:1, :1]).all())
+
   def in_reference(self, points: np.ndarray) -> np.ndarray:
     """Moves points `[N, 2]` (y, x) of this image to pixels at 0.25 microns."""
     factor = scale_between(self.mpp, REFERENCE_MPP)

@@ -333,7 +333,7 @@ def check_size(images: jax.Array, least: int) -> None:
     ValueError: height or width is smaller than `least`.
   """
   height, width = images.shape[1:3]
-  if min(height, width) < least:
+  if height < least or width < least:
     raise ValueError(
       f"images must have at least {least} x {least} pixels, got {height} x {width}"
     )

@@ -120,7 +120,7 @@ class MicroNet(nnx.Module):
   ) -> jax.Array:
     """Predicts proximity maps; see `Model`."""
     height, width = images.shape[1:3]
-    if min(height, width) < MIN_SIZE:
+    if height < MIN_SIZE or width < MIN_SIZE:  # one by one: export has symbols here
       raise ValueError(
         f"images must have at least {MIN_SIZE} x {MIN_SIZE} pixels, "
         f"got {height} x {width}"

@@ -36,7 +36,8 @@ along the image's longer side."""
 _WIDE = 1.3  # width / height from which the two pictures stand one above the other
 
 
-_COLORS = "BuPu"  # begins at white
+COLORS = "BuPu"
+"""Of matplotlib's scales; it begins at white."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -177,7 +178,7 @@ def _heat(axes: "Axes", density: Density) -> "AxesImage":
   tall, wide = np.array(density.cell) * (density.mpp or 1.0)
   unit = "px" if density.mpp is None else "µm"
   axes.set_title(f"cells of {wide:.3g} × {tall:.3g} {unit}", fontsize=9)
-  return _show(axes, values, density, cmap=_COLORS, vmin=0, vmax=top)
+  return _show(axes, values, density, cmap=COLORS, vmin=0, vmax=top)
 
 
 def _show(

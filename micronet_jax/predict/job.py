@@ -48,7 +48,8 @@ def predict_images(
   Args:
     images: files, folders (all images directly in them) and globs.
     out: gets, for an image NAME.svs, NAME.json (count, density, settings), a file for
-      each format, and `summary.csv`, a line for each image.
+      each format, and `summary.csv` (`summary.3-of-16.csv` of a shard), a line for
+      each image.
     weights: as `load` takes it.
     options: the rest.
 
@@ -62,13 +63,16 @@ def predict_images(
   options, out = check_predict(options or PredictConfig()), pathlib.Path(out)
   check_count(options.devices)
   found = outputs.find_images(images)
-  jobs = outputs.name_outputs(found, out, options.formats)
+  jobs = outputs.name_outputs(found, out, options.formats, shard=options.shard)
+  listed = out / outputs.name_summary(options.shard)
   detector = load(weights)
   detector.check_tile(options.tile)
   network = _digest(detector)
   _check_folder(out)
   sweep(out)
-  outputs.check_summary(out / outputs.SUMMARY)
+  outputs.check_summary(listed)
+  if options.shard is not None:
+    print(f"shard {options.shard}: {len(jobs)} of {len(found)} images", flush=True)
   done: list[dict[str, Any]] = []
   for number, (image, stem) in enumerate(jobs, start=1):
     label = f"[{number}/{len(jobs)}] " if len(jobs) > 1 else ""
@@ -83,7 +87,7 @@ def predict_images(
     if "error" in result:
       print(f"{label}error: {_named(result)}", file=sys.stderr, flush=True)
     done.append(result)
-  outputs.write_summary(out / outputs.SUMMARY, done)
+  outputs.write_summary(listed, done)
   return done
 
 
@@ -165,15 +169,15 @@ def _predict_one(
           journal.remove()  # else what was found so far is kept
         raise
       lowest = detector.lowest_score(scan, journal.best, threshold=options.threshold)
-      outputs.remove_record(stem)
-      numbers = outputs.write_outputs(journal, scan, stem, lowest, options.formats)
+      numbers, grid = outputs.count_nuclei(journal, scan, lowest)
       result = summary.summarise(
         name=image,
         shape=scan.shape,
         mpp=scan.mpp,
-        seconds=time.monotonic() - began,
+        seconds=0.0,
         threshold=lowest,
         weights=weights,
+        frames=outputs.describe_frames(scan, options.formats),
         threshold_rule=detector.rule,
         working_mpp=detector.mpp,
         files=[*files, *(name for name in there if name not in files)],
@@ -181,6 +185,9 @@ def _predict_one(
         settings=settings,
         **numbers,
       )
+      outputs.remove_record(stem)
+      outputs.write_outputs(journal, scan, stem, result, grid, options.formats)
+      result["seconds"] = round(time.monotonic() - began, 1)
       write_json(outputs.record_path(stem), result)
       journal.remove()
   return result

@@ -10,7 +10,7 @@ import os
 import pathlib
 import unicodedata
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,16 +24,23 @@ from micronet_jax.predict import tables
 from micronet_jax.predict.journal import Journal
 from micronet_jax.stored import DETECTED, read_stored
 
+if TYPE_CHECKING:
+  from micronet_jax.predict.density import Density
+
 FORMATS = {
   "csv": ".csv",
   "geojson": ".geojson",
   "overlay": ".overlay.png",
   "density": ".density.png",
+  "html": ".html",
+  "parquet": ".parquet",
 }
 """What can be written for an image, and the ending that replaces its own."""
 
 
-SUMMARY = "summary.csv"
+def name_summary(shard: str | None) -> str:
+  """The file with a line for each image, of all or of one part of them."""
+  return "summary.csv" if shard is None else f"summary.{shard.replace('/', '-of-')}.csv"
 
 
 log = logging.getLogger("micronet_jax")
@@ -106,9 +113,15 @@ def _is_drawn(path: str) -> bool:
 
 
 def name_outputs(
-  images: Sequence[str], out: pathlib.Path, formats: Collection[str]
+  images: Sequence[str],
+  out: pathlib.Path,
+  formats: Collection[str],
+  *,
+  shard: str | None = None,
 ) -> list[tuple[str, pathlib.Path]]:
   """Each image with the path, less the ending, that its files get.
+
+  Of the shard k/n they are every n-th of all, from the k-th on.
 
   Raises:
     InputError: two would write the same file, or one would replace an image.
@@ -131,11 +144,13 @@ def name_outputs(
           f"the results of {image} would replace {places[os.path.abspath(path)]}, "
           "which is an image too; use another output folder"
         )
-      if path.name == SUMMARY:
+      if path.name == name_summary(shard):
         raise InputError(
           f"{image} would write {path}, which lists all images; rename the image"
         )
-  return [(image, stem) for stem, image in owner.items()]
+  jobs = [(image, stem) for stem, image in owner.items()]
+  part, parts = (1, 1) if shard is None else map(int, shard.split("/"))
+  return jobs[part - 1 :: parts]
 
 
 def output_paths(
@@ -232,29 +247,20 @@ def remove_record(stem: pathlib.Path) -> None:
     ) from error
 
 
-def write_outputs(
-  journal: Journal,
-  scan: Scan,
-  stem: pathlib.Path,
-  lowest: float,
-  formats: Collection[str],
-) -> dict[str, Any]:
-  """Writes the files of one image.
+def count_nuclei(
+  journal: Journal, scan: Scan, lowest: float
+) -> tuple[dict[str, Any], "Density"]:
+  """Counts the nuclei of one image: in all, by region, and in a grid.
 
   Args:
     journal: its points.
     scan: of the image.
-    stem: path of the files, less the ending.
     lowest: the least score that counts.
-    formats: of `FORMATS`.
 
   Returns:
-    `count`, `regions`, `tissue_mm2` and `frames`, as `summary.summarise` takes them.
-
-  Raises:
-    InputError: a file cannot be written, or the image cannot be read.
+    `count`, `regions` and `tissue_mm2`, as `summary.summarise` takes them; the grid.
   """
-  from micronet_jax.predict import density, overlays
+  from micronet_jax.predict import density
 
   grid = density.density_grid(scan.shape, mpp=scan.mpp)
   count, per_region = 0, [0] * len(scan.regions)
@@ -262,39 +268,83 @@ def write_outputs(
     count += len(centers)
     for i, region in enumerate(scan.regions):
       per_region[i] += int(inside(centers, region).sum())
-  files = output_paths(stem, formats)
-  if "csv" in files:
-    tables.write_csv(files["csv"], journal.chunks(lowest=lowest))
-  if "geojson" in files:
-    chunks, origin = journal.chunks(lowest=lowest), scan.canvas.reader.origin
-    tables.write_geojson(files["geojson"], chunks, count=count, origin=origin)
-  if "overlay" in files or "density" in files:
-    picture = _picture(scan)
-    if "density" in files:
-      from micronet_jax import figures
-
-      figure = density.density_map(grid, thumbnail=picture, title=stem.name)
-      figures.save_figure(figure, files["density"])
-    if "overlay" in files:
-      chunks = journal.chunks(lowest=lowest)
-      marked = overlays.overlay(picture, chunks, shape=scan.shape)
-      overlays.write_image(files["overlay"], marked)
   tissue_mm2 = None
   if scan.tissue is not None and scan.mpp is not None and not scan.regions:
     height, width = scan.shape
     tissue_mm2 = scan.tissue.share * height * width * (scan.mpp / 1000) ** 2
-  return {
-    "count": count,
-    "regions": [
-      {"x": b.x0, "y": b.y0, "width": b.x1 - b.x0, "height": b.y1 - b.y0, "nuclei": n}
-      for b, n in zip(scan.regions, per_region, strict=True)
-    ],
-    "tissue_mm2": tissue_mm2,
-    "frames": _frames(scan, formats),
-  }
+  regions = [
+    {"x": b.x0, "y": b.y0, "width": b.x1 - b.x0, "height": b.y1 - b.y0, "nuclei": n}
+    for b, n in zip(scan.regions, per_region, strict=True)
+  ]
+  return {"count": count, "regions": regions, "tissue_mm2": tissue_mm2}, grid
 
 
-def _frames(scan: Scan, formats: Collection[str]) -> dict[str, str]:
+def write_outputs(
+  journal: Journal,
+  scan: Scan,
+  stem: pathlib.Path,
+  result: Mapping[str, Any],
+  grid: "Density",
+  formats: Collection[str],
+) -> None:
+  """Writes the files of one image.
+
+  Args:
+    journal: its points.
+    scan: of the image.
+    stem: path of the files, less the ending.
+    result: what is said of them (`summary.summarise`).
+    grid: filled.
+    formats: of `FORMATS`.
+
+  Raises:
+    InputError: a file cannot be written, or the image cannot be read.
+  """
+  files = output_paths(stem, formats)
+  lowest, count = result["threshold"], result["nuclei"]
+  if "csv" in files:
+    tables.write_csv(files["csv"], journal.chunks(lowest=lowest))
+  if "parquet" in files:
+    about = {
+      "image": result["settings"]["file"],
+      "microns_per_pixel": str(result["mpp"]),
+      "coordinates": result["frames"]["csv"],
+    }
+    tables.write_parquet(files["parquet"], journal.chunks(lowest=lowest), about=about)
+  if "geojson" in files:
+    chunks, origin = journal.chunks(lowest=lowest), scan.canvas.reader.origin
+    tables.write_geojson(files["geojson"], chunks, count=count, origin=origin)
+  if files.keys() & {"overlay", "density", "html"}:
+    _write_pictures(journal, scan, files, result, grid)
+
+
+def _write_pictures(
+  journal: Journal,
+  scan: Scan,
+  files: Mapping[str, pathlib.Path],
+  result: Mapping[str, Any],
+  grid: "Density",
+) -> None:
+  """Writes what shows the image, which is read once for all."""
+  from micronet_jax.predict import density, overlays, page
+
+  picture, lowest = _picture(scan), result["threshold"]
+  if "density" in files:
+    from micronet_jax import figures
+
+    title = files["density"].name.removesuffix(FORMATS["density"])
+    figure = density.density_map(grid, thumbnail=picture, title=title)
+    figures.save_figure(figure, files["density"])
+  if "overlay" in files:
+    chunks = journal.chunks(lowest=lowest)
+    marked = overlays.overlay(picture, chunks, shape=scan.shape)
+    overlays.write_image(files["overlay"], marked)
+  if "html" in files:
+    chunks = journal.chunks(lowest=lowest)
+    page.write_page(files["html"], chunks, result=result, picture=picture, density=grid)
+
+
+def describe_frames(scan: Scan, formats: Collection[str]) -> dict[str, str]:
   """What the coordinates in each file count from; says it where the two differ."""
   x, y = scan.canvas.reader.origin
   frames = {

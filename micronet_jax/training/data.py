@@ -103,7 +103,9 @@ def arrange_data(
   check_no_leakage(split, samples)
   if split.unit == "patient":  # else what was seen trains, and that is all there is
     held_out = split.of(samples, "test" if split.test else "validation")
-    check_unseen(held_out, [*samples, *whole], seen)
+    # Without a test part a run may go on choosing by what its ancestor chose by.
+    known_to = seen if split.test else seen.trained
+    check_unseen(held_out, [*samples, *whole], known_to)
   if config.split.make_do:
     _say_what_is_done(split, samples, known)
   chosen = take_fraction(split.train, config.target_fraction, seed=config.split.seed)

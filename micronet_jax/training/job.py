@@ -18,7 +18,8 @@ from micronet_jax.devices import check_platform, use_compilation_cache
 from micronet_jax.errors import InputError
 from micronet_jax.evaluation import report
 from micronet_jax.evaluation.thresholds import choose_threshold
-from micronet_jax.files import locked, write_json
+from micronet_jax.files import write_json
+from micronet_jax.locks import locked
 from micronet_jax.signals import caught_signals
 from micronet_jax.stored import DIVERGED, read_stored
 from micronet_jax.training.data import Data, load_data

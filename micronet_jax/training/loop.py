@@ -240,12 +240,19 @@ def check_finite(
   if finite.all():
     return
   bad = int(np.argmin(finite))
-  batch = [names[i] for i in np.asarray(metrics.images)[bad]]
+  drawn = np.asarray(metrics.images)[bad]
+  samples = [*run.data.train, *run.data.auxiliary]
+  plain = dict.fromkeys(names[i] for i in drawn if samples[i].is_plain)
+  advice = "a lower config.optimizer.learning_rate or config.loss_lambda usually helps"
+  if plain:
+    advice = (
+      f"of these, {', '.join(plain)} have one colour all over, from which nothing can "
+      "be learned: leave them out (`micronet check` finds all of them)"
+    )
   run.saved.wait()
   last = run.saved.newest("latest") or "none"
   raise Diverged(
     f"the loss or a gradient is not finite at step {step + bad + 1} "
     f"(loss {float(np.asarray(metrics.loss)[bad])}); its batch was drawn from "
-    f"{', '.join(batch)}; last good checkpoint: {last}; a lower "
-    "config.optimizer.learning_rate or config.loss_lambda usually helps"
+    f"{', '.join(names[i] for i in drawn)}; last good checkpoint: {last}; {advice}"
   )

@@ -73,7 +73,9 @@ class Progress:
     kept = [record for record in read_log(path) if record["step"] <= start]
     with replacing(path) as beside:
       beside.write_text("".join(json.dumps(record) + "\n" for record in kept))
-    self._folder, self._log = workdir, path.open("a", encoding="utf-8")
+    self._folder = workdir
+    with self._writing():
+      self._log = path.open("a", encoding="utf-8")
     self._board = self._open_board(start + 1)
     self._label, self._start, self._num_steps = label, start, num_steps
     self._began = time.monotonic()

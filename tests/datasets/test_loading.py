@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 from absl import logging
-from folders import add_image, add_index
+from folders import add_image, add_index, full_disk
 
 from micronet_jax import datasets
 from micronet_jax.datasets import load_samples
@@ -189,6 +189,16 @@ def test_data_dir_that_cannot_be_written(root, tmp_path):
   (tmp_path / "file").touch()
   with pytest.raises(InputError, match=r"cannot be prepared in .*file.*data_dir"):
     load_samples("folder", root=root, data_dir=tmp_path / "file")
+
+
+@pytest.mark.parametrize("size", [10, 3000])
+def test_a_disk_that_is_full_while_data_are_prepared(root, load, tmp_path, size):
+  add_image(root, "a", shape=(100, 100))
+  message = r"cannot be prepared in .* \(File too large\); data_dir .* space left"
+  with full_disk(size), pytest.raises(InputError, match=message):
+    load()
+  assert not [*(tmp_path / "cache").rglob("*.array_record*")]
+  assert len(load()) == 1
 
 
 def test_what_is_left_out_is_said_while_tfds_is_silenced(root, tmp_path, caplog):

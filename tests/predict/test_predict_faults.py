@@ -26,7 +26,7 @@ from micronet_jax.detection import scan as scan_module
 from micronet_jax.detection.detector import load
 from micronet_jax.errors import InputError
 from micronet_jax.imaging.canvas import Canvas
-from micronet_jax.predict import job, outputs, overlays, tables
+from micronet_jax.predict import job, outputs, overlays, page, tables
 from micronet_jax.predict.job import predict_images, report_failures
 from micronet_jax.predict.journal import Journal
 
@@ -176,6 +176,8 @@ def test_a_full_disk_in_the_journal(image, tmp_path, monkeypatch, counted):
     (tables, "write_geojson", ".geojson"),
     (figures, "save_figure", ".density.png"),
     (overlays, "write_image", ".overlay.png"),
+    (page, "write_page", ".html"),
+    (tables, "write_parquet", ".parquet"),
     (job, "write_json", ".json"),
     (outputs, "write_summary", None),
   ],
@@ -219,6 +221,9 @@ def test_a_full_disk_at_each_file(
     ({"mpp": float("nan")}, "mpp is nan; it must be from 0.01 to 5"),
     ({"devices": 99}, "devices is 99, but this machine has 8"),
     ({"batch": 0}, "batch is 0; it must be at least 1"),
+    ({"shard": "0/4"}, "shard is '0/4'; use k/n with k from 1 to n"),
+    ({"shard": "5/4"}, "shard is '5/4'; use k/n with k from 1 to n"),
+    ({"shard": "half"}, "shard is 'half'; use k/n with k from 1 to n"),
     ({"tile": 300}, "tile is 300; this network takes multiples of 16"),
   ],
 )

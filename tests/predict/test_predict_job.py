@@ -8,7 +8,6 @@ import PIL.Image
 import pytest
 from predictions import (
   ALL,
-  DEFAULT,
   SHAPE,
   SLIDE,
   SMALL,
@@ -22,7 +21,7 @@ from predictions import (
 from micronet_jax.detection import detector as detector_module
 from micronet_jax.detection import scan as scan_module
 from micronet_jax.imaging.opening import open_image
-from micronet_jax.predict import job, overlays, tables
+from micronet_jax.predict import job, outputs, overlays, tables
 from micronet_jax.predict.job import predict_images
 from micronet_jax.predict.journal import Journal
 
@@ -57,7 +56,7 @@ def test_every_file_holds_the_points_of_detect(
   out = tmp_path / "out"
   (result,) = predict_images([image], out, options=options(formats=ALL))
   assert names(out) == sorted(
-    ["summary.csv", *(f"big{e}" for e in (*DEFAULT, ".density.png"))]
+    ["summary.csv", "big.json", *(f"big{e}" for e in outputs.FORMATS.values())]
   )
   points = np.column_stack([expected.centers[:, ::-1], expected.scores])
   table, objects = read_csv(out / "big.csv"), read_geojson(out / "big.geojson")
@@ -257,3 +256,34 @@ def test_files_say_what_their_coordinates_count_from(
   assert "QuPath shows this slide from pixel (3, 5) on" in caplog.text
   monkeypatch.setattr(detector_module, "open_image", open_slide)
   assert detector.detect(image, **SMALL).origin == (3, 5)
+
+
+def test_shards_are_all_images_and_their_summaries_do_not_collide(
+  tmp_path, monkeypatch, counted, capsys
+):
+  images = [write_dots(tmp_path / f"{n}.png", shape=(60, 70 + n)) for n in range(5)]
+  whole, out = tmp_path / "whole", tmp_path / "out"
+  expected = predict_images(images, whole, options=options())
+  searched = len(counted)
+  done = {}
+  for shard in ("1/3", "2/3", "3/3", "9/9"):
+    done[shard] = predict_images(images, out, options=options(shard=shard))
+  found = {
+    shard: [each["image"] for each in results] for shard, results in done.items()
+  }
+  assert found == {
+    **{"1/3": [images[0], images[3]], "2/3": [images[1], images[4]]},
+    **{"3/3": [images[2]], "9/9": []},
+  }
+  assert "shard 2/3: 2 of 5 images" in capsys.readouterr().out
+  assert len(counted) == 2 * searched
+  summaries = [f"summary.{n}-of-3.csv" for n in (1, 2, 3)]
+  assert set(names(out)) - set(names(whole)) == {*summaries, "summary.9-of-9.csv"}
+  lines = [(out / name).read_text().splitlines() for name in summaries]
+  assert [len(each) for each in lines] == [3, 3, 2]
+  again = predict_images(images, out, options=options())  # lists all, repeats nothing
+  assert len(counted) == 2 * searched
+  assert [each["nuclei"] for each in again] == [each["nuclei"] for each in expected]
+  for name in set(names(whole)) - {"summary.csv"}:
+    if not name.endswith(".json"):  # which says how long it took
+      assert (out / name).read_bytes() == (whole / name).read_bytes()

@@ -13,7 +13,7 @@ from micronet_jax.datasets.folder.pairing import (
   image_folder,
   pair_files,
 )
-from micronet_jax.errors import InputError
+from micronet_jax.errors import InputError, or_left_out
 from micronet_jax.imaging.opening import is_image
 from micronet_jax.imaging.resolution import MPP_RANGE
 
@@ -63,7 +63,8 @@ class Builder(FilesBuilder):
     pairs = pair_files(root)
     index = root / "index.csv"
     if index.exists():
-      return _indexed(index, pairs)
+      with or_left_out():
+        return _indexed(index, pairs)
     return [_entry(name, files, organ=_organ(name)) for name, files in pairs.items()]
 
 
@@ -81,6 +82,7 @@ def _indexed(index: pathlib.Path, pairs: dict[str, Files]) -> list[Entry]:
   """Entries with what index.csv says; it must name each image once."""
   known = {same_name(files.image.stem): name for name, files in pairs.items()}
   known |= {name: name for name in pairs}
+  # What has no annotation was told, or nothing would be read.
   folder = image_folder(index.parent)
   left_out = {same_name(path.stem) for path in folder.iterdir() if is_image(path)}
   lines: dict[str, int] = {}
@@ -89,35 +91,37 @@ def _indexed(index: pathlib.Path, pairs: dict[str, Files]) -> list[Entry]:
   if table.remarks:
     log.warning("%s: %s", index, "; ".join(table.remarks))
   for line, row in table.rows:
-    name = known.get(same_name(row["name"]), "")
-    if not name and same_name(row["name"]) in left_out:
-      continue
-    if not name:
-      raise InputError(
-        f"{index}, line {line}: field name is '{row['name']}', but {folder} has no such"
-        " image (names are written without ending)."
+    with or_left_out():
+      name = known.get(same_name(row["name"]), "")
+      if not name and same_name(row["name"]) in left_out:
+        continue
+      if not name:
+        raise InputError(
+          f"{index}, line {line}: field name is '{row['name']}', but {folder} has no"
+          " such image (names are written without ending)."
+        )
+      if name in lines:
+        raise InputError(
+          f"{index}, line {line}: field name is '{name}', which line {lines[name]} is"
+          " already about; every image has one line."
+        )
+      lines[name] = line
+      entries.append(
+        _entry(
+          name,
+          pairs[name],
+          organ=same_name(row.get("organ", "")).lower() or _organ(name),
+          patient=same_name(row.get("patient", "")) or None,
+          mpp=_mpp(index, line, row),
+          shape=_shape(index, line, row),
+        )
       )
-    if name in lines:
-      raise InputError(
-        f"{index}, line {line}: field name is '{name}', which line {lines[name]} is"
-        " already about; every image has one line."
-      )
-    lines[name] = line
-    entries.append(
-      _entry(
-        name,
-        pairs[name],
-        organ=same_name(row.get("organ", "")).lower() or _organ(name),
-        patient=same_name(row.get("patient", "")) or None,
-        mpp=_mpp(index, line, row),
-        shape=_shape(index, line, row),
-      )
-    )
   for name in sorted(pairs.keys() - lines.keys()):
-    raise InputError(
-      f"{index} has no line for {pairs[name].image}; every image needs one, or the"
-      " index must go."
-    )
+    with or_left_out():
+      raise InputError(
+        f"{index} has no line for {pairs[name].image}; every image needs one, or the"
+        " index must go."
+      )
   return entries
 
 

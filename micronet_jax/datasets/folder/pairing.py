@@ -16,7 +16,7 @@ from micronet_jax.datasets.annotations import (
 )
 from micronet_jax.datasets.annotations.regions import REGION_ENDINGS
 from micronet_jax.datasets.entries import same_name
-from micronet_jax.errors import InputError
+from micronet_jax.errors import InputError, or_left_out
 from micronet_jax.imaging.decoding import IMAGE_ENDINGS
 from micronet_jax.imaging.opening import is_image
 
@@ -83,16 +83,20 @@ def pair_files(root: pathlib.Path) -> dict[str, Files]:
     )
   found, regions = _owned(root, images), _owned_regions(root, images)
   bare = sorted(images.keys() - found.keys() - regions.keys())
-  if bare and (len(bare) == len(images) or not (folder == root or regions)):
-    raise InputError(
-      f"{images[bare[0]]} has no annotation file; {root / 'points' / bare[0]}.csv (or"
-      " another format) is needed, which may hold the header x,y alone."
-    )
-  if bare:
+  annotating = (found or regions) and (folder == root or regions)
+  if bare and annotating:
     log.warning(
       "%s: %d of %d images are left out, as they have neither annotation nor regions",
       *(root, len(bare), len(images)),
     )
+  for name in bare:
+    path = images.pop(name)
+    with or_left_out():
+      if not annotating:
+        raise InputError(
+          f"{path} has no annotation file; {root / 'points' / name}.csv (or another"
+          " format) is needed, which may hold the header x,y alone."
+        )
   pairs = {}
   for name in sorted(found.keys() | regions.keys()):
     annotation = found.get(name)
@@ -155,7 +159,8 @@ def _owned(
     elif common:
       passed_over += 1
     else:
-      raise _without_image(path, root)
+      with or_left_out():
+        raise _without_image(path, root)
   passed_over += len(found.keys() & others.keys())
   if passed_over:
     log.warning(
@@ -187,8 +192,10 @@ def _names(path: pathlib.Path) -> list[str]:
 
 
 def _add(found: dict[str, pathlib.Path], name: str, path: pathlib.Path) -> None:
-  if name in found:
-    raise InputError(
-      f"{found[name]} and {path} belong to the same image {name}; one of them must go."
-    )
-  found[name] = path
+  with or_left_out():
+    if name in found:
+      raise InputError(
+        f"{found[name]} and {path} belong to the same image {name}; one of them must"
+        " go."
+      )
+    found[name] = path
