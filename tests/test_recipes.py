@@ -279,7 +279,7 @@ def test_stopped_and_started_again_it_fine_tunes_on_regions_of_one_slide(tmp_pat
       assert process.poll() is None, process.communicate()
       time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=600)
   assert process.returncode == 130, err
   assert "run the same command again to go on" in err
   assert "1 patient(s) are too few to hold any out: their 6 images or regions" in err
