@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+import micronet_jax
 from micronet_jax.annotate.folder import KEPT, Folder, Picture
 from micronet_jax.annotate.tiles import Pictures
 from micronet_jax.errors import InputError
@@ -88,7 +89,7 @@ class Searches:
     self._folder, self._pictures = folder, pictures
     self._weights = weights
     self._detector: Detector | None = None
-    self._identity = ""
+    self._identity = identity_of(weights)
     self._found: dict[str, Candidates] = {}
     self._view: tuple[Picture, tuple[float, float]] | None = None
     self._queue: collections.deque[Picture] = collections.deque()
@@ -121,7 +122,8 @@ class Searches:
   def use(self, weights: str) -> None:
     """Takes another network; what others found no longer counts."""
     with self._changed:
-      self._weights, self._detector, self._identity = weights, None, ""
+      self._weights, self._detector = weights, None
+      self._identity = identity_of(weights)
       self._found.clear()
       self._failed.clear()
       self.error = ""
@@ -141,7 +143,7 @@ class Searches:
     if found is None:
       found = self._read(picture)
     with self._changed:
-      if found is None or found.weights != (self._identity or found.weights):
+      if found is None or found.weights != self._identity:
         return None
       return self._found.setdefault(picture.key, found)
 
@@ -150,11 +152,6 @@ class Searches:
     with self._changed:
       waiting = sum(picture.key != self._busy for picture in self._queue)
       return {"busy": self._busy, "waiting": waiting, "error": self.error}
-
-  @property
-  def min_distance(self) -> int | None:
-    """The network's, in pixels at 0.25 microns; None while it is not loaded."""
-    return self._detector.meta["min_distance"] if self._detector else None
 
   def _work(self) -> None:
     search: _Search | None = None
@@ -206,27 +203,25 @@ class Searches:
   def _is_done(self, picture: Picture) -> bool:
     """Whether all of an image was searched with the network in use."""
     found = self.found(picture)
-    return found is not None and found.complete and found.weights == self._identity
+    return found is not None and found.complete
 
   def _begin(self, picture: Picture) -> "_Search":
     """Loads the network if it is another, and prepares the search of an image."""
-    detector = self._detector
+    with self._changed:
+      weights, identity, detector = self._weights, self._identity, self._detector
     if detector is None:
       from micronet_jax import devices  # JAX takes seconds to import
       from micronet_jax.detection.detector import load
 
       devices.check_platform()
       devices.use_compilation_cache()
-      detector = load(self._weights)
-      with self._changed:
-        self._identity = digest(detector.meta)
-        self._detector = detector
-    found = self.found(picture)
-    if found is None or found.weights != self._identity:
-      found = Candidates(self._identity)
+      detector = load(weights)
+    found = self.found(picture) or Candidates(identity)
     search = _Search(detector, self._pictures, picture, found)
     with self._changed:
-      self._found[picture.key] = found
+      if self._identity == identity:  # nobody chose another meanwhile
+        self._detector = detector
+        self._found[picture.key] = found
     return search
 
   def _path(self, picture: Picture) -> pathlib.Path:
@@ -262,6 +257,15 @@ class Searches:
       return None
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
       return None  # damaged: found again
+
+
+def identity_of(weights: str) -> str:
+  """Tells networks apart without loading them, by name and time of their folder."""
+  packaged = pathlib.Path(micronet_jax.__file__).with_name("weights") / weights
+  for folder in (pathlib.Path(weights), packaged):
+    with contextlib.suppress(OSError):
+      return digest([weights, folder.stat().st_mtime_ns])
+  return digest([weights])  # whoever loads it says that it is not there
 
 
 class _Search:

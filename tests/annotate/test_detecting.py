@@ -39,7 +39,7 @@ def searching(folder, weights):
 
 
 def until(condition):
-  end = time.monotonic() + 120
+  end = time.monotonic() + 300
   while not condition():
     assert time.monotonic() < end
     time.sleep(0.02)

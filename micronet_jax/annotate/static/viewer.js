@@ -19,6 +19,7 @@ export class Viewer {
       showNavigator: true,
       navigatorPosition: "BOTTOM_RIGHT",
       navigatorSizeRatio: 0.16,
+      navigatorAutoFade: false,
       animationTime: 0.35,
       springStiffness: 9,
       blendTime: 0.1,
