@@ -15,15 +15,15 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from absl import app, flags, logging
+from absl import app, flags
 from ml_collections import config_flags
 
-from micronet_jax.config import Config, PredictConfig
-from micronet_jax.errors import InputError, Stopped
-from micronet_jax.files import digest
-from micronet_jax.settings import as_dict, determining, from_dict
-from micronet_jax.signals import INTERRUPTED, interruptible, leave
-from micronet_jax.terminal import notes, prepare_streams
+from micronet_jax.commands.jobs import default_workdir, ending, train_or_evaluate
+from micronet_jax.config import Config
+from micronet_jax.errors import InputError
+from micronet_jax.settings import from_dict
+from micronet_jax.signals import leave
+from micronet_jax.terminal import prepare_streams
 
 CONFIG = config_flags.DEFINE_config_file(
   "config", None, "File of configs/; --config.field=value changes a field."
@@ -65,25 +65,7 @@ def _sentence(error: BaseException, argv: Sequence[str]) -> str:
   return text if text else type(error).__name__
 
 
-def default_workdir(job: str, config: Config | Mapping[str, Any]) -> pathlib.Path:
-  """runs/JOB-DATA-HASH: what would give another result never lands in the same folder.
-
-  Studies share one, so that they share their runs.
-  """
-  if job == "study":
-    return pathlib.Path("runs/studies")
-  data: list[str] = []
-  if isinstance(config, Config):
-    target, fields = config.target, determining(config)
-    data = [target.name, target.organs or pathlib.Path(target.root).name]
-  else:
-    free = as_dict(PredictConfig()).keys() - determining(PredictConfig()).keys()
-    fields = {name: config[name] for name in config if name not in free}
-  name = "-".join([job, *filter(None, data), digest(fields, digits=8)])
-  return pathlib.Path("runs") / name.replace(",", "+").replace("/", "_")
-
-
-def run_job(job: str, fields: Mapping[str, Any], workdir: str | None) -> None:
+def run_job(job: str, fields: Mapping[str, Any], workdir: str | None) -> int:
   """Hands a config, typed, to the job that it names.
 
   Args:
@@ -91,51 +73,46 @@ def run_job(job: str, fields: Mapping[str, Any], workdir: str | None) -> None:
     fields: of the config.
     workdir: of the run; None for one of its own.
 
+  Returns:
+    The exit status.
+
   Raises:
     InputError: there is no such job, or as the job raises it.
     Stopped: the job was asked to stop.
   """
-  jobs = ("train", "finetune", "auxiliary", "evaluate", "predict", "study")
+  jobs = ("train", "finetune", "auxiliary", "evaluate", "check", "predict", "study")
   if job not in jobs:
     raise InputError(f"config.job is {job!r}; the jobs are {', '.join(jobs)}")
-  config = fields if job in ("predict", "study") else from_dict(Config, fields)
-  folder = pathlib.Path(workdir or default_workdir(job, config))
+  if job not in ("check", "predict", "study"):
+    train_or_evaluate(from_dict(Config, fields), workdir)
+    return 0
+  folder = pathlib.Path(workdir or default_workdir(job, fields))
   print(f"workdir {folder}", flush=True)
   # Each brings what it needs: JAX takes seconds to import.
-  if isinstance(config, Config) and job == "evaluate":
-    from micronet_jax.evaluation.job import evaluate
+  if job == "check":
+    from micronet_jax.commands.check import run_check
 
-    evaluate(config, folder)
-  elif isinstance(config, Config):
-    from micronet_jax.training.job import train_and_evaluate
-
-    train_and_evaluate(config, folder)
-  elif job == "predict":
+    return run_check(from_dict(Config, fields), folder / "check.html")
+  if job == "predict":
     from micronet_jax.commands.detect import run_config
 
-    raise SystemExit(run_config(config, folder))
-  else:
-    from micronet_jax.studies.schema import StudyConfig
-    from micronet_jax.studies.study import run_study
+    return run_config(fields, folder)
+  from micronet_jax.studies.schema import StudyConfig
+  from micronet_jax.studies.study import run_study
 
-    run_study(from_dict(StudyConfig, fields), folder)
+  run_study(from_dict(StudyConfig, fields), folder)
+  return 0
 
 
 def main(argv: Sequence[str]) -> None:
   """Runs the job that the config names; errors are one sentence."""
   del argv
-  # Orbax reports every file that it writes, and prints what it raises as well.
-  logging.set_verbosity(logging.FATAL)
   fields = CONFIG.value.to_dict()
-  try:
-    with notes(), interruptible(GOING_ON):
-      run_job(fields.get("job", ""), fields, WORKDIR.value)
-  except InputError as error:
-    print(f"error: {error}", file=sys.stderr)
-    leave(1)
-  except Stopped as stopped:
-    print(stopped)
-    leave(INTERRUPTED)
+  status = ending(
+    lambda: run_job(fields.get("job", ""), fields, WORKDIR.value), GOING_ON
+  )
+  if status:
+    leave(status)
 
 
 if __name__ == "__main__":

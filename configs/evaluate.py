@@ -9,12 +9,10 @@ Images that the checkpoint was trained on are refused;
 
 import ml_collections
 
-from configs import common
+from configs import _schema
+from micronet_jax.recipes import EVALUATE
 
 
 def get_config() -> ml_collections.ConfigDict:
   """The packaged base on the embedded default organ."""
-  config = common.get_config()
-  config.job = "evaluate"
-  config.init_from = "base"
-  return config
+  return _schema.to_config_dict(EVALUATE)

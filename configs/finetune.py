@@ -11,19 +11,10 @@ the same budget, and the fine-tuned one. README.md shows the expected result.
 
 import ml_collections
 
-from configs import common
+from configs import _schema
+from micronet_jax.recipes import FINETUNE
 
 
 def get_config() -> ml_collections.ConfigDict:
-  """A budget of minutes on two CPU cores; more steps help on real tissue."""
-  config = common.get_config()
-  config.job = "finetune"
-  config.init_from = "base"
-  config.compare = ("base", "scratch")
-  config.target.synthetic_images = 24
-  config.warp.patch = 128
-  config.num_steps = 150
-  config.eval_every = 50
-  config.log_every = 10
-  config.optimizer.schedule = "cosine"
-  return config
+  """A budget of minutes on two CPU cores, as `micronet finetune` has it."""
+  return _schema.to_config_dict(FINETUNE)

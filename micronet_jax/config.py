@@ -47,6 +47,11 @@ class SplitConfig:
   seed: int = setting(0, low=0, high=2**32 - 1)
   # Patients that validate, instead of a share; separated by commas.
   validation_patients: tuple[str, ...] = setting(())
+  # Make do with what there is, instead of refusing it, and say so: what the initial
+  # checkpoint has seen trains; of fewer patients than parts, images (or regions) are
+  # split, and scores are of slides that were trained on; of fewer images, all train,
+  # and nothing is held out or scored.
+  make_do: bool = setting(False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,7 +137,9 @@ class OptimizerConfig:
 class Config:
   """A run: training, fine-tuning or evaluation; the defaults are the paper's recipe."""
 
-  job: str = setting("train", choices=("train", "finetune", "auxiliary", "evaluate"))
+  job: str = setting(
+    "train", choices=("train", "finetune", "auxiliary", "evaluate", "check")
+  )
   # Seed of the initial weights, of patches and dropout.
   seed: int = setting(0, low=0, high=2**32 - 1)
 

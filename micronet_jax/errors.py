@@ -1,4 +1,12 @@
-"""The exceptions a user is expected to read; raised anywhere, caught by the doors."""
+"""The exceptions a user is expected to read; raised anywhere, caught by the doors.
+
+Who checks data wants all faults, not the first: within `collecting_faults`, readers
+leave out what is wrong where `or_left_out` says that they can, and go on.
+"""
+
+import contextlib
+import contextvars
+from collections.abc import Iterator
 
 
 class InputError(ValueError):
@@ -12,3 +20,35 @@ class InputError(ValueError):
 
 class Stopped(Exception):
   """The work was asked to stop, and saved where it was."""
+
+
+_faults: contextvars.ContextVar[list[InputError] | None] = contextvars.ContextVar(
+  "faults", default=None
+)
+
+
+@contextlib.contextmanager
+def collecting_faults() -> Iterator[list[InputError]]:
+  """Lists what is wrong instead of raising it, where the rest can still be read.
+
+  Yields:
+    The list, which grows within the block.
+  """
+  faults: list[InputError] = []
+  token = _faults.set(faults)
+  try:
+    yield faults
+  finally:
+    _faults.reset(token)
+
+
+@contextlib.contextmanager
+def or_left_out() -> Iterator[None]:
+  """Around what can be left out if it is wrong; an `InputError` passes otherwise."""
+  try:
+    yield
+  except InputError as error:
+    faults = _faults.get()
+    if faults is None:
+      raise
+    faults.append(error)

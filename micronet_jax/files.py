@@ -1,4 +1,4 @@
-"""Files that are whole or not there, folders with one writer, and content digests.
+"""Files that are whole or not there, and content digests.
 
 Called by every room that keeps something on disk.
 """
@@ -12,16 +12,12 @@ import pathlib
 import platform
 import re
 import secrets
-import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from micronet_jax.errors import InputError, Stopped
+from micronet_jax.errors import InputError
 
 _NAME_KEPT = 40  # characters; with what is added, any file system takes the name
-
-LOOK_EVERY = 1.0
-"""Seconds between looks at a folder that another process works in."""
 
 
 @contextlib.contextmanager
@@ -70,7 +66,7 @@ def sweep(folder: pathlib.Path) -> None:
   """Removes what killed processes of this machine left of `replacing`."""
   for path in folder.glob(f".{_node()}-*-*"):
     found = re.match(r"\.\w+-(\d+)-[0-9a-f]{8}-", path.name)
-    if found and not _is_running(int(found[1])):
+    if found and not is_running(int(found[1])):
       with contextlib.suppress(OSError):
         path.unlink()
 
@@ -83,7 +79,8 @@ def _node() -> str:
   return digest(platform.node().encode(), digits=6)
 
 
-def _is_running(process: int) -> bool:
+def is_running(process: int) -> bool:
+  """Whether this machine has a process of that number."""
   try:
     os.kill(process, 0)
   except ProcessLookupError:
@@ -185,58 +182,3 @@ def _canonical(value: Any) -> Any:
     return [_canonical(entry) for entry in value]
   whole = isinstance(value, int) and not isinstance(value, bool)
   return float(value) if whole else value
-
-
-@contextlib.contextmanager
-def locked(
-  folder: pathlib.Path,
-  *,
-  wait: threading.Event | None = None,
-  told: Callable[[str], None] = print,
-) -> Iterator[None]:
-  """Keeps a second process out of a folder; the lock ends with the process.
-
-  The operating system holds it, so that one that was killed leaves none behind. Where
-  it knows no such locks (Windows, some network drives) nobody is kept out.
-
-  Args:
-    folder: made if it is not there; gets an empty file `lock`.
-    wait: wait for one's turn, until this is set; None to refuse instead.
-    told: gets one line if the wait begins.
-
-  Raises:
-    InputError: another process works there.
-    OSError: the folder cannot be written.
-    Stopped: `wait` was set before it was this process's turn.
-  """
-  try:
-    folder.mkdir(parents=True, exist_ok=True)
-    opened = (folder / "lock").open("a")
-  except OSError as error:
-    raise cannot_write(folder, error, "nothing is lost") from error
-  with opened as file:
-    waiting = False
-    while not _lock(file):
-      if wait is None:
-        raise InputError(
-          f"another process works in {folder}; wait for it, or use another folder"
-        )
-      if not waiting:
-        told(f"waiting for another process that works in {folder}")
-      waiting = True
-      if wait.wait(LOOK_EVERY):
-        raise Stopped("stopped; run the same command again to go on")
-    yield
-
-
-def _lock(file: Any) -> bool:
-  """Takes the lock of an open file; False if another process has it."""
-  try:
-    import fcntl
-
-    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-  except BlockingIOError:
-    return False
-  except (ImportError, OSError):  # no locks here
-    pass
-  return True

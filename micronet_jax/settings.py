@@ -5,6 +5,7 @@ takes a config from JSON or the command line.
 """
 
 import dataclasses
+import difflib
 import json
 import math
 import types
@@ -180,3 +181,68 @@ def changed(config: T, values: Mapping[str, Any]) -> T:
       place = place[home]
     place[name] = value
   return from_dict(type(config), nested)
+
+
+def with_texts(config: T, texts: Sequence[str]) -> T:
+  """A copy with other values, as a command line gives them: `["model.width=8"]`.
+
+  Args:
+    config: a schema.
+    texts: FIELD=VALUE, the value as its type is written: True or False; None where the
+      field may have none; several with commas between.
+
+  Raises:
+    InputError: a text of another form, an unknown field, or a value of another type.
+  """
+  kinds = _leaves(type(config))
+  values = {}
+  for text in texts:
+    field, equals, value = text.partition("=")
+    field = field.strip()
+    if not equals:
+      raise InputError(f"{text!r} is not FIELD=VALUE, such as num_steps=600")
+    if field not in kinds:
+      near = _near(field, list(kinds))
+      hint = f"; near it there are {', '.join(near)}" if near else ""
+      raise InputError(f"there is no field config.{field}{hint}")
+    values[field] = _from_text(kinds[field], value.strip())
+  return changed(config, values)
+
+
+def _leaves(kind: Any) -> dict[str, Any]:
+  """The types of all fields, by the names with dots."""
+  found: dict[str, Any] = {}
+  for name, inner in typing.get_type_hints(kind).items():
+    if dataclasses.is_dataclass(inner):
+      found |= {f"{name}.{below}": each for below, each in _leaves(inner).items()}
+    else:
+      found[name] = inner
+  return found
+
+
+def _near(field: str, fields: Sequence[str]) -> list[str]:
+  """Fields that are written alike, at least in their last part, or that lie in it."""
+  within = [each for each in fields if each.startswith(f"{field}.")]
+  last = {each: each.rpartition(".")[2] for each in fields}
+  like = difflib.get_close_matches(field.rpartition(".")[2], last.values(), 3)
+  same = [each for each in fields if last[each] in like]
+  return within or list(
+    dict.fromkeys([*difflib.get_close_matches(field, fields, 3), *same])
+  )
+
+
+def _from_text(kind: Any, text: str) -> Any:
+  """A value as its type is written; what is not so written, as it is."""
+  if isinstance(kind, types.UnionType):
+    (inner,) = (part for part in kind.__args__ if part is not types.NoneType)
+    return None if text.lower() == "none" else _from_text(inner, text)
+  if typing.get_origin(kind) is tuple:
+    inner = typing.get_args(kind)[0]
+    parts = text.removeprefix("(").removesuffix(")").split(",")
+    return [_from_text(inner, part.strip()) for part in parts if part.strip()]
+  if kind is bool:
+    return {"true": True, "1": True, "false": False, "0": False}.get(text.lower(), text)
+  try:
+    return kind(text)
+  except ValueError:
+    return text

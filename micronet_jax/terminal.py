@@ -62,6 +62,33 @@ def notes() -> Iterator[None]:
     logger.level, logger.propagate = before
 
 
+@contextlib.contextmanager
+def heard() -> Iterator[list[str]]:
+  """Lists what the package logs as notes instead of printing it.
+
+  Yields:
+    The list, which grows within the block.
+  """
+  logger, listener = logging.getLogger("micronet_jax"), _Listener()
+  before = logger.handlers[:], logger.level, logger.propagate
+  logger.handlers[:] = [listener]
+  logger.setLevel(logging.WARNING)
+  logger.propagate = False
+  try:
+    yield listener.texts
+  finally:
+    logger.handlers[:], logger.level, logger.propagate = before
+
+
+class _Listener(logging.Handler):
+  def __init__(self) -> None:
+    super().__init__()
+    self.texts: list[str] = []
+
+  def emit(self, record: logging.LogRecord) -> None:
+    self.texts.append(record.getMessage())
+
+
 def _spell(error: UnicodeError) -> tuple[str | bytes, int]:
   if not isinstance(error, UnicodeEncodeError):
     raise error

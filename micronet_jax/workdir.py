@@ -34,20 +34,21 @@ def claim_workdir(config: Config, workdir: pathlib.Path) -> None:
       before = with_whole_model(from_dict(Config, theirs))
     except InputError as error:
       raise InputError(
-        f"{path} is of another version of this program ({error}); use another --workdir"
+        f"{path} is of another version of this program ({error}); use another folder "
+        "(--workdir or -o)"
       ) from error
     lines = _differences(determining(before), determining(config))
     if lines:
       raise InputError(
-        f"{workdir} holds a run with another config; use another --workdir, or these "
-        "values:\n  " + "\n  ".join(lines)
+        f"{workdir} holds a run with another config; use another folder (--workdir or "
+        "-o), or these values:\n  " + "\n  ".join(lines)
       )
   try:
     write_json(path, as_dict(config))
   except InputError as error:
     raise InputError(
-      f"the workdir {workdir} cannot be written ({_reason(error)}); give another "
-      "--workdir"
+      f"the workdir {workdir} cannot be written ({_reason(error)}); use another "
+      "folder (--workdir or -o)"
     ) from error
 
 

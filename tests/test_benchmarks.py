@@ -7,11 +7,13 @@ import jax
 import numpy as np
 import pytest
 import torch
+from networks import META, random_weights
 from scipy import spatial
 
 from benchmarks import (
   charts,
   inference,
+  many_sizes,
   memory,
   pipeline,
   postprocess,
@@ -23,6 +25,7 @@ from benchmarks import (
   workload,
 )
 from micronet_jax.config import WarpConfig
+from micronet_jax.detection.detector import Detector
 from micronet_jax.imaging.normalisation import normalise
 from micronet_jax.training.losses import weighted_mse
 from micronet_jax.training.targets import proximity
@@ -189,6 +192,13 @@ def test_memory(tmp_path):
   (row,) = rows_of(path)
   assert row["remat"] is True
   assert row["planned MB"] >= row["arguments MB"] > 0
+
+
+def test_many_sizes(tmp_path, monkeypatch):
+  monkeypatch.setattr(many_sizes, "load", lambda _: Detector(random_weights(), META))
+  path = tmp_path / "numbers.json"
+  many_sizes.main(["--quick", "--repeats=2", f"--json={path}"])
+  assert [row["side"] for row in rows_of(path)] == [100, 130]
 
 
 def test_scaling(tmp_path):

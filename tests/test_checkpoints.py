@@ -161,3 +161,20 @@ def test_transfer_lists_every_mismatch_on_both_sides_and_refuses():
   np.testing.assert_array_equal(taken["new"], 0)
   assert taken["wide"].shape == (2, 4)
   assert set(taken) == set(into)
+
+
+@pytest.mark.parametrize(
+  "error",
+  [PermissionError(13, "Permission denied"), OSError(5, "I/O error"), MemoryError()],
+)
+def test_what_cannot_be_read_now_is_not_called_damaged(
+  saved, tmp_path, monkeypatch, error
+):
+  def restore(*_, **__):
+    raise error
+
+  monkeypatch.setattr(checkpoints.ocp.Checkpointer, "restore", restore)
+  with pytest.raises(InputError, match=r"cannot be read \(.*\); it stays as it is"):
+    saved.restore("latest", *_trees(0))
+  assert (tmp_path / "checkpoints/latest/3").is_dir()
+  assert not (tmp_path / "checkpoints/damaged").exists()

@@ -8,7 +8,9 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PAGES = (
   *("README.md", "CONTRIBUTING.md", "CHANGELOG.md"),
+  *("docs/annotate.md", "docs/folders.md"),
   *("benchmarks/RESULTS.md", "results/README.md", "micronet_jax/weights/README.md"),
+  *("docs/reliability.md", "docs/licences.md"),
 )
 
 
@@ -48,6 +50,12 @@ def test_contributing_names_modules_that_exist():
   assert len(named) > 20
   places = (ROOT, ROOT / "micronet_jax")
   assert not [path for path in named if not any((p / path).exists() for p in places)]
+
+
+def test_promises_name_tests_that_exist():
+  named = re.findall(r"`((?:\w+/)*test_\w+\.py)`", read("docs/reliability.md"))
+  assert len(named) > 40
+  assert not [path for path in named if not [*(ROOT / "tests").rglob(path)]]
 
 
 def test_the_first_screen_is_short_and_shows_what_ci_runs():

@@ -31,6 +31,7 @@ SHARED_NAMES = {
 NOT_FOR_DETECTING = (
   "micronet_jax.training",
   "micronet_jax.evaluation",
+  "micronet_jax.checking",
   "micronet_jax.datasets",
   "micronet_jax.studies",
   "ml_collections",

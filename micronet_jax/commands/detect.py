@@ -5,16 +5,14 @@ Called by `cli` and `launch.py`.
 
 import argparse
 import os
-import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from micronet_jax.commands.jobs import GOING_ON, ending
 from micronet_jax.config import PredictConfig
-from micronet_jax.errors import InputError, Stopped
+from micronet_jax.errors import InputError
 from micronet_jax.settings import from_dict
-from micronet_jax.signals import INTERRUPTED, interruptible
-from micronet_jax.terminal import is_closed, notes
 
 DETECT = """\
 Finds the nuclei in images and slides, and writes their centres.
@@ -197,9 +195,9 @@ def run_detect(
   Returns:
     The exit status: 0, 1 after an error, 130 when interrupted.
   """
-  going_on = "stopped; the same command goes on from here"
-  try:
-    with notes(), interruptible(going_on), warnings.catch_warnings():
+
+  def work() -> int:
+    with warnings.catch_warnings():
       # Of a cache that cannot be read or written: JAX then compiles again.
       warnings.filterwarnings("ignore", "Error (read|writ)ing persistent compilation")
       from micronet_jax import devices  # JAX takes seconds to import
@@ -209,10 +207,5 @@ def run_detect(
       devices.use_compilation_cache()
       done = job.predict_images(images, out, weights=weights, options=options)
       return job.report_failures(done)
-  except InputError as error:
-    print(f"error: {error}", file=sys.stderr)
-    return 1
-  except Stopped as stopped:
-    if not is_closed():
-      print(f"\n{stopped}", file=sys.stderr)
-    return INTERRUPTED
+
+  return ending(work, GOING_ON)

@@ -5,13 +5,11 @@ Called by `cli`.
 
 import argparse
 import pathlib
-import sys
 from typing import Any
 
-from micronet_jax.errors import InputError
-from micronet_jax.terminal import notes
+from micronet_jax.commands.jobs import ending
 
-EXPORT = """\
+_DESCRIPTION = """\
 Writes a trained network in a format that other programs read.
 
 RUN is "base", or the folder of a run or checkpoint. The formats:
@@ -31,7 +29,7 @@ def add_export(commands: Any) -> None:
   export = commands.add_parser(
     "export",
     help="write a trained network for other programs",
-    description=EXPORT,
+    description=_DESCRIPTION,
     formatter_class=argparse.RawDescriptionHelpFormatter,
   )
   export.add_argument("network", metavar="RUN", help='"base", or a folder')
@@ -48,13 +46,10 @@ def add_export(commands: Any) -> None:
 
 
 def _run(given: argparse.Namespace) -> int:
-  try:
-    with notes():
-      from micronet_jax.detection.exports import export_network  # JAX takes seconds
+  def work() -> None:
+    from micronet_jax.detection.exports import export_network  # JAX takes seconds
 
-      export_network(given.network, given.out, kind=given.format)
-  except InputError as error:
-    print(f"error: {error}", file=sys.stderr)
-    return 1
-  print(f"{given.out}: {given.network} as {given.format}")
-  return 0
+    export_network(given.network, given.out, kind=given.format)
+    print(f"{given.out}: {given.network} as {given.format}")
+
+  return ending(work, "stopped; what was written is not whole")

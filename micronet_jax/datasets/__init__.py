@@ -8,15 +8,18 @@ import importlib
 import os
 import pathlib
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from micronet_jax.datasets.sample import Sample
-from micronet_jax.errors import InputError
+from micronet_jax.errors import InputError, or_left_out
+
+if TYPE_CHECKING:
+  from micronet_jax.datasets.entries import Entry
 
 DATASETS = ("folder", "monuseg", "crchisto", "bbbc038", "synthetic_he")
 ALL_ORGANS = "all"
 
-__all__ = ["ALL_ORGANS", "DATASETS", "Sample", "load_samples"]
+__all__ = ["ALL_ORGANS", "DATASETS", "Sample", "load_samples", "read_samples"]
 
 
 def load_samples(
@@ -49,14 +52,11 @@ def load_samples(
   Raises:
     InputError: an argument, or a file of the data set, cannot be used.
   """
-  if name not in DATASETS:
-    raise InputError(f"there is no data set '{name}'; there are {', '.join(DATASETS)}.")
+  _check_name(name)
   _check_positive("images", images)
   _check_positive("size", size)
   wanted = _parse_organs(organs)
-  store = pathlib.Path(
-    data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-  ).expanduser()
+  store = _store(data_dir)
   if name == "synthetic_he":
     samples = _synthetic(wanted, store, images, size)
   else:
@@ -64,6 +64,55 @@ def load_samples(
     _check_organs(wanted, {sample.organ for sample in samples}, name)
   samples.sort(key=lambda sample: sample.name)
   return _first_of_each(samples, wanted, images)
+
+
+def read_samples(
+  name: str,
+  *,
+  root: str | os.PathLike[str] | None = None,
+  organs: str | Sequence[str] | None = None,
+  data_dir: str | os.PathLike[str] | None = None,
+) -> list[Sample]:
+  """Reads a data set as `load_samples` does, but keeps no prepared copy.
+
+  For who checks data: within `collecting_faults`, what is wrong is left out.
+
+  Args:
+    name: as `load_samples` takes it, like the others; not `synthetic_he`.
+    root: see there.
+    organs: see there.
+    data_dir: see there.
+
+  Returns:
+    The samples, sorted by name.
+
+  Raises:
+    InputError: as `load_samples`.
+  """
+  from micronet_jax.datasets import entries
+
+  _check_name(name)
+  _, _, found = _find(name, root, _store(data_dir))
+  with or_left_out():
+    entries.check_unique(found)
+  samples: list[Sample] = []
+  for entry in sorted(found, key=lambda entry: entry.name):
+    with or_left_out():
+      samples += entries.read_entry(entry)
+  wanted = _parse_organs(organs)
+  _check_organs(wanted, {entry.organ for entry in found}, name)
+  return _first_of_each(samples, wanted, None)
+
+
+def _store(data_dir: str | os.PathLike[str] | None) -> pathlib.Path:
+  """Where prepared data sets are kept."""
+  named = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+  return pathlib.Path(named).expanduser()
+
+
+def _check_name(name: str) -> None:
+  if name not in DATASETS:
+    raise InputError(f"there is no data set '{name}'; there are {', '.join(DATASETS)}.")
 
 
 def _check_positive(field: str, value: int | None) -> None:
@@ -105,12 +154,10 @@ def _builder_module(name: str) -> Any:
   return importlib.import_module(f"{__name__}.{name}.{name}_dataset_builder")
 
 
-def _from_files(
+def _find(
   name: str, root: str | os.PathLike[str] | None, store: pathlib.Path
-) -> list[Sample]:
-  """Samples of a data set that lies in files below root."""
-  from micronet_jax.datasets import builders, entries
-
+) -> tuple[Any, pathlib.Path, list["Entry"]]:
+  """The builder, the folder and the entries of a data set that lies in files."""
   builder = _builder_module(name).Builder
   if not root and name == "folder":
     raise InputError(f"root is missing; {builder.MANUAL_DOWNLOAD_INSTRUCTIONS}.")
@@ -124,9 +171,20 @@ def _from_files(
     raise InputError(
       f"{folder} does not hold {name}; {builder.MANUAL_DOWNLOAD_INSTRUCTIONS}."
     )
+  return builder, folder, found
+
+
+def _from_files(
+  name: str, root: str | os.PathLike[str] | None, store: pathlib.Path
+) -> list[Sample]:
+  """Samples of a data set that lies in files below root."""
+  from micronet_jax.datasets import builders, entries
+
+  builder, folder, found = _find(name, root, store)
   entries.check_unique(found)
   state = entries.fingerprint(found, folder)
-  samples = builders.load_prepared(builder, state, store, manual_dir=folder)
+  config = builders.FilesConfig(name=state, entries=found)
+  samples = builders.load_prepared(builder, config, store)
   builders.keep_newest(name, state, store, root=folder)
   return samples
 

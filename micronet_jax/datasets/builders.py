@@ -7,11 +7,13 @@ through TFDS, so what comes out are the very pixels that went in. Called by
 
 import abc
 import contextlib
+import dataclasses
 import io
 import os
 import pathlib
+import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from logging import WARNING, getLogger
 from typing import Any
 
@@ -25,7 +27,7 @@ from micronet_jax.datasets.sample import Sample
 from micronet_jax.errors import InputError
 from micronet_jax.files import read_json, write_json
 
-_log = getLogger("micronet_jax")
+log = getLogger("micronet_jax")
 
 _SPLIT = "train"  # all of it; splits by patient are made by who trains
 
@@ -36,8 +38,8 @@ class SampleBuilder(tfds.core.GeneratorBasedBuilder):
   VERSION = tfds.core.Version("1.0.0")
 
   @abc.abstractmethod
-  def samples(self, manager: tfds.download.DownloadManager) -> Iterable[Sample]:
-    """Makes or reads the samples; `manager.manual_dir` is where files are."""
+  def samples(self) -> Iterable[Sample]:
+    """Makes or reads the samples that `builder_config` tells of."""
 
   def _info(self) -> tfds.core.DatasetInfo:
     features = {
@@ -57,7 +59,7 @@ class SampleBuilder(tfds.core.GeneratorBasedBuilder):
     )
 
   def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> Any:
-    return {_SPLIT: self._generate_examples(self.samples(dl_manager))}
+    return {_SPLIT: self._generate_examples(self.samples())}
 
   def _generate_examples(self, samples: Iterable[Sample]) -> Iterator[Any]:
     for sample in samples:
@@ -74,36 +76,64 @@ class SampleBuilder(tfds.core.GeneratorBasedBuilder):
       )
 
 
+@dataclasses.dataclass(eq=False)
+class FilesConfig(tfds.core.BuilderConfig):
+  """One state of a data set in files.
+
+  Attributes:
+    entries: what `FilesBuilder.find` found.
+  """
+
+  entries: Sequence[Entry] = ()
+
+
 class FilesBuilder(SampleBuilder):
   """A builder of samples that lie in files; a subclass says how to find them."""
 
   # Of the rules by which files are read: what was prepared by others is read anew.
-  VERSION = tfds.core.Version("1.1.0")
+  VERSION = tfds.core.Version("1.2.0")
 
   @staticmethod
   @abc.abstractmethod
   def find(root: pathlib.Path) -> list[Entry]:
     """Finds the images and annotations below root; none if they are not there."""
 
-  def samples(self, manager: tfds.download.DownloadManager) -> Iterable[Sample]:
-    """Reads one image after the other."""
-    return map(read_entry, self.find(pathlib.Path(manager.manual_dir)))
+  def samples(self) -> Iterator[Sample]:
+    """Reads one image after the other.
+
+    Raises:
+      InputError: nothing of any image is annotated, or as `read_entry`.
+    """
+    entries = self.builder_config.entries
+    blank = []
+    for entry in entries:
+      samples = read_entry(entry)
+      blank += [] if samples else [entry.regions]
+      yield from samples
+    if blank and len(blank) == len(entries):
+      raise InputError(
+        f"none of {len(blank)} image(s) is annotated: files of regions, such as"
+        f" {blank[0]}, say so, as they hold no region."
+      )
+    if blank:
+      log.warning(
+        "%d of %d images are left out, as their files of regions (%s) hold none:"
+        " nothing of them is annotated",
+        *(len(blank), len(entries), blank[0]),
+      )
 
 
 def load_prepared(
   builder: type[SampleBuilder],
-  config: str | tfds.core.BuilderConfig,
+  config: tfds.core.BuilderConfig,
   data_dir: pathlib.Path,
-  *,
-  manual_dir: pathlib.Path | None = None,
 ) -> list[Sample]:
   """Loads what was prepared, after preparing it if it was not.
 
   Args:
     builder: the data set.
-    config: which variant of it; a string for one that has nothing but a name.
+    config: which variant of it.
     data_dir: where prepared data sets are kept.
-    manual_dir: where the files are that the builder reads, if it reads any.
 
   Returns:
     The samples that the builder made, in no particular order.
@@ -111,10 +141,8 @@ def load_prepared(
   Raises:
     InputError: from reading the files, or data_dir cannot be written.
   """
-  if isinstance(config, str):
-    config = tfds.core.BuilderConfig(name=config)
   with _quiet():
-    _prepare(builder(data_dir=data_dir, config=config), manual_dir)
+    _prepare(builder(data_dir=data_dir, config=config))
     prepared = builder(data_dir=data_dir, config=config)
     return [
       _decode(example)
@@ -124,23 +152,27 @@ def load_prepared(
     ]
 
 
-def _prepare(builder: SampleBuilder, manual_dir: pathlib.Path | None) -> None:
+def _prepare(builder: SampleBuilder) -> None:
   """Writes a data set if it is not there.
 
   TFDS writes into a folder beside the final one and renames that when all is
   there. If a second process prepared the same meanwhile, renaming fails and the
   copy of the other is used. After a failure nothing is left.
   """
-  settings = tfds.download.DownloadConfig(manual_dir=manual_dir, try_download_gcs=False)
+  settings = tfds.download.DownloadConfig(try_download_gcs=False)
   final = pathlib.Path(builder.data_dir)
   root = pathlib.Path(builder.data_dir_root)
   try:
     builder.download_and_prepare(download_config=settings, file_format="array_record")
-  except OSError as error:
+  except (OSError, RuntimeError) as error:
+    written = re.search(r"write\(\) failed: ([^;]+)", str(error))  # says ArrayRecord
+    if not (written or isinstance(error, OSError)):
+      raise
     if not final.exists():
+      reason = written[1] if written else getattr(error, "strerror", None) or error
       raise InputError(
-        f"the data set cannot be prepared in {root} ({error.strerror or error});"
-        " data_dir must be a folder that can be written."
+        f"the data set cannot be prepared in {root} ({reason}); data_dir must be a"
+        " folder that can be written, with space left."
       ) from error
   finally:
     _remove_empty(
@@ -207,15 +239,15 @@ def _quiet() -> Iterator[None]:
   What is silenced may be the root of all loggers: ours goes on.
   """
   tfds.disable_progress_bar()
-  verbosity, level = logging.get_verbosity(), _log.level
+  verbosity, level = logging.get_verbosity(), log.level
   logging.set_verbosity(logging.ERROR)
-  _log.setLevel(level or WARNING)
+  log.setLevel(level or WARNING)
   try:
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
       yield
   finally:
     logging.set_verbosity(verbosity)
-    _log.setLevel(level)
+    log.setLevel(level)
 
 
 def _remove_empty(*folders: Any) -> None:

@@ -1,10 +1,11 @@
-"""What a data set on disk consists of, before anything of it is read.
+"""What a data set on disk consists of, and how one image of it becomes samples.
 
 Made by the builders' `find`.
 """
 
 import collections
 import dataclasses
+import logging
 import pathlib
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -12,12 +13,24 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from micronet_jax.datasets.annotations import read_centers
-from micronet_jax.datasets.sample import Sample
+from micronet_jax.datasets.annotations.regions import (
+  read_marked_regions,
+  read_regions,
+)
+from micronet_jax.datasets.sample import Sample, region_name
 from micronet_jax.errors import InputError
 from micronet_jax.files import digest
-from micronet_jax.imaging.decoding import read_image
+from micronet_jax.imaging.canvas import Box, inside
+from micronet_jax.imaging.opening import open_image
+from micronet_jax.imaging.reader import Reader
+from micronet_jax.imaging.slides import SLIDE_ENDINGS
 
 UNKNOWN_ORGAN = "unknown"
+
+MOST_WHOLE = 2**26
+"""Pixels (8192²) beyond which no image is annotated as a whole."""
+
+log = logging.getLogger("micronet_jax")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,12 +41,15 @@ class Entry:
     name: unique within its data set.
     image: the image's file.
     annotations: the files whose centres together are the image's.
+    regions: the file that says what of it is annotated completely; None if there is
+      none, and the annotations say it, or all of it is.
     organ: see `Sample`.
     patient: see `Sample`; None for the name.
-    mpp: microns per pixel, or None if not known.
+    mpp: microns per pixel, or None for what the image's file says.
     shape: (height, width) that somebody wrote down, or None.
     published: a published set as its makers distribute it, whose centres beyond
-      the border are moved to it; a user's own are an error.
+      the border are moved to it, and of whose files the resolution is not believed; a
+      user's own centres there are an error.
     file_per_nucleus: every annotation file is the mask of one nucleus.
   """
 
@@ -46,27 +62,52 @@ class Entry:
   shape: tuple[int, int] | None = None
   published: bool = False
   file_per_nucleus: bool = False
+  regions: pathlib.Path | None = None
 
 
-def read_entry(entry: Entry) -> Sample:
+def read_entry(entry: Entry) -> list[Sample]:
   """Reads one image and its centres.
+
+  Of an image with regions, each is a sample of its own, named NAME@x,y,width,height, of
+  the same patient; of pixels and centres beyond them nothing is known afterwards.
 
   Args:
     entry: what to read.
 
   Returns:
-    The sample.
+    One sample, or one for each region: none if nothing of the image is annotated.
 
   Raises:
-    InputError: a file cannot be read, or the files contradict each other.
+    InputError: a file cannot be read, the files contradict each other, or a slide has
+      no regions.
   """
-  image = read_image(entry.image)
-  shape = (image.shape[0], image.shape[1])
-  if entry.shape not in (None, shape):
-    raise InputError(
-      f"{entry.image} is {shape[1]} x {shape[0]} pixels, but index.csv gives it width"
-      f" {entry.shape[1]} and height {entry.shape[0]}."
+  with open_image(entry.image) as reader:
+    shape = reader.levels[0]
+    if entry.shape not in (None, shape):
+      raise InputError(
+        f"{entry.image} is {shape[1]} x {shape[0]} pixels, but index.csv gives it width"
+        f" {entry.shape[1]} and height {entry.shape[0]}."
+      )
+    centers = _read_all_centers(entry, shape)
+    regions = _find_regions(entry, shape)
+    if regions is None:
+      _check_annotated_whole(entry, shape)
+      return [_sample(entry, reader, centers, entry.name, (0, 0, *shape[::-1]))]
+    samples = [
+      _sample(entry, reader, centers, region_name(entry.name, *region), region)
+      for region in regions.tolist()
+    ]
+  beyond = len(centers) - sum(len(sample.centers) for sample in samples)
+  if beyond and samples:
+    log.warning(
+      "%s: %d of %d centres lie beyond its %d region(s) and are left out",
+      *(entry.image, beyond, len(centers), len(samples)),
     )
+  return samples
+
+
+def _read_all_centers(entry: Entry, shape: tuple[int, int]) -> np.ndarray:
+  """The centres of all annotation files together, float32 `[N, 2]`."""
   centers = [
     read_centers(
       path,
@@ -79,13 +120,56 @@ def read_entry(entry: Entry) -> Sample:
     )
     for path in entry.annotations
   ]
+  return np.concatenate(centers) if centers else np.zeros((0, 2), np.float32)
+
+
+def _find_regions(entry: Entry, shape: tuple[int, int]) -> np.ndarray | None:
+  """What is annotated completely, by its own file or else by the annotations."""
+  if entry.published:
+    return None
+  if entry.regions is not None:
+    regions = read_regions(entry.regions, shape=shape, image=entry.image)
+    if len(regions) and not entry.annotations:
+      raise InputError(
+        f"{entry.image} has regions in {entry.regions}, but no file of points, which is"
+        " needed and may hold the header x,y alone."
+      )
+    return regions
+  for path in entry.annotations:
+    marked = read_marked_regions(path, shape=shape, image=entry.image)
+    if marked is not None:
+      return marked
+  return None
+
+
+def _check_annotated_whole(entry: Entry, shape: tuple[int, int]) -> None:
+  """Raises InputError for a slide: nobody annotates all of one."""
+  height, width = shape
+  if entry.image.suffix.lower() in SLIDE_ENDINGS or height * width > MOST_WHOLE:
+    raise InputError(
+      f"{entry.image} is a slide of {width} x {height} pixels without regions; a file"
+      f" regions/{entry.name}.csv with the header x,y,width,height must say which parts"
+      " of it are annotated completely."
+    )
+
+
+def _sample(
+  entry: Entry,
+  reader: Reader,
+  centers: np.ndarray,
+  name: str,
+  region: Sequence[int],
+) -> Sample:
+  """One part of an image, with the centres on its pixels."""
+  x, y, width, height = region
+  here = inside(centers, Box(y, x, y + height, x + width))
   return Sample(
-    name=entry.name,
+    name=name,
     organ=entry.organ,
     patient=entry.patient or entry.name,
-    mpp=entry.mpp,
-    image=image,
-    centers=np.concatenate(centers) if centers else np.zeros((0, 2), np.float32),
+    mpp=entry.mpp if entry.published else entry.mpp or reader.mpp,
+    image=reader.read(0, y, x, height, width),
+    centers=centers[here] - np.array([y, x], np.float32),
   )
 
 
@@ -123,9 +207,13 @@ def fingerprint(entries: Iterable[Entry], root: pathlib.Path) -> str:
   """
   states = []
   for entry in sorted(entries, key=lambda entry: entry.name):
-    fields = dataclasses.replace(entry, image=pathlib.Path(), annotations=())
+    files = [entry.image, *entry.annotations]
+    files += [entry.regions] if entry.regions else []
+    fields = dataclasses.replace(
+      entry, image=pathlib.Path(), annotations=(), regions=None
+    )
     states.append(repr(fields))
-    for path in (entry.image, *entry.annotations):
+    for path in files:
       try:
         status = path.stat()
       except OSError as error:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from micronet_jax.datasets import splits
-from micronet_jax.datasets.sample import Sample
+from micronet_jax.datasets.sample import Sample, image_of, share_pixels
 from micronet_jax.errors import InputError
 
 PARTS = (*splits.PARTS, "auxiliary")
@@ -54,16 +54,39 @@ class Provenance:
     own = (record for record in self.own if record.part != "test")
     return tuple(dict.fromkeys([*own, *self.inherited]))
 
+  @property
+  def trained(self) -> "Provenance":
+    """The same, without the images that only chose ξ, min_distance or a step."""
+    held_out = ("validation", "test")
+    own = tuple(record for record in self.own if record.part not in held_out)
+    left = tuple(record for record in self.inherited if record.part not in held_out)
+    return Provenance(own, left)
+
   def has_seen(self, sample: Sample) -> bool:
     """Whether an image is among those seen: the same pixels, whatever its name."""
     pixels, names = self._known
     return sample.pixels_digest in pixels or sample.name in names
+
+  def may_have_seen(self, sample: Sample) -> bool:
+    """The same, or whether it overlaps a region that was seen, by their names."""
+    overlapping = self._names.get(image_of(sample.name), ())
+    return self.has_seen(sample) or any(
+      share_pixels(sample.name, name) for name in overlapping
+    )
 
   @functools.cached_property
   def _known(self) -> tuple[set[str], set[str]]:
     """Digests of the images seen, and names of those of version 0.1."""
     pixels = {record.pixels for record in self.seen if record.pixels}
     return pixels, {record.name for record in self.seen if not record.pixels}
+
+  @functools.cached_property
+  def _names(self) -> dict[str, list[str]]:
+    """Names of those seen, by the image that they are a region of."""
+    names: dict[str, list[str]] = {}
+    for record in self.seen:
+      names.setdefault(image_of(record.name), []).append(record.name)
+    return names
 
   def part(self, samples: Sequence[Sample], part: str) -> list[Sample]:
     """The samples that are of one part of the run.
@@ -200,6 +223,6 @@ def check_same_data(before: Provenance, now: Provenance) -> None:
       changes.append(f"{len(names)} image(s) with {what}, first {min(names)!r}")
   if changes:
     raise InputError(
-      f"the data have changed since this run began: {'; '.join(changes)}; give another "
-      "--workdir to train on them as they are now, or restore them"
+      f"the data have changed since this run began: {'; '.join(changes)}; use another "
+      "folder (--workdir or -o) to train on them as they are now, or restore them"
     )

@@ -5,6 +5,7 @@ Made by `datasets.entries` and the builders; read by training, evaluation and st
 
 import dataclasses
 import functools
+import re
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,13 +15,16 @@ from micronet_jax.files import digest
 from micronet_jax.imaging.resampling import rescale_centers, rescale_image
 from micronet_jax.lengths import REFERENCE_MPP, in_network_pixels, scale_between
 
+_REGION = re.compile(r"(.+)@(\d+),(\d+),(\d+),(\d+)")
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Sample:
   """One annotated image.
 
   Attributes:
-    name: unique within its data set, for instance `kidney__TCGA-HE-7128_r1c1`.
+    name: unique within its data set, for instance `kidney__TCGA-HE-7128_r1c1`; of a
+      region of an image, `NAME@x,y,width,height`.
     organ: tissue or stain group, lower case; `unknown` if nobody said.
     patient: what splits keep together; the image's name if nobody said.
     mpp: microns per pixel, or None if not known.
@@ -60,6 +64,11 @@ class Sample:
       digest(repr(self.mpp).encode() + points, digits=16),
     )
 
+  @property
+  def is_plain(self) -> bool:
+    """Whether all pixels have one colour, as where there is but one."""
+    return bool((self.image == self.image[:1, :1]).all())
+
   def in_reference(self, points: np.ndarray) -> np.ndarray:
     """Moves points `[N, 2]` (y, x) of this image to pixels at 0.25 microns."""
     factor = scale_between(self.mpp, REFERENCE_MPP)
@@ -84,6 +93,29 @@ class Sample:
     return dataclasses.replace(
       self, image=image, centers=centers, mpp=mpp, origin=self._digests
     )
+
+
+def region_name(image: str, x: int, y: int, width: int, height: int) -> str:
+  """The name of the sample that a region of an image becomes."""
+  return f"{image}@{x},{y},{width},{height}"
+
+
+def image_of(name: str) -> str:
+  """The name of the image that a sample is, or is a region of."""
+  found = _REGION.fullmatch(name)
+  return found[1] if found else name
+
+
+def share_pixels(name: str, other: str) -> bool:
+  """Whether names of one data set tell of pixels in common, of a region at least."""
+  if image_of(name) != image_of(other):
+    return False
+  one, two = _REGION.fullmatch(name), _REGION.fullmatch(other)
+  if one is None or two is None:  # a region and its image, or an image and itself
+    return (one is None) != (two is None)
+  x, y, width, height = map(int, one.groups()[1:])
+  left, top, across, down = map(int, two.groups()[1:])
+  return x < left + across and left < x + width and y < top + down and top < y + height
 
 
 def to_resolution(sample: Sample, mpp: float) -> Sample:

@@ -1,4 +1,4 @@
-"""Splits by patient, and shares of them.
+"""Splits by patient, or of few patients by image, and shares of them.
 
 Called by `training.data` and the studies.
 """
@@ -6,7 +6,7 @@ Called by `training.data` and the studies.
 import dataclasses
 import itertools
 import zlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -16,14 +16,27 @@ from micronet_jax.errors import InputError
 
 PARTS = ("train", "validation", "test")
 
+UNITS = ("patient", "image")
+"""What a split keeps in one part, the better first."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-  """Names of the training, validation and test images; stored with every run."""
+  """Names of the training, validation and test images; stored with every run.
+
+  Attributes:
+    train: what is learned from.
+    validation: what ξ, min_distance and the best step are chosen on; empty where
+      nothing is held out.
+    test: what is only scored; may be empty.
+    unit: what is in one part only: each "patient"; or each "image", and then scores say
+      nothing of other patients.
+  """
 
   train: tuple[str, ...]
   validation: tuple[str, ...]
   test: tuple[str, ...]
+  unit: str = UNITS[0]
 
   def of(self, samples: Sequence[Sample], part: str) -> list[Sample]:
     """The samples of one part, in the split's order.
@@ -43,19 +56,24 @@ class Split:
 
 
 def split_by_patient(
-  samples: Sequence[Sample], options: SplitConfig | None = None
+  samples: Sequence[Sample],
+  options: SplitConfig | None = None,
+  *,
+  seen: Collection[str] = (),
 ) -> Split:
   """Splits by patient, within each organ (section "Datasets": half, half, 20 %).
 
   Patients are drawn for the test part, then for validation from the rest; no
   patient is in two parts. Fractions are of an organ's patients, rounded; every
   part that is asked for gets at least one patient over all organs. Patients that are
-  named to validate do, instead of a share.
+  named to validate do, instead of a share. `options.make_do` says what happens where
+  that cannot be.
 
   Args:
     samples: all of them.
     options: the fractions and the seed, or the patients; the same give the same split,
       whatever the order.
+    seen: names of samples that the network has seen already.
 
   Returns:
     The split; names sorted.
@@ -65,10 +83,33 @@ def split_by_patient(
       named whom nobody has.
   """
   options = options or SplitConfig()
+  if not options.make_do or options.validation_patients or not samples:
+    return _split(samples, options, _groups(samples, "patient"))
+  for unit in UNITS:
+    groups = _groups(samples, unit)
+    trained = {groups[name] for name in seen}
+    held_out = 2 if options.test_fraction else 1
+    if len(set(groups.values()) - trained) >= held_out + (not trained):
+      return dataclasses.replace(_split(samples, options, groups, trained), unit=unit)
+  return Split(tuple(sorted(groups)), (), (), unit)
+
+
+def _groups(samples: Sequence[Sample], unit: str) -> dict[str, str]:
+  """What keeps each sample, by name, together with others: its patient, or nothing."""
+  return {s.name: s.patient if unit == "patient" else s.name for s in samples}
+
+
+def _split(
+  samples: Sequence[Sample],
+  options: SplitConfig,
+  group_of: Mapping[str, str],
+  trained: Collection[str] = (),
+) -> Split:
+  """Splits by groups, of which some train in any case."""
   seed, test_fraction = options.seed, options.test_fraction
   organ_of: dict[str, str] = {}
   for sample in sorted(samples, key=lambda sample: sample.name):
-    organ_of.setdefault(sample.patient, sample.organ)
+    organ_of.setdefault(group_of[sample.name], sample.organ)
   queues: dict[str, list[str]] = {}
   for patient, organ in sorted(organ_of.items()):
     queues.setdefault(organ, []).append(patient)
@@ -76,10 +117,13 @@ def split_by_patient(
     np.random.default_rng([seed, zlib.crc32(organ.encode())]).shuffle(queue)
   part_of = dict.fromkeys(options.validation_patients, "validation")
   _check_named(part_of, organ_of)
-  queues = {o: [p for p in queue if p not in part_of] for o, queue in queues.items()}
   parts = [("test", test_fraction, 2), ("validation", options.validation_fraction, 1)]
   if part_of:
     parts = [("test", test_fraction, 1)]
+  if trained:  # so that nobody else must
+    part_of |= dict.fromkeys(trained, "train")
+    parts = [(part, fraction, spare - 1) for part, fraction, spare in parts]
+  queues = {o: [p for p in queue if p not in part_of] for o, queue in queues.items()}
   for part, fraction, spare in parts:
     sizes = [len(queue) for queue in queues.values()]
     for queue, count in zip(
@@ -89,14 +133,16 @@ def split_by_patient(
       del queue[:count]
   names: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
   for sample in samples:
-    names[part_of.get(sample.patient, "train")].append(sample.name)
+    names[part_of.get(group_of[sample.name], "train")].append(sample.name)
   if not names["train"] or not names["validation"]:
     raise InputError(
       f"{len(organ_of)} patient(s) cannot fill a training, a validation and "
       f"{'a' if test_fraction else 'no'} test part, and a patient is never in two: "
-      "add images, or say in index.csv which patient each is from"
+      "add images, or say in index.csv which patient each is from, or make do with "
+      "what there is: config.split.make_do=True"
     )
-  return Split(**{part: tuple(sorted(members)) for part, members in names.items()})
+  train, validation, test = (tuple(sorted(names[part])) for part in PARTS)
+  return Split(train, validation, test)
 
 
 def _check_named(named: Collection[str], there: Collection[str]) -> None:
@@ -130,6 +176,8 @@ def _allocate(sizes: list[int], fraction: float, spare: int) -> list[int]:
 def check_no_leakage(split: Split, samples: Sequence[Sample]) -> None:
   """Makes sure that no image and no patient is in two parts of a split.
 
+  Patients may be, where the split is by image.
+
   Raises:
     InputError: one is; the message names it and the two parts.
   """
@@ -149,7 +197,7 @@ def check_no_leakage(split: Split, samples: Sequence[Sample]) -> None:
   seen: dict[str, str] = {}
   for part in PARTS:
     for name in getattr(split, part):
-      patient = patient_of.get(name, name)
+      patient = name if split.unit == "image" else patient_of.get(name, name)
       if seen.setdefault(patient, part) != part:
         raise InputError(
           f"patient {patient!r} is in the {seen[patient]} and the {part} part of the "

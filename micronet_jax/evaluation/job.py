@@ -13,7 +13,7 @@ from micronet_jax.datasets.provenance import check_unseen, provenance_of
 from micronet_jax.datasets.sources import load_source, load_whole, source_name
 from micronet_jax.detection.detector import Detector
 from micronet_jax.errors import InputError
-from micronet_jax.evaluation.report import write_report
+from micronet_jax.evaluation.report import About, write_report
 from micronet_jax.workdir import claim_workdir, like_checkpoint
 
 
@@ -56,12 +56,12 @@ def evaluate(config: Config, workdir: str | pathlib.Path) -> dict[str, Any]:
       "use 'all'"
     )
   claim_workdir(config, workdir)
+  split = detector.meta.get("split", {})
+  unit = split.get("unit", "patient") if part != "all" else "patient"
   return write_report(
     workdir,
     {"checkpoint": detector},
     samples,
-    job=config.job,
-    dataset=source_name(config.target),
     part=part,
-    began=began,
+    about=About(config.job, source_name(config.target), began, unit),
   )

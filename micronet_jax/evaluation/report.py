@@ -3,6 +3,7 @@
 Called by `training.job` and `evaluation.job`.
 """
 
+import dataclasses
 import pathlib
 import time
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,29 @@ from micronet_jax.version import __version__
 
 SHEET_TILES = 6
 
+SAME_SLIDES = "the network was trained on the same slides, so others may score lower"
+"""What is said where a split is by image."""
+
+NOT_SCORED = "nothing was held out, so there is no score"
+"""What is said where all images train."""
+
+
+@dataclasses.dataclass(frozen=True)
+class About:
+  """What a report says of its job.
+
+  Attributes:
+    job: of the config.
+    dataset: what reports call the data.
+    began: `time.monotonic()` at the start of the job.
+    unit: of the split, see `Split`.
+  """
+
+  job: str
+  dataset: str
+  began: float
+  unit: str = "patient"
+
 
 def report_entry(detector: Detector, outcome: Scored) -> dict[str, Any]:
   """What `report.json` says of one detector."""
@@ -28,6 +52,13 @@ def report_entry(detector: Detector, outcome: Scored) -> dict[str, Any]:
     "radius_px": outcome.radius_px,
     "f1_interval_95": {r: i and list(i) for r, i in outcome.interval.items()},
     "f1_chance": outcome.chance,
+    **_choice(detector),
+  }
+
+
+def _choice(detector: Detector) -> dict[str, Any]:
+  """How a detector decides, and what is known of it."""
+  return {
     "xi": detector.meta["xi"],
     "min_distance": detector.meta["min_distance"],
     "threshold_rule": detector.rule,
@@ -42,10 +73,8 @@ def write_report(
   rows: Mapping[str, Detector],
   samples: Sequence[Sample],
   *,
-  job: str,
-  dataset: str,
   part: str,
-  began: float,
+  about: About,
   failed: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
   """Scores detectors on the same samples; writes and prints the result.
@@ -54,10 +83,8 @@ def write_report(
     workdir: gets `report.json`, `precision_recall.png` and `detections.png`.
     rows: detectors by label; the last is the one that the report is about.
     samples: at any resolution.
-    job: of the config.
-    dataset: what reports call the data.
     part: "test", "validation" or "all".
-    began: `time.monotonic()` at the start of the job.
+    about: the job.
     failed: by label, one sentence on what has no detector.
 
   Returns:
@@ -69,16 +96,8 @@ def write_report(
   }
   label, detector = list(rows.items())[-1]
   report = {
-    "job": job,
-    "model": detector.meta["model"]["name"],
-    "dataset": dataset,
-    "part": part,
-    "images": len(samples),
-    "patients": len({s.patient for s in samples}),
-    "nuclei": sum(len(s.centers) for s in samples),
-    "mpp": REFERENCE_MPP,
-    "working_mpp": detector.mpp,
-    "detector": label,
+    **_head(label, detector, samples, part, about),
+    **({"caveat": SAME_SLIDES} if about.unit == "image" else {}),
     **report_entry(detector, outcomes[label]),
     "compared": {
       name: report_entry(rows[name], outcome)
@@ -86,15 +105,75 @@ def write_report(
       if name != label
     },
     **({"failed": dict(failed)} if failed else {}),
-    "device": jax.devices()[0].device_kind,
-    "version": __version__,
-    "seconds": round(time.monotonic() - began, 1),
+    **_foot(about),
   }
   draw_report(workdir, outcomes, samples)
   write_json(workdir / "report.json", report)
   print(score_table(outcomes, report))
   print(f"report and pictures: {workdir}", flush=True)
   return report
+
+
+def write_unscored(
+  workdir: pathlib.Path,
+  label: str,
+  detector: Detector,
+  trained_on: Sequence[Sample],
+  *,
+  about: About,
+) -> dict[str, Any]:
+  """Writes and prints what there is to say of a network that nothing can score.
+
+  Args:
+    workdir: gets `report.json`.
+    label: of the detector.
+    detector: the network.
+    trained_on: all images that there are.
+    about: the job.
+
+  Returns:
+    What `report.json` holds: no score, and `part` is "none".
+  """
+  report = {
+    **_head(label, detector, trained_on, "none", about),
+    "caveat": NOT_SCORED,
+    **_choice(detector),
+    **_foot(about),
+  }
+  write_json(workdir / "report.json", report)
+  print(
+    f"{label} on {len(trained_on)} image(s) with {report['nuclei']} nuclei;"
+    f" {NOT_SCORED}"
+  )
+  print(f"report: {workdir}", flush=True)
+  return report
+
+
+def _head(
+  label: str, detector: Detector, samples: Sequence[Sample], part: str, about: About
+) -> dict[str, Any]:
+  """What every report begins with."""
+  return {
+    "job": about.job,
+    "model": detector.meta["model"]["name"],
+    "dataset": about.dataset,
+    "part": part,
+    "images": len(samples),
+    "patients": len({s.patient for s in samples}),
+    "nuclei": sum(len(s.centers) for s in samples),
+    "mpp": REFERENCE_MPP,
+    "working_mpp": detector.mpp,
+    "detector": label,
+  }
+
+
+def _foot(about: About) -> dict[str, Any]:
+  """What every report ends with."""
+  return {
+    "device": jax.devices()[0].device_kind,
+    "version": __version__,
+    "seconds": round(time.monotonic() - about.began, 1),
+  }
 
 
 def score_table(outcomes: Mapping[str, Scored], report: Mapping[str, Any]) -> str:
@@ -126,6 +205,8 @@ def score_table(outcomes: Mapping[str, Scored], report: Mapping[str, Any]) -> st
       f"95 % interval of the {report['detector']} F1 within 12 px, over patients: "
       f"{interval[0]:.3f} to {interval[1]:.3f}"
     )
+  if "caveat" in report:
+    lines.append(report["caveat"])
   return "\n".join(lines)
 
 

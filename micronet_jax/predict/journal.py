@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from micronet_jax.errors import InputError
-from micronet_jax.files import locked
+from micronet_jax.locks import locked
 
 POINT = np.dtype([("y", "<f8"), ("x", "<f8"), ("score", "<f4")])
 
@@ -59,6 +59,7 @@ class Journal:
     self.best = 0.0
     text = json.dumps(dict(settings), sort_keys=True)
     try:
+      folder.mkdir(parents=True, exist_ok=True)
       with contextlib.ExitStack() as stack:
         stack.enter_context(locked(folder))
         self._points, self._tiles = (

@@ -25,7 +25,8 @@ from micronet_jax.errors import InputError, Stopped
 from micronet_jax.evaluation.metrics import count_matches, form_metric
 from micronet_jax.evaluation.scoring import score_detector
 from micronet_jax.evaluation.thresholds import choose_threshold
-from micronet_jax.files import locked, read_json, write_json
+from micronet_jax.files import read_json, write_json
+from micronet_jax.locks import locked
 from micronet_jax.settings import changed
 from micronet_jax.stored import ENDED, EVALUATED, check_stored, read_stored
 from micronet_jax.studies.results import Row

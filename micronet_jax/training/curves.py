@@ -69,14 +69,15 @@ def training_curves(histories: Mapping[str, History], *, title: str = "") -> Fig
       above.set_ylabel("training loss (pale: as logged)")
     above.plot(smooth_steps, smooth, line, color=color, linewidth=1.8, label=name)
   above.set(yscale="log", title=title)
-  below.set(xlabel="iteration", ylabel="validation F1")
+  scored = any(len(run.val_f1) for run in histories.values())
+  below.set(xlabel="iteration", ylabel="validation F1" + " (none)" * (not scored))
   below.xaxis.set_major_formatter(EngFormatter(sep=""))
   for axes in (above, below):
     axes.grid(color="0.9")
   if histories:
     star = Line2D([], [], linestyle="none", marker="*", markersize=12, color="0.4")
     star.set_label("best on validation: the checkpoint that is kept")
-    handles = [*above.get_legend_handles_labels()[0], star]
+    handles = [*above.get_legend_handles_labels()[0], *[star] * scored]
     figure.legend(handles=handles, loc="outside lower center", frameon=False)
   return figure
 

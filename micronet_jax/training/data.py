@@ -4,6 +4,7 @@ Called by `training.job` and the studies; what it gives goes to `training.loop`.
 """
 
 import dataclasses
+import logging
 import pathlib
 from collections.abc import Sequence
 
@@ -18,6 +19,8 @@ from micronet_jax.datasets.splits import (
   take_fraction,
 )
 from micronet_jax.errors import InputError
+
+log = logging.getLogger("micronet_jax")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,10 +98,16 @@ def arrange_data(
     InputError: too few patients, or an image or patient on both sides.
   """
   seen = seen or Provenance()
-  split = split_by_patient(samples, config.split)
+  known = [sample.name for sample in samples if seen.may_have_seen(sample)]
+  split = split_by_patient(samples, config.split, seen=known)
   check_no_leakage(split, samples)
-  held_out = split.of(samples, "test" if split.test else "validation")
-  check_unseen(held_out, [*samples, *whole], seen)
+  if split.unit == "patient":  # else what was seen trains, and that is all there is
+    held_out = split.of(samples, "test" if split.test else "validation")
+    # Without a test part a run may go on choosing by what its ancestor chose by.
+    known_to = seen if split.test else seen.trained
+    check_unseen(held_out, [*samples, *whole], known_to)
+  if config.split.make_do:
+    _say_what_is_done(split, samples, known)
   chosen = take_fraction(split.train, config.target_fraction, seed=config.split.seed)
   return Data(
     name=name,
@@ -109,6 +118,31 @@ def arrange_data(
     auxiliary=_take_auxiliary(config, split, samples, auxiliary) if auxiliary else [],
     inherited=seen,
   )
+
+
+def _say_what_is_done(
+  split: Split, samples: Sequence[Sample], known: Sequence[str]
+) -> None:
+  """Says in a line each what was made do with."""
+  patients = len({sample.patient for sample in samples})
+  if known:
+    log.warning(
+      "%d of %d images were seen by the checkpoint already: they train again, and"
+      " others are held out",
+      *(len(known), len(samples)),
+    )
+  if not split.validation:
+    log.warning(
+      "%d image(s) or regions are too few to hold any out: all train, and nothing is"
+      " scored",
+      len(samples),
+    )
+  elif split.unit == "image":
+    log.warning(
+      "%d patient(s) are too few to hold any out: their %d images or regions are split"
+      " instead, so scores are of slides that were trained on",
+      *(patients, len(samples)),
+    )
 
 
 def _take_auxiliary(

@@ -18,7 +18,8 @@ from micronet_jax.devices import check_platform, use_compilation_cache
 from micronet_jax.errors import InputError
 from micronet_jax.evaluation import report
 from micronet_jax.evaluation.thresholds import choose_threshold
-from micronet_jax.files import locked, write_json
+from micronet_jax.files import write_json
+from micronet_jax.locks import locked
 from micronet_jax.signals import caught_signals
 from micronet_jax.stored import DIVERGED, read_stored
 from micronet_jax.training.data import Data, load_data
@@ -28,7 +29,7 @@ from micronet_jax.workdir import claim_workdir
 
 
 def train_and_evaluate(config: Config, workdir: str | pathlib.Path) -> dict[str, Any]:
-  """Trains, or resumes, and reports on held-out images.
+  """Trains, or resumes, and reports on held-out images, if any are.
 
   Args:
     config: `Config()` is the paper's recipe; `settings.changed` changes fields.
@@ -56,18 +57,19 @@ def train_and_evaluate(config: Config, workdir: str | pathlib.Path) -> dict[str,
   name = "fine-tuned" if start else "trained"
   with locked(workdir), caught_signals() as stop:
     trained = fit(config, data, workdir, prepared, label=name, stop=stop)
-    rows, failed = compared(config, data, workdir, start, stop)
+    rows: dict[str, Detector] = {}
+    failed: dict[str, str] = {}
+    if data.validation:
+      rows, failed = compared(config, data, workdir, start, stop)
   rows[name] = trained
   draw_course(workdir, name)
+  about = report.About(config.job, data.name, began, unit=data.split.unit)
+  if not data.validation:
+    return report.write_unscored(workdir, name, trained, data.train, about=about)
+  part = "test" if data.test else "validation"
+  held_out = data.test or data.validation
   return report.write_report(
-    workdir,
-    rows,
-    data.test or data.validation,
-    job=config.job,
-    dataset=data.name,
-    part="test" if data.test else "validation",
-    began=began,
-    failed=failed,
+    workdir, rows, held_out, part=part, about=about, failed=failed
   )
 
 

@@ -187,17 +187,22 @@ def validate(
 ) -> steps.TrainState:
   """Validates, lowers the rate on a plateau, and saves latest and best.
 
+  Where nothing is held out, ξ and min_distance are chosen on the training images, whose
+  F1 is no score: it is not said, and the latest state is the best.
+
   Returns:
     The state with the rate of the coming steps.
   """
   began, step = time.monotonic(), int(state.step)
   config, record = run.config, run.record
   detector = Detector(jax.device_get(state.weights), run.meta(step))
-  choice = choose_threshold(config, detector, run.data.validation)
+  held_out = run.data.validation
+  choice = choose_threshold(config, detector, held_out or run.data.train)
   record.xi, record.min_distance = choice.xi, choice.min_distance
-  improved = choice.f1 > record.best_f1
+  improved = not held_out or choice.f1 > record.best_f1
   if improved:
-    record.best_f1, record.best_step, record.waiting_since = choice.f1, step, step
+    record.best_f1 = choice.f1 if held_out else record.best_f1
+    record.best_step, record.waiting_since = step, step
   elif (
     config.optimizer.schedule == "plateau"
     and step - record.waiting_since >= config.optimizer.plateau_patience
@@ -216,7 +221,7 @@ def validate(
   progress.validation(
     step,
     seconds=time.monotonic() - began,
-    f1=choice.f1,
+    f1=choice.f1 if held_out else None,
     xi=choice.xi,
     min_distance=choice.min_distance,
   )
@@ -235,12 +240,19 @@ def check_finite(
   if finite.all():
     return
   bad = int(np.argmin(finite))
-  batch = [names[i] for i in np.asarray(metrics.images)[bad]]
+  drawn = np.asarray(metrics.images)[bad]
+  samples = [*run.data.train, *run.data.auxiliary]
+  plain = dict.fromkeys(names[i] for i in drawn if samples[i].is_plain)
+  advice = "a lower config.optimizer.learning_rate or config.loss_lambda usually helps"
+  if plain:
+    advice = (
+      f"of these, {', '.join(plain)} have one colour all over, from which nothing can "
+      "be learned: leave them out (`micronet check` finds all of them)"
+    )
   run.saved.wait()
   last = run.saved.newest("latest") or "none"
   raise Diverged(
     f"the loss or a gradient is not finite at step {step + bad + 1} "
     f"(loss {float(np.asarray(metrics.loss)[bad])}); its batch was drawn from "
-    f"{', '.join(batch)}; last good checkpoint: {last}; a lower "
-    "config.optimizer.learning_rate or config.loss_lambda usually helps"
+    f"{', '.join(names[i] for i in drawn)}; last good checkpoint: {last}; {advice}"
   )

@@ -73,7 +73,9 @@ class Progress:
     kept = [record for record in read_log(path) if record["step"] <= start]
     with replacing(path) as beside:
       beside.write_text("".join(json.dumps(record) + "\n" for record in kept))
-    self._folder, self._log = workdir, path.open("a", encoding="utf-8")
+    self._folder = workdir
+    with self._writing():
+      self._log = path.open("a", encoding="utf-8")
     self._board = self._open_board(start + 1)
     self._label, self._start, self._num_steps = label, start, num_steps
     self._began = time.monotonic()
@@ -103,14 +105,21 @@ class Progress:
       f"  loss {loss:.4f}{score}  {left} left"
     )
 
-  def validation(self, step: int, *, seconds: float, **numbers: float) -> None:
-    """Reports a validation, which took so many seconds of the run."""
+  def validation(
+    self, step: int, *, seconds: float, f1: float | None, xi: float, min_distance: int
+  ) -> None:
+    """Reports a validation, which took so many seconds of the run.
+
+    Without an F1 it is a choice on the training images, as nothing is held out.
+    """
     self._paused += seconds
-    self._f1 = numbers["f1"]
-    self._record(step, **{f"val_{name}": value for name, value in numbers.items()})
+    self._f1 = f1
+    scored = {} if f1 is None else {"val_f1": f1}
+    self._record(step, **scored, val_xi=xi, val_min_distance=min_distance)
+    what = "nothing held out" if f1 is None else f"validation F1 {f1:.3f}"
     self.line(
-      f"{self._label}  step {step}: validation F1 {numbers['f1']:.3f}"
-      f" (ξ {numbers['xi']:.2f}, min_distance {numbers['min_distance']:.0f} px)"
+      f"{self._label}  step {step}: {what}"
+      f" (ξ {xi:.2f}, min_distance {min_distance:.0f} px)"
     )
 
   def line(self, text: str) -> None:

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 from absl import logging
-from folders import add_image, add_index
+from folders import add_image, add_index, full_disk
 
 from micronet_jax import datasets
 from micronet_jax.datasets import load_samples
@@ -165,7 +165,7 @@ def test_second_process_that_finishes_first(root, load, tmp_path, monkeypatch):
   monkeypatch.setattr(module, read_while_another_prepares)
   assert [sample.name for sample in load()] == ["a", "b"]
   (only,) = prepared(tmp_path)
-  assert only.name == "1.1.0"
+  assert only.name == "1.2.0"
 
 
 def test_two_processes_at_once(root, tmp_path):
@@ -181,7 +181,7 @@ def test_two_processes_at_once(root, tmp_path):
     subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)
   ]
   assert [run.communicate()[0].split() for run in runs] == [list("abcdef")] * 2
-  assert [path.name for path in prepared(tmp_path)] == ["1.1.0"]
+  assert [path.name for path in prepared(tmp_path)] == ["1.2.0"]
 
 
 def test_data_dir_that_cannot_be_written(root, tmp_path):
@@ -189,6 +189,16 @@ def test_data_dir_that_cannot_be_written(root, tmp_path):
   (tmp_path / "file").touch()
   with pytest.raises(InputError, match=r"cannot be prepared in .*file.*data_dir"):
     load_samples("folder", root=root, data_dir=tmp_path / "file")
+
+
+@pytest.mark.parametrize("size", [10, 3000])
+def test_a_disk_that_is_full_while_data_are_prepared(root, load, tmp_path, size):
+  add_image(root, "a", shape=(100, 100))
+  message = r"cannot be prepared in .* \(File too large\); data_dir .* space left"
+  with full_disk(size), pytest.raises(InputError, match=message):
+    load()
+  assert not [*(tmp_path / "cache").rglob("*.array_record*")]
+  assert len(load()) == 1
 
 
 def test_what_is_left_out_is_said_while_tfds_is_silenced(root, tmp_path, caplog):
@@ -206,7 +216,7 @@ def test_default_place_is_that_of_tfds(root, tmp_path, monkeypatch):
   add_image(root, "a")
   monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "cache"))
   load_samples("folder", root=root)
-  assert [path.name for path in prepared(tmp_path)] == ["1.1.0"]
+  assert [path.name for path in prepared(tmp_path)] == ["1.2.0"]
 
 
 def test_nothing_is_printed_and_nobody_is_called(root, load, monkeypatch, capfd):

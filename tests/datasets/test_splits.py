@@ -184,6 +184,70 @@ def test_just_enough_patients():
   assert [len(getattr(three, part)) for part in PARTS] == [4, 4, 4]
 
 
+# --- Making do -----------------------------------------------------------------------
+
+MAKE_DO = SplitConfig(make_do=True)
+
+
+def test_making_do_changes_nothing_where_patients_suffice():
+  samples = cohort([("a", 2)] * 3 + [("b", 1)] * 4)
+  for test in (0.0, 0.5):
+    options = SplitConfig(test_fraction=test)
+    made = split_by_patient(samples, dataclasses.replace(options, make_do=True))
+    assert made == split_by_patient(samples, options)
+    assert made.unit == "patient"
+
+
+@pytest.mark.parametrize("sizes", [[8], [4, 4], [7, 1]])
+def test_images_of_few_patients_are_split(sizes):
+  samples = cohort([("a", size) for size in sizes])
+  split = split_by_patient(samples, MAKE_DO)
+  # Half of 8 test, a fifth of the other 4 validates.
+  assert [len(getattr(split, part)) for part in PARTS] == [3, 1, 4]
+  assert split.unit == "image"
+  assert split_by_patient(samples[::-1], MAKE_DO) == split
+  check_no_leakage(split, samples)
+  twice = dataclasses.replace(split, test=split.train)
+  with pytest.raises(InputError, match="in the train and the test part"):
+    check_no_leakage(twice, samples)
+
+
+@pytest.mark.parametrize(
+  ("images", "test", "held_out"),
+  [(1, 0.5, 0), (2, 0.5, 0), (3, 0.5, 2), (1, 0.0, 0), (2, 0.0, 1)],
+)
+def test_of_fewer_images_than_parts_nothing_is_held_out(images, test, held_out):
+  samples = cohort([("a", images)])
+  split = split_by_patient(samples, SplitConfig(test_fraction=test, make_do=True))
+  assert len(split.train) == images - held_out
+  assert len(split.validation) + len(split.test) == held_out
+  assert bool(split.validation) == bool(held_out)
+
+
+def test_what_was_seen_trains_again():
+  samples = cohort([("a", 2)] * 6)
+  seen = {one.name for one in samples if one.patient in ("p0", "p1", "p2")}
+  one_of_each = sorted(seen)[::2]
+  for seed in range(5):
+    options = SplitConfig(make_do=True, seed=seed)
+    split = split_by_patient(samples, options, seen=one_of_each)
+    assert seen <= set(split.train)
+    # Of the three other patients half test, rounded, and one validates.
+    assert (len(split.test), len(split.validation), split.unit) == (4, 2, "patient")
+    # Two others are enough, as it is not they who must train.
+    few = [one for one in samples if one.patient != "p5"]
+    split = split_by_patient(few, options, seen=one_of_each)
+    assert (set(split.train), split.unit) == (seen, "patient")
+    assert len(split.test) == len(split.validation) == 2
+    # One is not: of its images, one tests and one validates.
+    few = [one for one in few if one.patient != "p4"]
+    split = split_by_patient(few, options, seen=sorted(seen))
+    assert (set(split.train), split.unit) == (seen, "image")
+    assert len(split.test) == len(split.validation) == 1
+  split = split_by_patient(samples, MAKE_DO, seen=[one.name for one in samples])
+  assert (len(split.train), split.validation, split.test) == (12, (), ())
+
+
 def test_samples_of_a_part_come_in_the_splits_order():
   samples = [sample(name) for name in "cab"]
   split = Split(("b", "c"), ("a",), ())

@@ -48,9 +48,7 @@ def test_training_curve_smooths_long_logs_only():
 def test_curves_of_runs_that_logged_nothing():
   assert training_curves({}).legends == []
   figure = training_curves({"nothing": History([], [])})
-  assert legend_texts(figure) == [
-    "nothing",
-    "best on validation: the checkpoint that is kept",
-  ]
+  assert legend_texts(figure) == ["nothing"]  # and no star, which marks a score
+  assert figure.axes[1].get_ylabel() == "validation F1 (none)"
   assert not any(len(line.get_xdata()) for axes in figure.axes for line in axes.lines)
   figure.draw_without_rendering()

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import shutil
 import threading
+import types
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import tissue
 from micronet_jax import checkpoints
 from micronet_jax.errors import InputError
 from micronet_jax.evaluation.thresholds import Choice
-from micronet_jax.files import locked
+from micronet_jax.locks import locked
 from micronet_jax.settings import as_dict, changed
 from micronet_jax.training import job, loop
 from micronet_jax.training.job import train_and_evaluate
@@ -119,6 +120,37 @@ def test_a_moved_folder_is_the_same_data(config, folder, tmp_path, never_trains)
 def test_two_trainings_in_one_folder(config, tmp_path):
   with locked(tmp_path / "run"), pytest.raises(InputError, match="another process"):
     train_and_evaluate(config, tmp_path / "run")
+
+
+# A loss that is not finite.
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (1, 1)])
+def test_images_of_one_colour_are_not_blamed_on_the_learning_rate(shape):
+  data = tissue.data()
+  image = np.full((*shape, 3), 200, np.uint8)
+  plain = dataclasses.replace(data.train[1], image=image)
+  names = [sample.name for sample in data.train]
+
+  def told(train):
+    run = types.SimpleNamespace(
+      data=dataclasses.replace(data, train=train),
+      saved=types.SimpleNamespace(wait=lambda: None, newest=lambda _: None),
+    )
+    metrics = types.SimpleNamespace(
+      finite=np.array([True, False]),
+      images=np.array([[0, 0], [0, 1]]),
+      loss=np.array([1.0, np.nan]),
+    )
+    with pytest.raises(Diverged) as caught:
+      loop.check_finite(run, 4, metrics, names)
+    return str(caught.value)
+
+  found = told([data.train[0], plain, data.train[2]])
+  assert "not finite at step 6" in found
+  assert f"of these, {names[1]} have one colour all over" in found
+  assert "learning_rate" not in found
+  assert "learning_rate" in told(data.train)
 
 
 # A baseline that diverges.

@@ -33,7 +33,7 @@ from micronet_jax.datasets.annotations import (
   points,
 )
 from micronet_jax.datasets.annotations.mark import Mark, Reading, Subject
-from micronet_jax.errors import InputError
+from micronet_jax.errors import InputError, or_left_out
 
 _READERS: dict[str, Callable[[pathlib.Path, Subject], Reading]] = {
   ".csv": points.read_points,
@@ -103,11 +103,11 @@ def read_centers(
     )
   marks = reading.marks
   centers = np.array([(mark.y, mark.x) for mark in marks], np.float64).reshape(-1, 2)
-  _check_finite(path, centers, marks)
+  centers = _finite(path, centers, marks)
   if shape is not None and clip:
     centers = np.clip(centers, 0, np.array(shape) - 1)
   elif shape is not None:
-    _check_inside(path, centers, marks, shape)
+    centers = _inside(path, centers, marks, shape)
   reading.say(path)
   return centers.astype(np.float32)
 
@@ -118,24 +118,31 @@ def annotation_ending(path: pathlib.Path) -> str:
   return "".join(endings[-2:] if endings[-1:] == [".gz"] else endings[-1:])
 
 
-def _check_finite(path: pathlib.Path, centers: np.ndarray, marks: list[Mark]) -> None:
-  usable = np.abs(centers) < np.finfo(np.float32).max
-  for index in np.flatnonzero(~usable.all(axis=1))[:1]:
-    raise InputError(
-      f"{path}, {marks[index].place}: the centre x={marks[index].x},"
-      f" y={marks[index].y} is not made of finite numbers."
-    )
+def _finite(path: pathlib.Path, centers: np.ndarray, marks: list[Mark]) -> np.ndarray:
+  """The centres, which must be numbers."""
+  usable = (np.abs(centers) < np.finfo(np.float32).max).all(axis=1)
+  for index in np.flatnonzero(~usable):
+    with or_left_out():
+      raise InputError(
+        f"{path}, {marks[index].place}: the centre x={marks[index].x},"
+        f" y={marks[index].y} is not made of finite numbers."
+      )
+  marks[:] = [mark for mark, use in zip(marks, usable, strict=True) if use]
+  return centers[usable]
 
 
-def _check_inside(
+def _inside(
   path: pathlib.Path, centers: np.ndarray, marks: list[Mark], shape: tuple[int, int]
-) -> None:
+) -> np.ndarray:
+  """The centres, which must lie on the image."""
   height, width = shape
-  outside = (centers < -0.5) | (centers > np.array(shape) - 0.5)
-  for index in np.flatnonzero(outside.any(axis=1))[:1]:
-    raise InputError(
-      f"{path}, {marks[index].place}: the centre x={marks[index].x:g},"
-      f" y={marks[index].y:g} lies outside the image of {width} x {height} pixels"
-      f" (x must lie within -0.5 and {width - 0.5:g}, y within -0.5 and"
-      f" {height - 0.5:g})."
-    )
+  outside = ((centers < -0.5) | (centers > np.array(shape) - 0.5)).any(axis=1)
+  for index in np.flatnonzero(outside):
+    with or_left_out():
+      raise InputError(
+        f"{path}, {marks[index].place}: the centre x={marks[index].x:g},"
+        f" y={marks[index].y:g} lies outside the image of {width} x {height} pixels"
+        f" (x must lie within -0.5 and {width - 0.5:g}, y within -0.5 and"
+        f" {height - 0.5:g})."
+      )
+  return centers[~outside]

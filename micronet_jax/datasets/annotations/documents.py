@@ -32,7 +32,7 @@ def read_document(path: pathlib.Path, subject: Subject) -> Reading:
   Raises:
     InputError: the file cannot be read, or is none of these.
   """
-  document = _document(path)
+  document = load_document(path)
   if coco.is_coco(document):
     return coco.read_coco(path, document, subject)
   if labelme.is_labelme(document):
@@ -40,17 +40,27 @@ def read_document(path: pathlib.Path, subject: Subject) -> Reading:
   return geojson.read_geojson(path, document, subject)
 
 
+def is_geojson(document: Any) -> bool:
+  """Whether a document is no other program's, as `read_document` tells them."""
+  return not (coco.is_coco(document) or labelme.is_labelme(document))
+
+
 def is_shared(path: pathlib.Path) -> bool:
   """Whether a file is COCO, which may be about many images."""
-  return coco.is_coco(_document(path))
+  return coco.is_coco(load_document(path))
 
 
 def shared_names(path: pathlib.Path) -> list[str]:
   """The names, without ending, of the images that a COCO file is about."""
-  return coco.image_names(_document(path))
+  return coco.image_names(load_document(path))
 
 
-def _document(path: pathlib.Path) -> Any:
+def load_document(path: pathlib.Path) -> Any:
+  """What a JSON file holds, compressed by gzip or not.
+
+  Raises:
+    InputError: it cannot be read.
+  """
   kind = "JSON" if path.name.lower().endswith((".json", ".json.gz")) else "GeoJSON"
   try:
     state = path.stat()

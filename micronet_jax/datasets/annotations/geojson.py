@@ -1,7 +1,7 @@
 """Annotation files of QuPath: GeoJSON with points or outlines.
 
 They count from the corner of the top-left pixel, so that pixel's centre is (0.5, 0.5)
-in the file and (0, 0) here. Called by `annotations.documents`.
+in the file and (0, 0) here. Called by `annotations.documents` and `regions`.
 """
 
 import pathlib
@@ -46,10 +46,25 @@ def read_geojson(path: pathlib.Path, document: Any, subject: Subject) -> Reading
   Raises:
     InputError: no GeoJSON, or a feature that is neither points nor polygons.
   """
+  reading = Reading()
+  shapes = read_shapes(path, document, reading)
+  return find_nuclei(shapes, reading).moved(subject.origin)
+
+
+def read_shapes(path: pathlib.Path, document: Any, reading: Reading) -> list[Shape]:
+  """All points and outlines of a document, as they stand in the file.
+
+  Args:
+    path: the file, for messages.
+    document: as in `read_geojson`.
+    reading: gets what objects are left out.
+
+  Raises:
+    InputError: as `read_geojson`.
+  """
   features = _features(document)
   if features is None:
     raise InputError(f"{path} is no GeoJSON: it must hold a list of features.")
-  reading = Reading()
   shapes: list[Shape] = []
   for number, feature in enumerate(features, start=1):
     place = f"feature {number}"
@@ -66,7 +81,7 @@ def read_geojson(path: pathlib.Path, document: Any, subject: Subject) -> Reading
         f"{path}, {place}: a geometry of the types {', '.join(_GEOMETRIES)} with"
         " numbers as coordinates is needed."
       ) from error
-  return find_nuclei(shapes, reading).moved(subject.origin)
+  return shapes
 
 
 def _features(document: Any) -> list[Any] | None:

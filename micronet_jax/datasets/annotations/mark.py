@@ -11,7 +11,9 @@ import pathlib
 from typing import NamedTuple
 
 from micronet_jax.imaging.opening import open_image
-from micronet_jax.imaging.slides import open_slide
+from micronet_jax.imaging.slides import SLIDE_ENDINGS, open_slide
+
+_TIFF_ENDINGS = (".tif", ".tiff")
 
 log = logging.getLogger("micronet_jax")
 
@@ -62,9 +64,10 @@ class Subject:
     """(x, y) of the first pixel that QuPath shows; only slides have another than 0."""
     if self.given_origin is not None:
       return self.given_origin
-    if self.path is None or self.path.suffix.lower() not in (".tif", ".tiff"):
+    ending = self.path.suffix.lower() if self.path is not None else ""
+    if self.path is None or ending not in (*_TIFF_ENDINGS, *SLIDE_ENDINGS):
       return (0, 0)
-    slide = open_slide(self.path, str(self.path), tiff=True)
+    slide = open_slide(self.path, str(self.path), tiff=ending in _TIFF_ENDINGS)
     if slide is None:
       return (0, 0)
     with slide:

@@ -17,7 +17,7 @@ from micronet_jax.datasets.annotations.mark import (
 )
 from micronet_jax.datasets.annotations.outlines import CORNER
 from micronet_jax.datasets.annotations.shapes import is_ignored
-from micronet_jax.errors import InputError
+from micronet_jax.errors import InputError, or_left_out
 
 _PLAIN = ("x", "y")
 _MICRONS = ("centroid x µm", "centroid y µm")
@@ -62,12 +62,12 @@ def read_points(path: pathlib.Path, subject: Subject) -> Reading:
   reading = Reading(remarks=table.remarks)
   rows = _one_plane(table, _nuclei(path, table.rows, reading), reading)
   x, y = table.columns
-  values = np.array(
-    [
-      [tables.number(path, line, name, row[name]) for name in (x, y)]
-      for line, row in rows
-    ]
-  ).reshape(-1, 2)
+  numbers, kept = [], []
+  for line, row in rows:
+    with or_left_out():
+      numbers.append([tables.number(path, line, name, row[name]) for name in (x, y)])
+      kept.append((line, row))
+  values, rows = np.array(numbers).reshape(-1, 2), kept
   microns = _in_microns(path, table, rows)
   if microns.any():
     values[microns] /= _resolution(path, subject)

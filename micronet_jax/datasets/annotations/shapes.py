@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from micronet_jax.datasets.annotations.containers import Drawn, which_hold_others
 from micronet_jax.datasets.annotations.mark import (
   OTHER_PLANE,
   Mark,
@@ -16,7 +17,6 @@ from micronet_jax.datasets.annotations.mark import (
   commonest_plane,
 )
 from micronet_jax.datasets.annotations.outlines import CORNER, Ring, area, centroid
-from micronet_jax.datasets.annotations.regions import Drawn, which_hold_others
 
 _REGION_NAMES = re.compile(
   r"(region|regions? of interest|roi|annotation area|area|field of view|fov|tissue"

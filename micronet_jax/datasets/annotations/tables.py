@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Sequence
 
 from micronet_jax.datasets.annotations.texts import DELIMITERS, read_text, split_rows
-from micronet_jax.errors import InputError
+from micronet_jax.errors import InputError, or_left_out
 
 _SHOWN = 40  # characters of a bad value that a message repeats
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
@@ -104,17 +104,18 @@ def _fields(
   path: pathlib.Path, header: list[str], rows: Sequence[tuple[int, list[str]]]
 ) -> Rows:
   """Rows by column; what stands beyond the header must be blank."""
+  fields = []
   for line, row in rows:
-    if any(row[len(header) :]):
-      raise InputError(
-        f"{path}, line {line}: there are {len(row)} fields, but the header"
-        f" '{shorten(','.join(header))}' names {len(header)}; every field needs a"
-        " column, and numbers with a decimal comma need semicolons between them."
-      )
-  return [
-    (line, dict(zip(header, [*row, *[""] * len(header)], strict=False)))
-    for line, row in rows
-  ]
+    with or_left_out():
+      if any(row[len(header) :]):
+        raise InputError(
+          f"{path}, line {line}: there are {len(row)} fields, but the header"
+          f" '{shorten(','.join(header))}' names {len(header)}; every field needs a"
+          " column, and numbers with a decimal comma need semicolons between them."
+        )
+      padded = [*row, *[""] * len(header)]
+      fields.append((line, dict(zip(header, padded, strict=False))))
+  return fields
 
 
 def _mend_commas(path: pathlib.Path, table: Table, names: Sequence[str]) -> None:

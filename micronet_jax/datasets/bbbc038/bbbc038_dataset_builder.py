@@ -4,7 +4,7 @@ import pathlib
 
 from micronet_jax.datasets.builders import FilesBuilder
 from micronet_jax.datasets.entries import Entry, visible_files
-from micronet_jax.errors import InputError
+from micronet_jax.errors import InputError, or_left_out
 
 
 class Builder(FilesBuilder):
@@ -39,9 +39,11 @@ class Builder(FilesBuilder):
         continue
       found = visible_files(folder, "*.png")
       if len(found) != 1:
-        raise InputError(
-          f"{folder} holds {len(found)} PNG images, but an image folder has one."
-        )
+        with or_left_out():
+          raise InputError(
+            f"{folder} holds {len(found)} PNG images, but an image folder has one."
+          )
+        continue
       entries.append(
         Entry(
           name=masks.parent.name,

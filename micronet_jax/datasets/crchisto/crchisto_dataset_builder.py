@@ -4,7 +4,7 @@ import pathlib
 
 from micronet_jax.datasets.builders import FilesBuilder
 from micronet_jax.datasets.entries import Entry, visible_files
-from micronet_jax.errors import InputError
+from micronet_jax.errors import InputError, or_left_out
 
 _SUFFIX = "_detection"
 
@@ -41,7 +41,9 @@ class Builder(FilesBuilder):
       stem = points.stem.removesuffix(_SUFFIX)
       image = points.with_name(f"{stem}.bmp")
       if not image.exists():
-        raise InputError(f"{points} has no image; {image} is needed.")
+        with or_left_out():
+          raise InputError(f"{points} has no image; {image} is needed.")
+        continue
       entries.append(
         Entry(
           name=f"colon__crc{stem.removeprefix('img').zfill(3)}",

@@ -2,12 +2,19 @@
 
 import logging
 import pathlib
+from typing import Any
 
 from micronet_jax.datasets.annotations import tables
 from micronet_jax.datasets.builders import FilesBuilder
 from micronet_jax.datasets.entries import UNKNOWN_ORGAN, Entry, same_name
-from micronet_jax.datasets.folder.pairing import ANNOTATION_FOLDERS, pair_files
-from micronet_jax.errors import InputError
+from micronet_jax.datasets.folder.pairing import (
+  ANNOTATION_FOLDERS,
+  Files,
+  image_folder,
+  pair_files,
+)
+from micronet_jax.errors import InputError, or_left_out
+from micronet_jax.imaging.opening import is_image
 from micronet_jax.imaging.resolution import MPP_RANGE
 
 _SIZE_COLUMNS = ("width", "height")
@@ -18,15 +25,20 @@ log = logging.getLogger("micronet_jax")
 class Builder(FilesBuilder):
   """Images and nucleus centres from a folder of one's own.
 
-  `images/NAME.png` (or jpg, tif, bmp) and one of `points/NAME.csv`,
+  `images/NAME.png` (or jpg, tif, bmp, a slide) and one of `points/NAME.csv`,
   `annotations/NAME.geojson`, `labels/NAME.tif`, `masks/NAME.png` and so on for every
   image; `index.csv` (name and, if known, organ,patient,mpp,width,height) may say what
   they show. Without it the organ is what stands before `__` in the name.
+
+  `regions/NAME.csv` (x,y,width,height) may say which parts of an image are annotated
+  completely (`annotations.regions`); slides need it. Images may also lie in the folder
+  itself instead of `images/`. There, and wherever regions are, those that are not
+  annotated yet are left out.
   """
 
   MANUAL_DOWNLOAD_INSTRUCTIONS = (
-    "root must be a folder that holds images/ and, for every image, a file of the same"
-    f" name in one of {', '.join(f'{name}/' for name in ANNOTATION_FOLDERS)}"
+    "root must be a folder that holds images or images/ and, for every image, a file of"
+    f" the same name in one of {', '.join(f'{name}/' for name in ANNOTATION_FOLDERS)}"
   )
 
   @staticmethod
@@ -43,19 +55,22 @@ class Builder(FilesBuilder):
       InputError: no images, an image without annotation or the reverse, two files
         for one name, or a fault in index.csv.
     """
-    folder = root / "images"
-    if not folder.is_dir():
+    if image_folder(root) == root and not any(map(is_image, root.iterdir())):
       raise InputError(
-        f"{root} has no folder images; {Builder.MANUAL_DOWNLOAD_INSTRUCTIONS}."
+        f"{root} has no folder images, and no image lies directly in it;"
+        f" {Builder.MANUAL_DOWNLOAD_INSTRUCTIONS}."
       )
     pairs = pair_files(root)
     index = root / "index.csv"
     if index.exists():
-      return _indexed(index, pairs)
-    return [
-      Entry(name, image, (annotation,), organ=_organ(name))
-      for name, (image, annotation) in pairs.items()
-    ]
+      with or_left_out():
+        return _indexed(index, pairs)
+    return [_entry(name, files, organ=_organ(name)) for name, files in pairs.items()]
+
+
+def _entry(name: str, files: Files, **known: Any) -> Entry:
+  annotations = (files.annotation,) if files.annotation else ()
+  return Entry(name, files.image, annotations, regions=files.regions, **known)
 
 
 def _organ(name: str) -> str:
@@ -63,48 +78,50 @@ def _organ(name: str) -> str:
   return before.lower() if separator and before else UNKNOWN_ORGAN
 
 
-def _indexed(
-  index: pathlib.Path, pairs: dict[str, tuple[pathlib.Path, pathlib.Path]]
-) -> list[Entry]:
+def _indexed(index: pathlib.Path, pairs: dict[str, Files]) -> list[Entry]:
   """Entries with what index.csv says; it must name each image once."""
-  known = {same_name(image.stem): name for name, (image, _) in pairs.items()}
+  known = {same_name(files.image.stem): name for name, files in pairs.items()}
   known |= {name: name for name in pairs}
+  # What has no annotation was told, or nothing would be read.
+  folder = image_folder(index.parent)
+  left_out = {same_name(path.stem) for path in folder.iterdir() if is_image(path)}
   lines: dict[str, int] = {}
   entries = []
   table = tables.read_table(index, ("name",), numbers=("mpp", *_SIZE_COLUMNS))
   if table.remarks:
     log.warning("%s: %s", index, "; ".join(table.remarks))
   for line, row in table.rows:
-    name = known.get(same_name(row["name"]), "")
-    if not name:
-      raise InputError(
-        f"{index}, line {line}: field name is '{row['name']}', but"
-        f" {index.parent / 'images'} has no such image (names are written without"
-        " ending)."
+    with or_left_out():
+      name = known.get(same_name(row["name"]), "")
+      if not name and same_name(row["name"]) in left_out:
+        continue
+      if not name:
+        raise InputError(
+          f"{index}, line {line}: field name is '{row['name']}', but {folder} has no"
+          " such image (names are written without ending)."
+        )
+      if name in lines:
+        raise InputError(
+          f"{index}, line {line}: field name is '{name}', which line {lines[name]} is"
+          " already about; every image has one line."
+        )
+      lines[name] = line
+      entries.append(
+        _entry(
+          name,
+          pairs[name],
+          organ=same_name(row.get("organ", "")).lower() or _organ(name),
+          patient=same_name(row.get("patient", "")) or None,
+          mpp=_mpp(index, line, row),
+          shape=_shape(index, line, row),
+        )
       )
-    if name in lines:
-      raise InputError(
-        f"{index}, line {line}: field name is '{name}', which line {lines[name]} is"
-        " already about; every image has one line."
-      )
-    lines[name] = line
-    image, annotation = pairs[name]
-    entries.append(
-      Entry(
-        name,
-        image,
-        (annotation,),
-        organ=same_name(row.get("organ", "")).lower() or _organ(name),
-        patient=same_name(row.get("patient", "")) or None,
-        mpp=_mpp(index, line, row),
-        shape=_shape(index, line, row),
-      )
-    )
   for name in sorted(pairs.keys() - lines.keys()):
-    raise InputError(
-      f"{index} has no line for {pairs[name][0]}; every image needs one, or the index"
-      " must go."
-    )
+    with or_left_out():
+      raise InputError(
+        f"{index} has no line for {pairs[name].image}; every image needs one, or the"
+        " index must go."
+      )
   return entries
 
 

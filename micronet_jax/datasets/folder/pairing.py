@@ -1,4 +1,4 @@
-"""Which annotation file of a folder belongs to which image, by their names.
+"""Which files of a folder belong to which image, by their names.
 
 Called by the builder of folders.
 """
@@ -6,17 +6,22 @@ Called by the builder of folders.
 import logging
 import pathlib
 import re
+from collections.abc import Iterable
+from typing import NamedTuple
 
 from micronet_jax.datasets.annotations import (
   ANNOTATION_ENDINGS,
   annotation_ending,
   documents,
 )
+from micronet_jax.datasets.annotations.regions import REGION_ENDINGS
 from micronet_jax.datasets.entries import same_name
-from micronet_jax.errors import InputError
+from micronet_jax.errors import InputError, or_left_out
 from micronet_jax.imaging.decoding import IMAGE_ENDINGS
+from micronet_jax.imaging.opening import is_image
 
 ANNOTATION_FOLDERS = ("points", "annotations", "labels", "masks")
+REGION_FOLDER = "regions"
 
 # Other things have these endings too: they count where an image has nothing else.
 _COMMON_ENDINGS = (".txt", ".tsv", ".zip", ".roi", ".geojson.gz", ".json.gz")
@@ -26,54 +31,118 @@ _ADDED = re.compile(r"^CellCounter_|[_-]RoiSet$")  # by Fiji, and by its users
 log = logging.getLogger("micronet_jax")
 
 
-def pair_files(root: pathlib.Path) -> dict[str, tuple[pathlib.Path, pathlib.Path]]:
+class Files(NamedTuple):
+  """The files of one image.
+
+  Attributes:
+    image: the image.
+    annotation: what marks its nuclei; None if there is none.
+    regions: what says which parts are annotated completely; None if there is none.
+  """
+
+  image: pathlib.Path
+  annotation: pathlib.Path | None
+  regions: pathlib.Path | None
+
+
+def image_folder(root: pathlib.Path) -> pathlib.Path:
+  """Where the images of a folder lie: in `images/`, else directly in it."""
+  folder = root / "images"
+  return folder if folder.is_dir() else root
+
+
+def pair_files(root: pathlib.Path) -> dict[str, Files]:
   """Finds every image of a folder and its annotation file.
 
   A file belongs to the image of the same name. Names are the same in any form of
   Unicode, and without the `.ome` of `a.ome.tif` or what Fiji adds (`CellCounter_a.xml`,
   `a_RoiSet.zip`). A COCO file of another name is for all images that it names.
 
+  Where images lie directly in the folder, or files of regions are there, people are
+  annotating: images that have neither annotation nor regions are left out, and counted.
+
   Args:
     root: the folder.
 
   Returns:
-    Image and annotation by name; the image's, without `.ome` if the annotation's has
-    none.
+    The files of each image by its name; without `.ome` if the annotation's has none.
 
   Raises:
-    InputError: no images, an image without annotation or the reverse, or two files
-      for one name.
+    InputError: no images, a file of annotations or regions without image, two files for
+      one name; or an image without annotation, if all are annotated or none is.
   """
-  folder = root / "images"
+  folder = image_folder(root)
   images: dict[str, pathlib.Path] = {}
   for path in _visible(folder):
-    if path.suffix.lower() in IMAGE_ENDINGS:
+    if is_image(path):
       _add(images, same_name(path.stem), path)
   if not images:
     raise InputError(
-      f"{folder} holds no images; their endings must be {', '.join(IMAGE_ENDINGS)}."
+      f"{folder} holds no images; their endings must be {', '.join(IMAGE_ENDINGS)}, or"
+      " those of slides."
     )
-  found = _owned(root, images)
-  for name in sorted(images.keys() - found.keys()):
-    raise InputError(
-      f"{images[name]} has no annotation file; {root / 'points' / name}.csv (or another"
-      " format) is needed, which may hold the header x,y alone."
+  found, regions = _owned(root, images), _owned_regions(root, images)
+  bare = sorted(images.keys() - found.keys() - regions.keys())
+  annotating = (found or regions) and (folder == root or regions)
+  if bare and annotating:
+    log.warning(
+      "%s: %d of %d images are left out, as they have neither annotation nor regions",
+      *(root, len(bare), len(images)),
     )
+  for name in bare:
+    path = images.pop(name)
+    with or_left_out():
+      if not annotating:
+        raise InputError(
+          f"{path} has no annotation file; {root / 'points' / name}.csv (or another"
+          " format) is needed, which may hold the header x,y alone."
+        )
   pairs = {}
-  for name, path in images.items():
-    short, told = _OME.sub("", name), _names(found[name])
-    own = short if told[0] != name and short in told and short not in images else name
-    pairs[own] = (path, found[name])
+  for name in sorted(found.keys() | regions.keys()):
+    annotation = found.get(name)
+    own = name
+    if annotation is not None:
+      short, told = _OME.sub("", name), _names(annotation)
+      if told[0] != name and short in told and short not in images:
+        own = short
+    pairs[own] = Files(images[name], annotation, regions.get(name))
   return pairs
+
+
+def _owners(images: Iterable[str]) -> dict[str, str]:
+  """The image that each name is for, its own or without `.ome`."""
+  return {_OME.sub("", name): name for name in sorted(images)} | {n: n for n in images}
+
+
+def _owned_regions(
+  root: pathlib.Path, images: dict[str, pathlib.Path]
+) -> dict[str, pathlib.Path]:
+  """The file of regions of each image that has one, by the image's name."""
+  owners = _owners(images)
+  found: dict[str, pathlib.Path] = {}
+  for path in _visible(root / REGION_FOLDER):
+    if annotation_ending(path) not in REGION_ENDINGS:
+      continue
+    owner = next((owners[name] for name in _names(path) if name in owners), None)
+    if owner is None:
+      raise _without_image(path, root)
+    _add(found, owner, path)
+  return found
+
+
+def _without_image(path: pathlib.Path, root: pathlib.Path) -> InputError:
+  return InputError(
+    f"{path} belongs to no image; {image_folder(root)} must hold one named"
+    f" {_names(path)[0]} with one of the endings {', '.join(IMAGE_ENDINGS)}, or of a"
+    " slide."
+  )
 
 
 def _owned(
   root: pathlib.Path, images: dict[str, pathlib.Path]
 ) -> dict[str, pathlib.Path]:
   """The annotation file of each image that has one, by the image's name."""
-  owners = {_OME.sub("", name): name for name in sorted(images)} | {
-    n: n for n in images
-  }
+  owners = _owners(images)
   files = [path for name in ANNOTATION_FOLDERS for path in _visible(root / name)]
   files = [path for path in files if annotation_ending(path) in ANNOTATION_ENDINGS]
   found: dict[str, pathlib.Path] = {}
@@ -90,10 +159,8 @@ def _owned(
     elif common:
       passed_over += 1
     else:
-      raise InputError(
-        f"{path} belongs to no image; {root / 'images'} must hold one named"
-        f" {_names(path)[0]} with one of the endings {', '.join(IMAGE_ENDINGS)}."
-      )
+      with or_left_out():
+        raise _without_image(path, root)
   passed_over += len(found.keys() & others.keys())
   if passed_over:
     log.warning(
@@ -125,8 +192,10 @@ def _names(path: pathlib.Path) -> list[str]:
 
 
 def _add(found: dict[str, pathlib.Path], name: str, path: pathlib.Path) -> None:
-  if name in found:
-    raise InputError(
-      f"{found[name]} and {path} belong to the same image {name}; one of them must go."
-    )
-  found[name] = path
+  with or_left_out():
+    if name in found:
+      raise InputError(
+        f"{found[name]} and {path} belong to the same image {name}; one of them must"
+        " go."
+      )
+    found[name] = path

@@ -4,7 +4,7 @@ import pathlib
 
 from micronet_jax.datasets.builders import FilesBuilder
 from micronet_jax.datasets.entries import UNKNOWN_ORGAN, Entry, visible_files
-from micronet_jax.errors import InputError
+from micronet_jax.errors import InputError, or_left_out
 
 # TCGA patients of the challenge's training and test images, by the organ that the
 # makers name (Kumar et al. 2017, 2020). The training images they call liver bear
@@ -57,7 +57,11 @@ class Builder(FilesBuilder):
     for outlines in visible_files(root, "TCGA-*.xml"):
       stem = outlines.stem
       if stem not in images:
-        raise InputError(f"{outlines} has no image; {stem}.tif is needed below {root}.")
+        with or_left_out():
+          raise InputError(
+            f"{outlines} has no image; {stem}.tif is needed below {root}."
+          )
+        continue
       patient = "-".join(stem.split("-")[:3])
       organ = _ORGANS.get(patient, UNKNOWN_ORGAN)
       entries.append(

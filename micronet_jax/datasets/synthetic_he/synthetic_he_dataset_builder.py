@@ -65,7 +65,7 @@ class Builder(SampleBuilder):
     SyntheticConfig(name=organ, organ=organ) for organ in KINDS
   ]
 
-  def samples(self, manager: tfds.download.DownloadManager) -> Iterator[Sample]:
+  def samples(self) -> Iterator[Sample]:
     """Makes one image after the other."""
     options = self.builder_config
     for index in range(options.images):

@@ -1,0 +1,1 @@
+"""The page of `micronet annotate`: look, detect, correct, fine-tune, again."""

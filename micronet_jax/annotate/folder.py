@@ -1,0 +1,131 @@
+"""The folder that is annotated: its images, and every path that may be touched.
+
+Nothing outside of it is read or written. Who asks for an image names it by an id that
+is looked up here, so no path is ever made of what a browser sent. Called by all of
+`annotate`.
+"""
+
+import dataclasses
+import logging
+import pathlib
+
+from micronet_jax.datasets.annotations import tables
+from micronet_jax.datasets.entries import same_name
+from micronet_jax.datasets.folder.pairing import image_folder
+from micronet_jax.errors import InputError
+from micronet_jax.files import digest
+from micronet_jax.imaging.opening import is_image
+from micronet_jax.imaging.resolution import MPP_RANGE, mean_of
+
+KEPT = ".micronet"
+"""Where the page keeps what is not the user's own: detections, settings."""
+
+
+RUNS = "runs"
+
+
+log = logging.getLogger("micronet_jax")
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+  """One image of the folder.
+
+  Attributes:
+    key: what a browser calls it.
+    name: of its annotation files, without ending.
+    path: of the image.
+  """
+
+  key: str
+  name: str
+  path: pathlib.Path
+
+
+class Folder:
+  """The images of a folder, and places for files beside them.
+
+  Attributes:
+    root: the folder, links resolved.
+    left_out: one sentence on each kind of image that is not shown.
+  """
+
+  def __init__(self, root: pathlib.Path):
+    """Looks through a folder.
+
+    Raises:
+      InputError: it is not there, holds no image, or one of the folders that would be
+        written to leads out of it.
+    """
+    if not root.is_dir():
+      raise InputError(f"there is no folder {root}; give a folder that holds images")
+    self.root = root.resolve()
+    self.left_out: list[str] = []
+    self._pictures: dict[str, Picture] = {}
+    for name in ("points", "regions", KEPT, RUNS):
+      self.place(name)
+    if not self.refresh():
+      raise InputError(
+        f"{root} holds no image, directly or in images/; PNG, JPEG, TIFF, BMP, WebP,"
+        " JPEG 2000 and slides are read" + "".join(f"; {t}" for t in self.left_out)
+      )
+    for text in self.left_out:
+      log.warning("%s: %s", root, text)
+
+  def refresh(self) -> list[Picture]:
+    """The images there are now, by name."""
+    files = sorted(path for path in image_folder(self.root).iterdir() if is_image(path))
+    pictures: dict[str, Picture] = {}
+    outside, doubled = 0, 0
+    for path in files:
+      name = same_name(path.stem)
+      key = digest(name.encode())
+      if not self.holds(path):
+        outside += 1
+      elif key in pictures:
+        doubled += 1
+      elif path.is_file():
+        pictures[key] = Picture(key, path.stem, path)
+    self.left_out = []
+    if outside:
+      self.left_out.append(f"{outside} image(s) lead out of the folder: not shown")
+    if doubled:
+      self.left_out.append(f"{doubled} image(s) have another's name: not shown")
+    self._pictures = pictures
+    return list(pictures.values())
+
+  def find(self, key: str) -> Picture | None:
+    """The image that a browser means, or None."""
+    return self._pictures.get(key)
+
+  def holds(self, path: pathlib.Path) -> bool:
+    """Whether a path, all links followed, lies in the folder."""
+    try:
+      return path.resolve().is_relative_to(self.root)
+    except (OSError, RuntimeError):  # links in a circle
+      return False
+
+  def place(self, *parts: str) -> pathlib.Path:
+    """A path below the folder, for names that this program chose.
+
+    Raises:
+      InputError: a link on the way leads out of the folder.
+    """
+    path = self.root.joinpath(*parts)
+    if not self.holds(path):
+      raise InputError(
+        f"{path} leads out of {self.root} by a link; nothing outside is read or"
+        " written, so remove the link"
+      )
+    return path
+
+  def stated_mpp(self, picture: Picture) -> float | None:
+    """What index.csv says of microns per pixel; None if it says nothing."""
+    index = self.place("index.csv")
+    if not index.exists():
+      return None
+    for _, row in tables.read_table(index, ("name",)).rows:
+      if same_name(row["name"]) == same_name(picture.name):
+        mpp = mean_of([row.get("mpp", "")])
+        return mpp if mpp and MPP_RANGE[0] <= mpp <= MPP_RANGE[1] else None
+    return None

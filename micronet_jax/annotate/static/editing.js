@@ -1,0 +1,253 @@
+// Mouse and keyboard: what people do to points and regions.
+
+const REACH = 9; // screen px around a point that mean it
+const LEAST_REGION = 8; // pixels of the image along a region
+
+/** Binds the editor to a viewer.
+ *
+ * `page` has: model, look, view (of the last drawing), commit(change), undo(), redo(),
+ * redraw(), say(text), step(by), and more that only keys do.
+ */
+export function bindMouse(viewer, page) {
+  const { osd } = viewer;
+  let dragging = null;
+
+  const reach = () => REACH / viewer.frame().scale;
+  const hitAt = (position) => {
+    if (!page.model || !page.view.single || page.look.hidden) return null;
+    return page.model.hit(...viewer.toImage(position), reach());
+  };
+
+  osd.addHandler("canvas-press", ({ position }) => {
+    page.keyboard(false);
+    if (!page.model?.editable || page.model.refused) return;
+    if (page.look.marking) {
+      dragging = { from: viewer.toImage(position) };
+      return;
+    }
+    const hit = hitAt(position);
+    dragging = hit && page.model.editable ? { hit } : null;
+  });
+
+  osd.addHandler("canvas-drag", (event) => {
+    if (!dragging) return;
+    event.preventDefaultAction = true;
+    const place = viewer.toImage(event.position);
+    if (dragging.from) page.look.drawing = region(dragging.from, place, page.model);
+    else page.look.carried = dragging.to = place;
+    page.redraw();
+  });
+
+  osd.addHandler("canvas-drag-end", () => {
+    const drag = dragging;
+    dragging = null;
+    if (drag?.from) finishRegion(page);
+    page.look.carried = null;
+    if (drag?.to) {
+      const place = page.model.kept(...drag.to);
+      if (place) page.commit(page.model.move(drag.hit, place));
+      page.look.chosen = null;
+      page.redraw();
+    }
+  });
+
+  osd.addHandler("canvas-click", (event) => {
+    event.preventDefaultAction = true;
+    const drag = dragging;
+    dragging = null;
+    if (!event.quick || !page.model || page.look.marking || page.blocked()) return;
+    const hit = drag?.hit ?? hitAt(event.position);
+    if (hit) {
+      page.look.chosen = hit;
+      page.redraw();
+      return;
+    }
+    addAt(page, viewer.toImage(event.position));
+  });
+
+  osd.addHandler("canvas-nonprimary-press", (event) => {
+    if (event.button !== 2) return;
+    const hit = hitAt(event.position);
+    if (hit) remove(page, hit);
+  });
+  osd.addHandler("canvas-contextmenu", (event) => {
+    event.preventDefault = true;
+  });
+
+  const element = osd.element;
+  element.addEventListener("pointermove", (event) => {
+    if (!page.model) return;
+    const box = element.getBoundingClientRect();
+    const position = { x: event.clientX - box.left, y: event.clientY - box.top };
+    page.pointer = viewer.toImage(position);
+    const hit = dragging ? null : hitAt(position);
+    const place = hit ? page.model.place(hit) : null;
+    const moved = String(place) !== String(page.look.hovered);
+    page.look.hovered = place;
+    page.look.under = hit;
+    element.style.cursor = page.look.marking ? "crosshair" : hit ? "pointer" : "default";
+    if (moved) page.redraw();
+    page.told();
+  });
+  element.addEventListener("pointerleave", () => {
+    page.pointer = null;
+    page.look.hovered = page.look.under = null;
+    page.redraw();
+  });
+}
+
+export function addAt(page, place) {
+  const { model } = page;
+  if (page.blocked()) return;
+  if (!page.view.single || page.look.hidden) {
+    page.say(page.look.hidden ? "Points are hidden (H)." : "Zoom in to edit: nuclei are shown as density here.");
+    return;
+  }
+  const kept = model.kept(...place);
+  if (!kept) return;
+  if (model.own.nearest(...kept, 1) >= 0) {
+    page.say("There is a nucleus already.");
+    return;
+  }
+  page.look.chosen = null;
+  page.commit(model.addition(kept));
+}
+
+export function remove(page, hit) {
+  if (page.blocked()) return;
+  page.look.chosen = page.look.hovered = page.look.under = null;
+  page.commit(page.model.removal(hit));
+}
+
+/** The rectangle of whole pixels between two places, cut to the image. */
+export function region([ax, ay], [bx, by], { width, height }) {
+  const clip = (value, most) => Math.min(Math.max(Math.round(value + 0.5), 0), most);
+  const x0 = clip(Math.min(ax, bx), width), x1 = clip(Math.max(ax, bx), width);
+  const y0 = clip(Math.min(ay, by), height), y1 = clip(Math.max(ay, by), height);
+  return [x0, y0, x1 - x0, y1 - y0];
+}
+
+export function finishRegion(page) {
+  const drawn = page.look.drawing;
+  page.look.drawing = null;
+  page.mark(false);
+  if (drawn) markRegion(page, drawn);
+}
+
+export function markRegion(page, drawn) {
+  if (page.blocked()) return;
+  if (drawn[2] < LEAST_REGION || drawn[3] < LEAST_REGION) {
+    page.say("That region is too small.");
+    page.redraw();
+    return;
+  }
+  const obstacle = page.model.obstacle(drawn);
+  if (obstacle) {
+    page.say(obstacle);
+    page.redraw();
+    return;
+  }
+  page.commit(page.model.marking(drawn));
+}
+
+export const KEYS = [
+  ["← ↑ → ↓", "move (Shift: a little)"], ["+ −", "zoom"],
+  ["N P", "next, previous image"], ["F 1", "whole image; pixel by pixel"],
+  ["A", "add a nucleus at the cross"], ["Delete", "remove what is chosen, or nearest the cross"],
+  ["M", "take the nucleus nearest the cross; M again: put it down there"], ["Z", "undo (Shift+Z: redo)"],
+  ["R", "mark a region: drag, or R again at its other corner"], ["W", "mark all that is in view"],
+  ["[ ]", "threshold down, up"], ["H", "hide or show the points"],
+  ["Esc", "leave off"], ["?", "this help"],
+  ["click", "add; on a nucleus: choose it"], ["right click", "remove"],
+  ["drag", "move the image; on a nucleus: move it"], ["wheel", "zoom"],
+];
+
+/** Every key; buttons and fields keep theirs. */
+export function bindKeys(viewer, page) {
+  const arrows = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+  const nearest = () => page.look.chosen ?? (page.cross() ? page.model.hit(
+    ...viewer.center(), 3 * REACH / viewer.frame().scale) : page.look.under);
+  const actions = {
+    "+": () => viewer.zoom(1.5), "=": () => viewer.zoom(1.5), "-": () => viewer.zoom(1 / 1.5),
+    f: () => viewer.fit(), 1: () => viewer.one(),
+    z: () => page.undo(), y: () => page.redo(),
+    h: () => page.hide(), "[": () => page.nudgeThreshold(-0.01), "]": () => page.nudgeThreshold(0.01),
+    a: () => { page.keyboard(true); addAt(page, viewer.center()); },
+    m: () => { page.keyboard(true); carry(); },
+    r: () => { markByKeys(); },
+    w: () => page.markView(),
+    Delete: removeNearest, Backspace: removeNearest, x: removeNearest,
+    "?": () => page.help(),
+    Escape: () => page.leaveOff(),
+  };
+
+  function removeNearest() {
+    if (!page.view.single) return;
+    const hit = nearest();
+    if (hit) remove(page, hit);
+    else page.say("No nucleus is near the cross.");
+  }
+
+  function carry() {
+    if (page.blocked() || !page.view.single) return;
+    if (page.look.taken) {
+      const place = page.model.kept(...viewer.center());
+      if (place) page.commit(page.model.move(page.look.taken, place));
+      page.look.taken = page.look.chosen = null;
+      page.mode("");
+      return;
+    }
+    const hit = nearest();
+    if (!hit) return page.say("No nucleus is near the cross.");
+    page.look.taken = page.look.chosen = hit;
+    page.mode("Move the image; M puts the nucleus down at the cross, Esc leaves off");
+    page.redraw();
+  }
+
+  function markByKeys() {
+    if (page.blocked()) return;
+    if (!page.look.marking) {
+      page.keyboard(true);
+      page.mark(true);
+      page.look.corner = viewer.center();
+    } else if (page.look.corner) {
+      page.look.drawing = region(page.look.corner, viewer.center(), page.model);
+      finishRegion(page);
+    }
+  }
+
+  document.addEventListener("keydown", (event) => {
+    if (document.querySelector("dialog[open]")) return;
+    if (event.ctrlKey || event.metaKey || event.altKey) {
+      if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "z") {
+        event.preventDefault();
+        if (page.model) event.shiftKey ? page.redo() : page.undo();
+      }
+      return;
+    }
+    const field = event.target.closest("input, textarea, select");
+    if (field) {
+      if (event.key === "Escape") viewer.osd.element.focus();
+      return;
+    }
+    if (event.key === "?") return page.help();
+    const by = { n: 1, p: -1 }[event.key.toLowerCase()];
+    if (by) return page.step(by);
+    if (!page.model) return;
+    if (event.target.closest("button, a") && ["Enter", " "].includes(event.key)) return;
+    if (arrows[event.key]) {
+      event.preventDefault();
+      const [dx, dy] = arrows[event.key];
+      page.keyboard(true);
+      if (event.shiftKey) viewer.nudge(dx * 4, dy * 4);
+      else viewer.pan(dx * 0.12, dy * 0.12);
+      return;
+    }
+    const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+    if (key === "z" && event.shiftKey) return page.redo();
+    if (actions[key]) {
+      event.preventDefault();
+      actions[key]();
+    }
+  });
+}

@@ -1,0 +1,117 @@
+"""Where a correction would teach most, and what an image's nuclei are by now.
+
+A window is the more doubtful the more scores in it lie near the threshold. Called by
+`annotate.server`.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.spatial
+
+from micronet_jax.annotate.store import Annotation, as_places
+from micronet_jax.lengths import REFERENCE_MPP
+
+NEAR = 6
+"""Pixels at 0.25 microns within which a detection is the nucleus that a person marked,
+or removed."""
+
+
+DOUBT = 0.1
+"""Distance from the threshold within which a score is doubtful."""
+
+
+WINDOW = 512
+"""Side of a window, in pixels at 0.25 microns."""
+
+
+class Counted(NamedTuple):
+  """The nuclei of an image, by people and network.
+
+  Attributes:
+    centers: float64 `[N, 2]` (y, x).
+    scores: float64 `[N]`; 1 where a person said so.
+  """
+
+  centers: np.ndarray
+  scores: np.ndarray
+
+
+def own_pixels(length: float, mpp: float | None) -> float:
+  """A length in pixels at 0.25 microns, in an image's own."""
+  return length * REFERENCE_MPP / (mpp or REFERENCE_MPP)
+
+
+def open_rows(
+  rows: np.ndarray, annotation: Annotation, mpp: float | None
+) -> np.ndarray:
+  """Detections that people have not decided on.
+
+  Those in regions are decided on, and those at a point or at a removed one.
+
+  Args:
+    rows: float32 `[N, 3]` of x, y, score.
+    annotation: of the image.
+    mpp: of the image.
+
+  Returns:
+    Some of the rows.
+  """
+  free = np.ones(len(rows), bool)
+  for x, y, width, height in annotation.regions:
+    inside = (rows[:, 0] >= x - 0.5) & (rows[:, 0] < x + width - 0.5)
+    free &= ~(inside & (rows[:, 1] >= y - 0.5) & (rows[:, 1] < y + height - 0.5))
+  said = as_places([*annotation.points, *annotation.hidden])
+  if len(said) and len(rows):
+    nearest, _ = scipy.spatial.cKDTree(said).query(rows[:, :2])
+    free &= nearest > own_pixels(NEAR, mpp)
+  return rows[free]
+
+
+def nuclei_of(
+  rows: np.ndarray, annotation: Annotation, mpp: float | None, threshold: float
+) -> Counted:
+  """All nuclei of an image: what people marked, and what else reaches the threshold."""
+  free = open_rows(rows, annotation, mpp)
+  free = free[free[:, 2] >= np.float32(threshold)]
+  said = as_places(annotation.points)
+  centers = np.concatenate([said, free[:, :2].astype(np.float64)])[:, ::-1]
+  return Counted(centers, np.concatenate([np.ones(len(said)), free[:, 2]]))
+
+
+def most_doubtful(
+  images: Mapping[str, tuple[np.ndarray, float, float | None, tuple[int, int]]],
+  count: int = 5,
+) -> list[dict[str, Any]]:
+  """The windows with the most scores near the threshold, at most two of an image.
+
+  Args:
+    images: by key: open rows, threshold, microns per pixel, (height, width).
+    count: how many.
+
+  Returns:
+    For each window: key, x, y, width, height, and how many scores are doubtful.
+  """
+  windows = []
+  for key, (rows, threshold, mpp, (height, width)) in images.items():
+    doubtful = rows[np.abs(rows[:, 2] - threshold) <= DOUBT, :2]
+    if not len(doubtful):
+      continue
+    side = max(1, round(own_pixels(WINDOW, mpp)))
+    across, down = max(1, round(width / side)), max(1, round(height / side))
+    columns = np.clip(doubtful[:, 0] * across // width, 0, across - 1).astype(int)
+    lines = np.clip(doubtful[:, 1] * down // height, 0, down - 1).astype(int)
+    held = np.bincount(lines * across + columns, minlength=across * down)
+    for place in np.argsort(-held, kind="stable")[:2].tolist():
+      if held[place]:
+        line, column = divmod(place, across)
+        x, y = column * width // across, line * height // down
+        w = (column + 1) * width // across - x
+        h = (line + 1) * height // down - y
+        windows.append(
+          {"key": key, "x": x, "y": y, "width": w, "height": h}
+          | {"doubtful": int(held[place])}
+        )
+  windows.sort(key=lambda window: -window["doubtful"])
+  return windows[:count]

@@ -1,0 +1,1 @@
+"""What training would trip over in annotated images, said before it does."""

@@ -1,0 +1,45 @@
+"""`micronet evaluate`: the job of configs/evaluate.py on a folder, without a checkout.
+
+Called by `cli`.
+"""
+
+import argparse
+from typing import Any
+
+from micronet_jax.commands.jobs import add_settings, run_recipe
+from micronet_jax.recipes import EVALUATE
+
+_DESCRIPTION = """\
+Scores weights on annotated images: precision, recall and F1, with pictures.
+
+FOLDER is what `micronet finetune` takes. Images that the weights were trained on are
+refused; of the folder that a run was trained on, --set evaluate_part=test takes the
+part that it held out."""
+
+
+def add_evaluate(commands: Any) -> None:
+  """Adds the options of `micronet evaluate`."""
+  evaluate = commands.add_parser(
+    "evaluate",
+    help="score weights on annotated images",
+    description=_DESCRIPTION,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+  )
+  evaluate.add_argument(
+    "weights", metavar="RUN", help='"base", or the folder of a run or checkpoint'
+  )
+  evaluate.add_argument("folder", metavar="FOLDER", help="annotated images")
+  evaluate.add_argument(
+    "-o",
+    "--out",
+    metavar="DIR",
+    help="for the report (default: runs/evaluate-...)",
+  )
+  add_settings(evaluate, "evaluate")
+  evaluate.set_defaults(run=_run)
+
+
+def _run(given: argparse.Namespace) -> int:
+  fields = {"target.name": "folder", "target.root": given.folder}
+  fields |= {"init_from": given.weights}
+  return run_recipe(EVALUATE, fields, given.set, given.out)

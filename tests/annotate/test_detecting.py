@@ -1,0 +1,88 @@
+"""Detection in the background: from the view outwards, kept, resumed, replaced."""
+
+import time
+
+import numpy as np
+import pytest
+from networks import META, random_weights
+from serving import save_image
+
+from micronet_jax import checkpoints
+from micronet_jax.annotate import detecting
+from micronet_jax.annotate.detecting import Searches
+from micronet_jax.annotate.folder import Folder
+from micronet_jax.annotate.tiles import Pictures
+from micronet_jax.detection import detector
+
+SIZE = 1400  # several tiles of 512
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+  path = tmp_path_factory.mktemp("weights") / "tiny"
+  checkpoints.export_weights(path, random_weights(), META, dtype="float32")
+  return path
+
+
+@pytest.fixture
+def opened(tmp_path, monkeypatch):
+  monkeypatch.setitem(detector.LARGEST_TILE, "cpu", 512)
+  monkeypatch.setattr(detecting, "AT_ONCE", 1)
+  pixels = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), np.uint8)
+  save_image(tmp_path / "mine/a.png", pixels)
+  folder = Folder(tmp_path / "mine")
+  return folder, folder.refresh()[0]
+
+
+def searching(folder, weights):
+  return Searches(folder, Pictures(folder), str(weights))
+
+
+def until(condition):
+  end = time.monotonic() + 120
+  while not condition():
+    assert time.monotonic() < end
+    time.sleep(0.02)
+
+
+def test_the_view_comes_first_and_what_was_found_is_gone_on_with(opened, weights):
+  folder, picture = opened
+  searches = searching(folder, weights)
+  searches.want(picture, (SIZE - 10, SIZE - 10))
+  until(lambda: (f := searches.found(picture)) and len(f.done) >= 2)
+  searches.stop()
+  searches.end()
+  assert searches.error == ""
+  begun = searches.found(picture)
+  assert 2 <= len(begun.done) < begun.total
+  assert begun.rows[0][:, :2].mean(0).min() > SIZE / 2  # the corner that was in view
+
+  again = searching(folder, weights)
+  again.want_all([picture])
+  until(lambda: (f := again.found(picture)) and f.complete)
+  again.end()
+  rows = again.found(picture).all_rows()
+  np.testing.assert_array_equal(rows[: len(begun.all_rows())], begun.all_rows())
+
+  # All of it is what the detector finds in one go.
+  whole = detector.load(weights).detect(
+    folder.root / "a.png", threshold=detecting.LEAST
+  )
+  order = np.lexsort(rows.T[:2])
+  want = np.column_stack([whole.centers[:, ::-1], whole.scores])
+  want = want[np.lexsort(np.round(want, 2).T[:2])]
+  np.testing.assert_allclose(rows[order], want, atol=0.011)
+
+
+def test_what_cannot_be_searched_is_said_and_does_not_stop_others(opened, weights):
+  folder, picture = opened
+  (folder.root / "bad.png").write_bytes(b"no image")
+  bad = next(each for each in folder.refresh() if each.name == "bad")
+  searches = searching(folder, weights)
+  searches.want_all([bad, picture])
+  until(lambda: (f := searches.found(picture)) and f.complete)
+  assert "bad.png" in searches.error
+  searches.use(str(folder.root / "nowhere"))
+  searches.want(picture, (0, 0))
+  until(lambda: "nowhere" in searches.error)
+  searches.end()

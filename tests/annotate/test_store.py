@@ -1,0 +1,148 @@
+"""What people say of an image is saved at every edit, never half, nor over another."""
+
+import signal
+import subprocess
+import sys
+
+import httpx
+import numpy as np
+import pytest
+
+from micronet_jax.annotate import store as stores
+from micronet_jax.annotate.folder import Folder
+from micronet_jax.annotate.store import Outdated, Store
+from micronet_jax.datasets import load_samples
+from micronet_jax.errors import InputError
+
+SHAPE = (80, 120)
+
+
+def change(revision, *, add=(), remove=(), hide=(), show=(), **more):
+  lists = {"add": add, "remove": remove, "hide": hide, "show": show}
+  return {"revision": revision, **{name: list(v) for name, v in lists.items()}, **more}
+
+
+@pytest.fixture
+def opened(folder):
+  images = Folder(folder)
+  return folder, Store(images), images.refresh()[0]
+
+
+def test_what_is_marked_is_read_by_the_data_set(opened, tmp_path):
+  root, store, picture = opened
+  now = store.read(picture, SHAPE)
+  marks = [[10.25, 20.5], [30, 40], [119.49, 79.4]]
+  now = store.edit(picture, SHAPE, change(now.revision, add=marks))
+  now = store.edit(
+    picture,
+    SHAPE,
+    change(now.revision, remove=[[30, 40]], add=[[31, 41]], regions=[[0, 0, 60, 50]]),
+  )
+  assert Store(Folder(root)).read(picture, SHAPE) == now
+  [sample] = load_samples("folder", root=root, data_dir=tmp_path / "tfds")
+  assert sample.image.shape == (50, 60, 3)  # b has nothing, and of a this part
+  np.testing.assert_array_equal(sample.centers, [[20.5, 10.25], [41, 31]])
+
+
+def test_points_without_a_region_are_not_taken_for_a_whole_image(opened, tmp_path):
+  root, store, picture = opened
+  now = store.read(picture, SHAPE)
+  store.edit(picture, SHAPE, change(now.revision, add=[[5, 5]]))
+  with pytest.raises(InputError, match="none of 1 image"):
+    load_samples("folder", root=root, data_dir=tmp_path / "tfds")
+
+
+def test_an_edit_to_an_older_state_is_refused(opened):
+  root, store, picture = opened
+  first = store.read(picture, SHAPE)
+  store.edit(picture, SHAPE, change(first.revision, add=[[1, 1]]))
+  with pytest.raises(Outdated):
+    store.edit(picture, SHAPE, change(first.revision, add=[[2, 2]]))
+  # So is one after another program wrote.
+  now = store.read(picture, SHAPE)
+  (root / "points/a.csv").write_text("x,y\n7,8\n9,9\n")
+  with pytest.raises(Outdated):
+    store.edit(picture, SHAPE, change(now.revision, add=[[2, 2]]))
+  assert list(store.read(picture, SHAPE).points) == [(700, 800), (900, 900)]
+  assert (root / "points/a.csv").read_text() == "x,y\n7,8\n9,9\n"
+
+
+@pytest.mark.parametrize(
+  ("wrong", "said"),
+  [
+    ({"add": [[120, 5]]}, "outside the image"),
+    ({"add": [[5]]}, "not \\(x, y\\)"),
+    ({"add": [["<b>", 5]]}, "a number"),
+    ({"add": [[float("nan"), 5]]}, "a number"),
+    ({"regions": [[0, 0, 121, 5]]}, "does not lie on the image"),
+    ({"regions": [[0, 0, 9, 9], [5, 5, 9, 9]]}, "overlap"),
+  ],
+)
+def test_edits_that_cannot_be_are_refused_in_words(opened, wrong, said):
+  root, store, picture = opened
+  now = store.read(picture, SHAPE)
+  with pytest.raises(InputError, match=said):
+    store.edit(picture, SHAPE, change(now.revision) | wrong)
+  assert not (root / "points").exists()
+
+
+def test_annotations_of_other_programs_are_shown_and_left_alone(opened):
+  root, store, picture = opened
+  (root / "points").mkdir()
+  (root / "points/a.txt").write_text("x\ty\n3\t4\n")
+  now = store.read(picture, SHAPE)
+  assert list(now.points) == [(300, 400)]
+  assert now.regions == ((0, 0, 120, 80),)  # without regions, all of it is annotated
+  with pytest.raises(InputError, match=r"points/a\.txt"):
+    store.edit(picture, SHAPE, change(now.revision, add=[[1, 1]]))
+
+
+@pytest.mark.parametrize("writes", range(4))
+def test_ending_between_two_files_does_no_harm(opened, monkeypatch, writes, tmp_path):
+  """An edit replaces up to four files: after any number of them, it can be loaded."""
+  root, store, picture = opened
+  left = writes
+
+  def counted(real):
+    def write(*arguments):
+      nonlocal left
+      if not left:
+        raise KeyboardInterrupt
+      left -= 1
+      real(*arguments)
+
+    return write
+
+  for name in ("write_regions", "_write_points"):
+    monkeypatch.setattr(stores, name, counted(getattr(stores, name)))
+  now = store.read(picture, SHAPE)
+  edit = change(now.revision, add=[[5, 5]], hide=[[9, 9]], regions=[[0, 0, 20, 20]])
+  with pytest.raises(KeyboardInterrupt):
+    store.edit(picture, SHAPE, edit)
+  monkeypatch.undo()
+  after = Store(Folder(root)).read(picture, SHAPE)
+  assert after.regions == ()  # the region is last, when its points are there
+  if (root / "points/a.csv").exists():
+    with pytest.raises(InputError, match="none of 1 image"):
+      load_samples("folder", root=root, data_dir=tmp_path / "tfds")
+
+
+def test_a_killed_server_loses_at_most_the_click_under_way(folder):
+  command = [sys.executable, "-m", "micronet_jax.cli", "annotate", str(folder)]
+  with subprocess.Popen([*command, "--port", "0"], stdout=subprocess.PIPE) as server:
+    line = next(line for line in map(bytes.decode, server.stdout) if "token" in line)
+    base = line.strip().partition("/?")[0]
+    with httpx.Client(base_url=base, timeout=60) as client:
+      client.get(line.strip())
+      key = client.get("/api/state").json()["images"][0]["key"]
+      revision = client.get(f"/api/images/{key}/annotation").json()["revision"]
+      for x in range(20):
+        edit = change(revision, add=[[x, 5]])
+        answer = client.post(f"/api/images/{key}/edit", json=edit)
+        revision = answer.json()["revision"]
+        if x == 10:
+          server.send_signal(signal.SIGKILL)
+          break
+  saved = (folder / "points/a.csv").read_text().split()
+  assert saved == ["x,y", *(f"{x}.00,5.00" for x in range(11))]
+  assert [path.name for path in (folder / "points").iterdir()] == ["a.csv"]

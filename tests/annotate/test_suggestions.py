@@ -1,0 +1,71 @@
+"""Which detections are decided on, what counts, and where the network is unsure."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from micronet_jax.annotate.store import Annotation
+from micronet_jax.annotate.suggestions import most_doubtful, nuclei_of, open_rows
+
+
+def annotation(points=(), hidden=(), regions=()):
+  kept = [
+    dict.fromkeys((round(100 * x), round(100 * y)) for x, y in each)
+    for each in (points, hidden)
+  ]
+  return Annotation("", *kept, tuple(regions))
+
+
+def rows(*values):
+  return np.array(values, np.float32).reshape(-1, 3)
+
+
+def test_detections_at_a_point_or_in_a_region_are_decided_on():
+  found = rows(
+    (10, 10, 0.9), (10, 15, 0.8), (10, 17, 0.7), (40, 40, 0.6), (49.6, 45, 1)
+  )
+  said = annotation(points=[(10, 10)], hidden=[(90, 90)], regions=[(35, 35, 15, 15)])
+  np.testing.assert_array_equal(open_rows(found, said, 0.25), found[[2, 4]])
+  # Half the pixels a micron: half as near.
+  np.testing.assert_array_equal(open_rows(found, said, 0.5), found[[1, 2, 4]])
+
+
+def test_nuclei_are_what_people_said_and_what_reaches_the_threshold():
+  found = rows((10, 10, 0.9), (60, 20, 0.35), (70, 20, 0.3), (80, 20, 0.8))
+  said = annotation(points=[(10.5, 10)], hidden=[(80, 21)])
+  centers, scores = nuclei_of(found, said, None, 0.35)
+  np.testing.assert_array_equal(centers, [[10, 10.5], [20, 60]])
+  np.testing.assert_allclose(scores, [1, 0.35])
+
+
+@given(
+  st.lists(st.tuples(st.integers(0, 99), st.integers(0, 99)), max_size=30),
+  st.lists(st.tuples(st.integers(0, 99), st.integers(0, 99)), max_size=5),
+)
+def test_open_detections_are_those_that_no_point_is_near(places, points):
+  found = rows(*((x, y, 0.5) for x, y in places))
+  want = [
+    row for row in found.tolist()
+    if all(np.hypot(row[0] - x, row[1] - y) > 6 for x, y in points)
+  ]  # fmt: skip
+  assert open_rows(found, annotation(points), 0.25).tolist() == want
+
+
+def test_the_windows_with_most_scores_near_the_threshold_come_first():
+  images = {
+    "sure": (rows((10, 10, 0.9), (20, 20, 0.12)), 0.4, 0.25, (600, 600)),
+    "some": (rows((10, 10, 0.45), (20, 20, 0.12)), 0.4, 0.25, (600, 600)),
+    "slide": (
+      rows(*((1500 + k, 700, 0.4) for k in range(5)), (3, 3, 0.31), (900, 5, 0.49)),
+      *(0.4, 0.25, (1024, 2048)),
+    ),
+  }
+  first, *others = most_doubtful(images)
+  assert first == {
+    "key": "slide", "x": 1024, "y": 512, "width": 512, "height": 512, "doubtful": 5
+  }  # fmt: skip
+  assert [(each["key"], each["doubtful"]) for each in others] == [
+    ("some", 1),
+    ("slide", 1),
+  ]  # two of an image at most
+  assert len(most_doubtful(images, count=1)) == 1

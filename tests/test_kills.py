@@ -1,0 +1,54 @@
+"""Training and detection that are killed, stopped and starved, in short.
+
+benchmarks/kills.py does the same a hundred times (docs/reliability.md).
+"""
+
+import json
+import shutil
+
+import pytest
+
+from benchmarks import jobs, kills
+
+
+def test_whatever_happens_the_end_is_the_same(tmp_path):
+  numbers = tmp_path / "kills.json"
+  told = ["--quick", "--train=2", "--detect=3", "--stop=1", "--full=1"]
+  assert kills.main([*told, f"--json={numbers}"]) == 0
+  rows = json.loads(numbers.read_text())["rows"]
+  times = {(row["work"], row["how"]): row["times"] for row in rows}
+  assert times == {
+    ("train_all", "killed"): 2,
+    ("train_all", "stopped"): 1,
+    ("train_all", "disk full"): 1,
+    ("detect_all", "killed"): 3,
+    ("detect_all", "stopped"): 1,
+    ("detect_all", "disk full"): 1,
+  }
+
+
+@pytest.fixture
+def results(tmp_path):
+  """Twice what a detection leaves."""
+  out = tmp_path / "whole" / jobs.DETECTED
+  out.mkdir(parents=True)
+  (out / "large.csv").write_text("x,y,score\n1,2,0.5\n")
+  (out / "large.json").write_text('{"nuclei": 1, "seconds": 3}')
+  (out / "summary.csv").write_text("image,seconds\nlarge.png,3\n")
+  shutil.copytree(tmp_path / "whole", tmp_path / "other")
+  (tmp_path / "other/out/large.json").write_text('{"nuclei": 1, "seconds": 9}')
+  return tmp_path / "other", tmp_path / "whole"
+
+
+@pytest.mark.parametrize(
+  ("name", "text", "expected"),
+  [
+    ("large.csv", "x,y,score\n1,2,0.4\n", "large.csv differs"),
+    ("large.json", '{"nuclei": 2, "seconds": 3}', "the record differs"),
+    (".left-behind", "", "left are"),
+  ],
+)
+def test_another_result_is_seen(results, name, text, expected):
+  assert jobs.compare_detection(*results) == ""
+  (results[0] / jobs.DETECTED / name).write_text(text)
+  assert jobs.compare_detection(*results).startswith(expected)
