@@ -22,7 +22,7 @@ def layer(data, **changes):
   """An image layer of napari, as far as the plugin looks at it."""
   placed = {"scale": (0.25, 0.25), "translate": (3, 4), "rotate": np.eye(2)}
   placed |= {"shear": (0.0,), "affine": np.eye(3)}
-  values = {"data": data, "name": "tile", "rgb": np.ndim(data) == 3}
+  values = {"data": data, "name": "tile", "rgb": True}
   return types.SimpleNamespace(**{"multiscale": False, **placed, **values, **changes})
 
 

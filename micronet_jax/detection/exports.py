@@ -54,7 +54,7 @@ def export_network(source: str, path: pathlib.Path, *, kind: str) -> None:
     raise InputError(f"format is {kind!r}; use one of {', '.join(WRITERS)}")
   weights, meta = checkpoints.load_weights(source)
   if path.exists():
-    raise InputError(f"{path} exists; export to another place or remove it first")
+    raise InputError(f"{path} exists; export to another folder or remove it first")
   WRITERS[kind](path, weights, meta)
 
 

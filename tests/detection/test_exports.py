@@ -109,7 +109,7 @@ def test_what_is_there_is_not_replaced(run, tmp_path, capsys, kind):
   path = tmp_path / "taken"
   path.write_text("mine")
   assert cli.main(["export", run, "--format", kind, "-o", str(path)]) == 1
-  assert "taken exists; export to another place" in capsys.readouterr().err
+  assert "taken exists; export to another folder" in capsys.readouterr().err
   assert path.read_text() == "mine"
 
 

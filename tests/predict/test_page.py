@@ -254,7 +254,7 @@ def test_a_browser_shows_all_nuclei(tmp_path):
   (tmp_path / "shown.html").write_text(run.stdout, "utf-8")
   shown = Parsed(tmp_path / "shown.html")
   assert shown.texts("span", id="seen") == ["7,000 in view · 233,333/mm²"], run.stderr
-  assert shown.texts("div", id="scale") == ["10 µm"]
+  assert shown.texts("div", id="scale") == ["20 µm"]  # 80 of 780 px for 200 µm
   hidden = {each[1].get("id"): "hidden" in each[1] for each in shown.elements}
   assert hidden["picture"]
   assert not hidden["canvas"]
