@@ -221,6 +221,10 @@ class Config:
   select_radius: float | None = setting(
     None, above=0, unit="px", source="Evaluation metrics"
   )
+  # Of the ξ whose F1 is within so much of the best, the lowest is taken: tissue unlike
+  # that of the validation part scores lower. About the standard error of that F1, for
+  # a network that is meant for other tissue; 0 for the best.
+  select_slack: float = setting(0.0, low=0, high=1)
 
 
 @dataclasses.dataclass(frozen=True)

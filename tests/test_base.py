@@ -55,15 +55,20 @@ def test_the_base_is_small_whole_and_says_where_it_is_from():
   assert sum(x.size for x in jax.tree.leaves(weights["params"])) == 3_086_625
   assert (meta["mpp"], meta["threshold_rule"]) == (0.5, "absolute")
   assert meta["config"]["target"]["root"] == ""
-  ours = as_dict(from_dict(Config, base_config.get_config().to_dict()))
-  for field in ("num_steps", "split", "optimizer", "warp", "working_mpp"):
+  ours = as_dict(from_dict(Config, base_config.get_config("second").to_dict()))
+  fields = ("num_steps", "eval_every", "split", "optimizer", "warp", "working_mpp")
+  for field in (*fields, "loss_floor", "smoothing", "select_slack", "auxiliary"):
     assert meta["config"][field] == ours[field]
   assert meta["config"]["appearance"]["stain"] == ours["appearance"]["stain"]
   records = provenance_of(meta).own
   validation = {each.patient for each in records if each.part == "validation"}
   assert validation == set(ours["split"]["validation_patients"])
   assert {each.part for each in records} == {"train", "validation"}
-  # What others measure on is no part of it, whatever its name.
+  # What others measure on is no part of it, nor of what it began with.
+  drawn = {each.patient for each in provenance_of(meta).seen} - {
+    each.patient for each in records
+  }
+  assert all(each.startswith("artefacts__") for each in drawn)
   assert all(each.patient.startswith(("human_", "mouse_")) for each in records)
   card = (folder.parent / "README.md").read_text()
   for word in ("CC BY 4.0", "NuInsSeg", "CPU", "human_kidney", "F1"):

@@ -360,6 +360,7 @@ CHOSEN = {
   "optimizer.schedule": "cosine",
   "split.validation_patients": ["p7"],
   "select_radius": 7.0,
+  "smoothing": 4.0,
   "threshold_rule": "absolute",
   "working_mpp": 0.5,
 }

@@ -38,6 +38,7 @@ def select_threshold(
   radius: float = 16.0,
   grid: Sequence[float] = XI_GRID,
   slides: Sequence[str] | None = None,
+  slack: float = 0.0,
 ) -> Choice:
   """Chooses ξ and `min_distance` by the F1 on the validation split.
 
@@ -55,6 +56,8 @@ def select_threshold(
       annotated nuclei (at least 10, or an empty slide would outweigh all others) before
       they are pooled, so that each counts alike; None pools over all images, as the
       paper does.
+    slack: the lowest ξ is taken, with the best `min_distance`, whose F1 is within so
+      much of the best.
 
   Returns:
     The choice, with the scores it reached.
@@ -76,10 +79,14 @@ def select_threshold(
     # Sums of the same distances in another order differ in their last bits.
     for score, mean_distance, xi in zip(f1, ed.round(9).tolist(), grid, strict=True):
       ranked.append((-score, mean_distance, min_distance, xi))
-  best = min(ranked)[:3]
-  tied = sorted(xi for *rank, xi in ranked if tuple(rank) == best)
-  xi = tied[(len(tied) - 1) // 2]
-  return Choice(xi, best[2], -best[0], best[1] if np.isfinite(best[1]) else None)
+  best = min(ranked)
+  tied = sorted(rank for rank in ranked if rank[:3] == best[:3])
+  chosen = tied[(len(tied) - 1) // 2]
+  if slack:
+    near = [r for r in ranked if r[2] == best[2] and r[0] <= best[0] + slack]
+    chosen = min(near, key=lambda rank: rank[3])
+  f1, ed, distance, xi = chosen
+  return Choice(xi, distance, -f1, ed if np.isfinite(ed) else None)
 
 
 def _as_shares(counts: np.ndarray, slides: Sequence[str]) -> np.ndarray:
@@ -97,7 +104,7 @@ def choose_threshold(
 
   Args:
     config: its `threshold_rule` and `smoothing`, else the detector's; its
-      `select_radius`, else the rule's; its `min_distances`.
+      `select_radius`, else the rule's; its `min_distances` and `select_slack`.
     detector: whose own ξ and min_distance do not matter.
     samples: at least one.
   """
@@ -112,4 +119,5 @@ def choose_threshold(
     radius=config.select_radius or SELECT_RADIUS[rule],
     grid=SCORE_GRID if absolute else XI_GRID,
     slides=[s.patient for s in samples] if absolute else None,
+    slack=config.select_slack,
   )
