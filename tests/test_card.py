@@ -9,9 +9,10 @@ import tissue
 from networks import META, random_weights
 
 import micronet_jax as mn
-from benchmarks import card, few_tiles
+from benchmarks import card, correcting, few_tiles
 from micronet_jax import checkpoints
 from micronet_jax.evaluation import metrics
+from micronet_jax.evaluation.matching import match
 
 
 @pytest.fixture(scope="module")
@@ -80,3 +81,25 @@ def test_few_tiles_are_trained_and_drawn(weights, tmp_path):
   scores = [float(row["fine-tuned"]) for row in rows]
   assert np.all((np.asarray(scores) >= 0) & (np.asarray(scores) <= 1))
   assert (tmp_path / "f.png").stat().st_size > 1000
+
+
+def test_correcting_counts_clicks_and_scores_others(weights, tmp_path):
+  root = tmp_path / "mine"
+  tissue.write_folder(root, [tissue.dots(f"p{i}", size=80) for i in range(8)])
+  options = [f"--root={root}", f"--weights={weights}", "--regions=4", "--side=60"]
+  options += ["--num_steps=1", f"--workdir={tmp_path}", f"--data_dir={tmp_path / 't'}"]
+  correcting.main([*options, f"--json={tmp_path / 'j'}"])
+  before, after = json.loads((tmp_path / "j").read_text())["rows"]
+  assert (before["clicks"], before["images"], after["images"]) == (0, 4, 4)
+  made = {p.stem for p in (tmp_path / "corrected").glob("*.png")}
+  assert made == {"p0", "p1", "p2", "p3"}
+  # Every nucleus of the regions is there once, found or added.
+  detector, clicks = mn.load(weights), 0
+  for name in made:
+    sample = tissue.dots(name, size=80)
+    work = correcting.correct(detector, sample, 60)
+    true = correcting.within(sample.centers, work.region)
+    assert len(work.centers) == len(true)
+    assert match(work.centers, true, radius=12.0).tp == len(true)
+    clicks += work.added + work.removed + 1
+  assert after["clicks"] == clicks
