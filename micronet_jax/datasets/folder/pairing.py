@@ -124,9 +124,10 @@ def _owned_regions(
     if annotation_ending(path) not in REGION_ENDINGS:
       continue
     owner = next((owners[name] for name in _names(path) if name in owners), None)
-    if owner is None:
-      raise _without_image(path, root)
-    _add(found, owner, path)
+    with or_left_out():
+      if owner is None:
+        raise _without_image(path, root)
+      _add(found, owner, path)
   return found
 
 
