@@ -11,6 +11,7 @@ import pytest
 from benchmarks import jobs, kills
 
 
+@pytest.mark.slow  # minutes
 def test_whatever_happens_the_end_is_the_same(tmp_path):
   numbers = tmp_path / "kills.json"
   told = ["--quick", "--train=2", "--detect=3", "--stop=1", "--full=1"]
