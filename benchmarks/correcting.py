@@ -24,6 +24,7 @@ from micronet_jax import cli
 from micronet_jax.datasets import load_samples
 from micronet_jax.datasets.annotations.regions import write_regions
 from micronet_jax.datasets.sample import Sample
+from micronet_jax.datasets.splits import take_turns
 from micronet_jax.detection.detector import Detector
 from micronet_jax.evaluation.matching import match
 from micronet_jax.evaluation.scoring import score_detector
@@ -66,7 +67,8 @@ def run(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
   held_out = [sample for sample in samples if sample.patient not in shown]
   detector = mn.load(options.weights)
   folder, clicks, nuclei = options.workdir / "corrected", 0, 0
-  for sample in [s for s in samples if s.patient in shown][: options.regions]:
+  mine = [sample for sample in samples if sample.patient in shown]
+  for sample in take_turns(mine, options.regions):
     work = correct(detector, sample, options.side)
     write(folder, sample, work)
     clicks += work.removed + work.added + 1
