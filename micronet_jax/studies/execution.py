@@ -281,7 +281,10 @@ def _time_programs(
   """Seconds a step by program: of finished runs, all included; else measured."""
   times: dict[str, list[float]] = {}
   for path in sorted((place / "runs").glob("*/done.json")):
-    done = read_stored(path, ENDED) or {}
+    try:
+      done = read_stored(path, ENDED) or {}
+    except InputError:  # of another version: its times say nothing
+      continue
     here = done.get("device") == jax.devices()[0].device_kind
     if here and "seconds_per_step" in done and not done["diverged"]:
       times.setdefault(done["program"], []).append(done["seconds_per_step"])
