@@ -244,7 +244,7 @@ def test_a_browser_shows_all_nuclei(tmp_path):
   command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"]
   command += ["--disable-background-networking", "--disable-component-update"]
   command += ["--disable-sync", f"--user-data-dir={tmp_path / 'profile'}"]
-  command += ["--window-size=1280,900", "--virtual-time-budget=3000", "--dump-dom"]
+  command += ["--window-size=1280,900", "--virtual-time-budget=30000", "--dump-dom"]
   run = subprocess.run(
     [*command, (tmp_path / "a.html").as_uri()],
     capture_output=True,
