@@ -41,12 +41,22 @@ def interruptible(message: str) -> Iterator[None]:
   Raises:
     Stopped: a signal came.
   """
+  came = threading.Event()
+
+  def handler(*arguments: Any) -> None:
+    came.set()
+    # It passes the handlers of errors, which must not take it for a damaged image.
+    signal.default_int_handler(*arguments)
+
   try:
-    # A KeyboardInterrupt passes the handlers of errors on its way, which must not take
-    # it for a damaged image.
-    with _handled(signal.default_int_handler):
+    with _handled(handler):
       yield
   except KeyboardInterrupt:
+    raise Stopped(message) from None
+  except Exception:
+    if not came.is_set():
+      raise
+    # What is being imported may make an ImportError of it.
     raise Stopped(message) from None
 
 

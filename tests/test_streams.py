@@ -9,6 +9,9 @@ import time
 
 import pytest
 
+from micronet_jax.errors import Stopped
+from micronet_jax.signals import interruptible
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PRELUDE = f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
 
@@ -22,6 +25,22 @@ def run(script, *, head=False, **environment):
       child.stdout = None
     out, err = child.communicate(timeout=300)
   return child.returncode, out or b"", err.decode(errors="replace")
+
+
+def loaded_while_a_signal_comes():
+  """As a compiled module does it."""
+  try:
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(5)
+  except KeyboardInterrupt:
+    raise ImportError("while initializing the extension") from None
+
+
+def test_a_library_may_make_another_error_of_a_signal():
+  with pytest.raises(Stopped, match="stopped here"), interruptible("stopped here"):
+    loaded_while_a_signal_comes()
+  with pytest.raises(ImportError), interruptible("stopped here"):
+    raise ImportError("no signal came")
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "cp437"])
