@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import shutil
 
 # Tiny networks spend their time in the compiler: let it optimise less. Results stay
 # within the tests' tolerances either way.
@@ -51,3 +52,24 @@ def real_data() -> pathlib.Path:
   if not root.is_dir():
     pytest.skip("no real tissue: set MICRONET_DATA to its folder")
   return root
+
+
+BROWSER_ARGUMENTS = [
+  *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic"),
+  *("--no-first-run", "--disable-background-networking"),
+  *("--disable-component-update", "--disable-sync"),
+]
+
+
+@pytest.fixture(scope="session")
+def browser():
+  """A real one."""
+  names = ("chromium", "chromium-browser", "google-chrome")
+  found = next(filter(None, map(shutil.which, names)), None)
+  if found is None:
+    pytest.skip("no Chromium here: apt-get install chromium")
+  api = pytest.importorskip("playwright.sync_api")
+  with api.sync_playwright() as playwright:
+    launched = playwright.chromium.launch(executable_path=found, args=BROWSER_ARGUMENTS)
+    yield launched
+    launched.close()

@@ -1,16 +1,8 @@
-"""Folders to annotate, and a real browser."""
-
-import shutil
+"""Folders to annotate."""
 
 import numpy as np
 import pytest
 from serving import save_image
-
-ARGUMENTS = [
-  *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic"),
-  *("--no-first-run", "--disable-background-networking"),
-  *("--disable-component-update", "--disable-sync"),
-]
 
 
 @pytest.fixture
@@ -22,16 +14,3 @@ def folder(tmp_path):
       tmp_path / "mine" / f"{name}.png", rng.integers(0, 256, (80, 120, 3), np.uint8)
     )
   return tmp_path / "mine"
-
-
-@pytest.fixture(scope="session")
-def browser():
-  names = ("chromium", "chromium-browser", "google-chrome")
-  found = next(filter(None, map(shutil.which, names)), None)
-  if found is None:
-    pytest.skip("no Chromium here: apt-get install chromium")
-  api = pytest.importorskip("playwright.sync_api")
-  with api.sync_playwright() as playwright:
-    launched = playwright.chromium.launch(executable_path=found, args=ARGUMENTS)
-    yield launched
-    launched.close()

@@ -5,8 +5,6 @@ import hashlib
 import html.parser
 import json
 import re
-import shutil
-import subprocess
 
 import numpy as np
 import pytest
@@ -20,7 +18,6 @@ from micronet_jax.predict.page.histograms import draw_histogram
 
 SHAPE = (300, 400)
 NAME = "<!--<script>alert(1)<b>&\"'{{data}}.png"
-BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 
 
 def nuclei(count, *, shape=SHAPE, seed=0):
@@ -237,24 +234,13 @@ def test_bars_are_as_high_as_numpy_counts():
 # --- In a browser --------------------------------------------------------------------
 
 
-@pytest.mark.skipif(not BROWSER, reason="no Chromium on this machine to look with")
-def test_a_browser_shows_all_nuclei(tmp_path):
+def test_a_browser_shows_all_nuclei(tmp_path, browser):
   """Its script runs under its policy: what it counts replaces the plain picture."""
   write(tmp_path / "a.html", *nuclei(7000), name=NAME)
-  command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"]
-  command += ["--disable-background-networking", "--disable-component-update"]
-  command += ["--disable-sync", f"--user-data-dir={tmp_path / 'profile'}"]
-  command += ["--window-size=1280,900", "--virtual-time-budget=30000", "--dump-dom"]
-  run = subprocess.run(
-    [*command, (tmp_path / "a.html").as_uri()],
-    capture_output=True,
-    text=True,
-    timeout=300,
-  )
-  (tmp_path / "shown.html").write_text(run.stdout, "utf-8")
-  shown = Parsed(tmp_path / "shown.html")
-  assert shown.texts("span", id="seen") == ["7,000 in view · 233,333/mm²"], run.stderr
-  assert shown.texts("div", id="scale") == ["20 µm"]  # 80 of 780 px for 200 µm
-  hidden = {each[1].get("id"): "hidden" in each[1] for each in shown.elements}
-  assert hidden["picture"]
-  assert not hidden["canvas"]
+  shown = browser.new_page(viewport={"width": 1280, "height": 900})
+  shown.goto((tmp_path / "a.html").as_uri())
+  shown.locator("#seen", has_text="7,000 in view · 233,333/mm²").wait_for()
+  assert shown.inner_text("#scale") == "20 µm"  # 80 of 780 px for 200 µm
+  assert shown.locator("#picture").is_hidden()
+  assert shown.locator("#canvas").is_visible()
+  shown.close()
