@@ -53,7 +53,7 @@ def notes() -> Iterator[None]:
   logger.addHandler(handler)
   logger.setLevel(logging.WARNING)
   logger.propagate = False
-  logging.getLogger("absl").setLevel(logging.CRITICAL)  # of Orbax
+  logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax tells all that it writes
   logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # odd tags: ours are said
   try:
     yield

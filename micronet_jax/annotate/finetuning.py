@@ -104,9 +104,8 @@ class FineTuning:
       pictures = [name for name in PICTURES if (folder / name).is_file()]
       return {**said, "state": "done", "report": report, "pictures": pictures}
     ended = self._process.poll() if self._process else INTERRUPTED
-    if (
-      ended is None or ended <= 0 or ended == INTERRUPTED
-    ):  # below 0: a signal ended it
+    # Below 0: a signal ended it.
+    if ended is None or ended <= 0 or ended == INTERRUPTED:
       return {**said, "state": "stopped"}
     line = _last_line(self._folder.place(KEPT, "finetune.log"))
     return {**said, "state": "failed", "line": line.removeprefix("error: ")}

@@ -65,8 +65,7 @@ def _misplaced(image: Examined) -> str:
   found, count = image.evidence, len(image.sample.centers)
   if found is None or count < _FEWEST:
     return ""
-  mpp = REFERENCE_MPP if image.sample.mpp is None else image.sample.mpp
-  far = np.hypot(*found.shift) * mpp > _MOVED
+  far = np.hypot(*found.shift) * image.sample.resolution > _MOVED
   scores = {
     "swapped": found.swapped,
     "upturned": found.upturned,

@@ -122,8 +122,8 @@ def find_nothing_to_see(images: Sequence[Examined]) -> list[Trouble]:
 
 
 def _shows_nothing(sample: Sample) -> bool:
-  mpp = REFERENCE_MPP if sample.mpp is None else sample.mpp
-  return sample.is_plain or min(sample.image.shape[:2]) * mpp < _LEAST_SIDE
+  side = min(sample.image.shape[:2]) * sample.resolution
+  return sample.is_plain or side < _LEAST_SIDE
 
 
 def find_patients(images: Sequence[Examined]) -> list[Trouble]:

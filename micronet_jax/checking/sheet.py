@@ -17,7 +17,6 @@ from micronet_jax.checking.trouble import Suspect, Trouble, counted
 from micronet_jax.datasets.sample import Sample
 from micronet_jax.errors import InputError
 from micronet_jax.files import replacing
-from micronet_jax.lengths import REFERENCE_MPP
 
 _START = "<!doctype html><!-- micronet check -->"
 
@@ -188,9 +187,8 @@ def _whole(sample: Sample) -> tuple[int, int, int, int]:
 
 def _box_around(sample: Sample, place: np.ndarray) -> tuple[int, int, int, int]:
   """The part (y, x, height, width) of an image around a point (y, x)."""
-  mpp = REFERENCE_MPP if sample.mpp is None else sample.mpp
   shape = np.array(sample.image.shape[:2])
-  size = np.minimum(max(_LEAST_SIDE, round(_CLOSE / mpp)), shape)
+  size = np.minimum(max(_LEAST_SIDE, round(_CLOSE / sample.resolution)), shape)
   corner = np.clip(np.rint(place - size / 2).astype(int), 0, shape - size)
   return int(corner[0]), int(corner[1]), int(size[0]), int(size[1])
 

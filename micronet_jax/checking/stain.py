@@ -14,7 +14,6 @@ import scipy.fft
 import scipy.ndimage
 
 from micronet_jax.datasets.sample import Sample
-from micronet_jax.lengths import REFERENCE_MPP
 
 # In microns.
 _PIXEL = 0.5  # finer images are averaged to about that
@@ -134,7 +133,7 @@ class _Stain:
   """
 
   def __init__(self, sample: Sample, centers: np.ndarray):
-    mpp = REFERENCE_MPP if sample.mpp is None else sample.mpp
+    mpp = sample.resolution
     height, width = sample.image.shape[:2]
     self.whole = max(height, width) <= _LARGEST
     self.factor = max(1, min(int(_PIXEL / mpp), height, width))

@@ -5,13 +5,10 @@ Called by `cli` and `launch.py`.
 
 import argparse
 import pathlib
-import sys
 from typing import Any
 
+from micronet_jax.commands.jobs import ending
 from micronet_jax.config import Config, DataConfig
-from micronet_jax.errors import InputError, Stopped
-from micronet_jax.signals import INTERRUPTED, interruptible
-from micronet_jax.terminal import is_closed, notes
 
 CHECK = """\
 Reads a folder of annotated images as training would, and says what it would trip over.
@@ -56,16 +53,8 @@ def add_check(commands: Any) -> None:
 
 def _run(given: argparse.Namespace) -> int:
   target = DataConfig(name="folder", root=given.folder)
-  try:
-    with notes(), interruptible("stopped; nothing was written"):
-      return run_check(Config(job="check", target=target), given.out)
-  except InputError as error:
-    print(f"error: {error}", file=sys.stderr)
-    return 1
-  except Stopped as stopped:
-    if not is_closed():
-      print(f"\n{stopped}", file=sys.stderr)
-    return INTERRUPTED
+  config = Config(job="check", target=target)
+  return ending(lambda: run_check(config, given.out), "stopped; nothing was written")
 
 
 def run_check(config: Config, sheet: pathlib.Path) -> int:

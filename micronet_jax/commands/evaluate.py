@@ -40,6 +40,4 @@ def add_evaluate(commands: Any) -> None:
 
 
 def _run(given: argparse.Namespace) -> int:
-  fields = {"target.name": "folder", "target.root": given.folder}
-  fields |= {"init_from": given.weights}
-  return run_recipe(EVALUATE, fields, given.set, given.out)
+  return run_recipe(EVALUATE, given.folder, given.weights, given.set, given.out)

@@ -57,6 +57,4 @@ def add_finetune(commands: Any) -> None:
 
 
 def _run(given: argparse.Namespace) -> int:
-  fields = {"target.name": "folder", "target.root": given.folder}
-  fields |= {"init_from": given.weights}
-  return run_recipe(FINETUNE, fields, given.set, given.out)
+  return run_recipe(FINETUNE, given.folder, given.weights, given.set, given.out)

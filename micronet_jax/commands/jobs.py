@@ -48,10 +48,6 @@ def ending(work: Callable[[], int | None], going_on: str) -> int:
   Returns:
     The exit status: that of the work, 1 after an error, 130 when interrupted.
   """
-  from absl import logging
-
-  # Orbax reports every file that it writes, and prints what it raises as well.
-  logging.set_verbosity(logging.FATAL)
   try:
     with notes(), interruptible(going_on):
       return work() or 0
@@ -101,19 +97,21 @@ def add_settings(command: argparse.ArgumentParser, name: str) -> None:
 
 
 def run_recipe(
-  recipe: Config, given: Mapping[str, str], texts: Sequence[str], workdir: str | None
+  recipe: Config, folder: str, weights: str, texts: Sequence[str], workdir: str | None
 ) -> int:
   """Runs a recipe as launch.py runs the config of its name, whose command it prints.
 
   Args:
     recipe: one of `recipes`.
-    given: fields that the command says itself.
-    texts: others, as `--set` has them.
+    folder: of annotated images.
+    weights: to begin with.
+    texts: other fields, as `--set` has them.
     workdir: as `train_or_evaluate` takes it.
 
   Returns:
     The exit status; 2 if a text is wrong.
   """
+  given = {"target.name": "folder", "target.root": folder, "init_from": weights}
   try:
     for text in texts:
       field = text.partition("=")[0].strip()

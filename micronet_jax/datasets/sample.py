@@ -69,6 +69,11 @@ class Sample:
     """Whether all pixels have one colour, as where there is but one."""
     return bool((self.image == self.image[:1, :1]).all())
 
+  @property
+  def resolution(self) -> float:
+    """Microns per pixel that it is taken to have; 0.25 where nobody knows."""
+    return REFERENCE_MPP if self.mpp is None else self.mpp
+
   def in_reference(self, points: np.ndarray) -> np.ndarray:
     """Moves points `[N, 2]` (y, x) of this image to pixels at 0.25 microns."""
     factor = scale_between(self.mpp, REFERENCE_MPP)
@@ -135,8 +140,7 @@ def cut_middle(sample: Sample, side: int) -> Sample:
     sample: at any resolution.
     side: of what is left, in pixels at 0.25 microns.
   """
-  mpp = REFERENCE_MPP if sample.mpp is None else sample.mpp
-  side = round(in_network_pixels(side, mpp))
+  side = round(in_network_pixels(side, sample.resolution))
   height, width = sample.image.shape[:2]
   if not side or max(height, width) <= side:
     return sample

@@ -171,8 +171,9 @@ def _write_onnx(path: pathlib.Path, weights: Tree, meta: Mapping[str, Any]) -> N
       f"jax2onnx cannot export the model {meta['model']['name']}"
       f" ({type(error).__name__}: {reason}); use --format stablehlo"
     ) from error
-  _take_corners(model.graph, int(describe_network(meta)["stride"]))
-  onnx.helper.set_model_props(model, describe_network(meta))
+  card = describe_network(meta)
+  _take_corners(model.graph, int(card["stride"]))
+  onnx.helper.set_model_props(model, card)
   onnx.checker.check_model(model)
   with replacing(path) as beside:
     beside.write_bytes(model.SerializeToString())

@@ -11,26 +11,12 @@ from folders import RNG, add_image, add_index
 from hypothesis import given
 from hypothesis import strategies as st
 
-from micronet_jax.datasets import load_samples
 from micronet_jax.datasets.annotations import regions as regions_module
 from micronet_jax.datasets.annotations.regions import read_regions, write_regions
 from micronet_jax.errors import InputError
 
 SHAPE = (60, 80)
 HEADER = "x,y,width,height\n"
-
-
-@pytest.fixture
-def root(tmp_path):
-  return tmp_path / "mine"
-
-
-@pytest.fixture
-def load(root, tmp_path):
-  def load_folder(**options):
-    return load_samples("folder", root=root, data_dir=tmp_path / "cache", **options)
-
-  return load_folder
 
 
 def box(x, y, width, height):

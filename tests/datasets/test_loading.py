@@ -15,20 +15,6 @@ from micronet_jax import datasets
 from micronet_jax.datasets import load_samples
 from micronet_jax.errors import InputError
 
-
-@pytest.fixture
-def root(tmp_path):
-  return tmp_path / "mine"
-
-
-@pytest.fixture
-def load(root, tmp_path):
-  def load_folder(**options):
-    return load_samples("folder", root=root, data_dir=tmp_path / "cache", **options)
-
-  return load_folder
-
-
 # Choosing
 
 
