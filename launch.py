@@ -15,7 +15,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 from micronet_jax.commands.jobs import default_workdir, ending, train_or_evaluate
@@ -107,6 +107,8 @@ def run_job(job: str, fields: Mapping[str, Any], workdir: str | None) -> int:
 def main(argv: Sequence[str]) -> None:
   """Runs the job that the config names; errors are one sentence."""
   del argv
+  # app.run makes absl print what all libraries tell, Orbax every file that it writes.
+  logging.set_verbosity(logging.FATAL)
   fields = CONFIG.value.to_dict()
   status = ending(
     lambda: run_job(fields.get("job", ""), fields, WORKDIR.value), GOING_ON
