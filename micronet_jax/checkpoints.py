@@ -24,6 +24,7 @@ from micronet_jax.devices import check_platform
 from micronet_jax.errors import InputError
 from micronet_jax.files import cannot_write
 from micronet_jax.stored import META, check_stored
+from micronet_jax.terminal import silence_closed_loops
 
 KINDS = ("latest", "best", "snapshots")
 
@@ -146,6 +147,7 @@ class Checkpoints:
 
   def _manager(self, kind: str) -> ocp.CheckpointManager:
     if kind not in self._managers:
+      silence_closed_loops()
       self._managers[kind] = ocp.CheckpointManager(
         self.folder / kind,
         item_names=("weights", "training", "meta"),

@@ -80,6 +80,23 @@ def heard() -> Iterator[list[str]]:
     logger.handlers[:], logger.level, logger.propagate = before
 
 
+def silence_closed_loops() -> None:
+  """Drops what threads of TensorStore print after a save has failed.
+
+  Each write that ends later finds the event loop of its save closed, and would print a
+  traceback of its own around the one sentence that says what failed.
+  """
+  before = sys.unraisablehook
+
+  def report_unless_closed(fault: Any) -> None:
+    closed = str(fault.exc_value) == "Event loop is closed"
+    if not (closed and isinstance(fault.exc_value, RuntimeError)):
+      before(fault)
+
+  if getattr(before, "__name__", "") != report_unless_closed.__name__:
+    sys.unraisablehook = report_unless_closed
+
+
 class _Listener(logging.Handler):
   def __init__(self) -> None:
     super().__init__()
