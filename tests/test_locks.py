@@ -45,7 +45,7 @@ def start(folder, seconds):
 def ends(child, how=None):
   if how:
     child.send_signal(how)
-  child.communicate(timeout=60)
+  child.communicate(timeout=300)
 
 
 def write_lock(folder, *, silent=0.0, **changes):

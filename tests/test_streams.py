@@ -125,7 +125,7 @@ def test_a_signal_while_libraries_are_imported(tmp_path, door, how):
       assert child.poll() is None, child.communicate()
       time.sleep(0.05)
     child.send_signal(how)
-    _, err = child.communicate(timeout=60)
+    _, err = child.communicate(timeout=300)
   assert child.returncode == 130
   assert err.strip().startswith("stopped; ")
   assert "Traceback" not in err

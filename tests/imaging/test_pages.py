@@ -128,7 +128,7 @@ CLAIMS = {
 def test_claims_are_refused_in_no_time_and_space(tmp_path, monkeypatch, claim, read):
   path = tmp_path / "a.tif"
   path.write_bytes(CLAIMS[claim])
-  began = time.monotonic()
+  began = time.process_time()
   before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
   if read is open_image:
     assert_refused(path, re.escape(str(path)))
@@ -136,7 +136,7 @@ def test_claims_are_refused_in_no_time_and_space(tmp_path, monkeypatch, claim, r
     with pytest.raises(InputError, match="cannot be read as an image"):
       read(path)
   assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**18  # KiB
-  assert time.monotonic() - began < 10
+  assert time.process_time() - began < 10
 
 
 def test_tiles_that_were_all_never_written_are_refused(tmp_path):

@@ -211,7 +211,7 @@ def test_two_processes_do_not_write_one_journal(tmp_path):
     write(journal, [tile])
     process = spawned.Process(target=_other_process, args=arguments)
     process.start()
-    assert "another process works in" in answers.get(timeout=60)
+    assert "another process works in" in answers.get(timeout=300)
     process.join()
     assert_holds(journal, [tile])
   with Journal(tmp_path / "j", SETTINGS) as journal:  # and all is still there

@@ -1,16 +1,17 @@
 """Who works runs off, in which order; what may not be seen; what the plan says."""
 
 import dataclasses
+import functools
 import itertools
 import json
 import threading
-import time
 
 import jax
 import numpy as np
 import pytest
 from study_tables import found, organ, rows_of, run_of, setting
 
+from micronet_jax import locks
 from micronet_jax.datasets.provenance import Provenance, records_of
 from micronet_jax.datasets.sample import Sample
 from micronet_jax.errors import InputError
@@ -223,14 +224,20 @@ def test_a_failed_base_fails_what_starts_from_it_and_nothing_else(
 
 def test_another_process_waits_for_a_run(tmp_path, monkeypatch, capsys):
   """The second finds it done, and trains nothing."""
-  run, order = run_of(), []
+  run, order, waits = run_of(), [], threading.Event()
 
   def train(run, place, stop):
     order.append("trained")
-    time.sleep(0.3)
+    assert waits.wait(60)
     write_done(run, place)
 
+  def tell(line):
+    print(line)
+    waits.set()
+
   monkeypatch.setattr(execution, "train_run", train)
+  monkeypatch.setattr(locks, "LOOK_EVERY", 0.05)
+  monkeypatch.setattr(execution, "locked", functools.partial(locks.locked, told=tell))
   work = [
     threading.Thread(target=execution.do_job, args=(Job(run, ()), tmp_path, event))
     for event in (threading.Event(), threading.Event())
@@ -238,7 +245,7 @@ def test_another_process_waits_for_a_run(tmp_path, monkeypatch, capsys):
   for each in work:
     each.start()
   for each in work:
-    each.join(10)
+    each.join(60)
   assert order == ["trained"]
   out = capsys.readouterr().out
   assert "waiting for another process" in out
