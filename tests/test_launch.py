@@ -1,5 +1,6 @@
 """The command line: what goes wrong ends in one sentence and leaves nothing."""
 
+import json
 import logging
 import os
 import pathlib
@@ -24,24 +25,46 @@ SMALL = (
 )
 
 
-def _launch(*arguments, config="train", cwd, **environment):
-  return subprocess.run(
-    [
-      *(sys.executable, str(ROOT / "launch.py")),
-      f"--config={ROOT}/configs/{config}.py",
-      *arguments,
-    ],
-    cwd=cwd,
-    capture_output=True,
-    text=True,
-    env={
-      **os.environ,
-      "PYTHONPATH": str(ROOT),
-      "TFDS_DATA_DIR": str(cwd / "tfds"),
-      **environment,
-    },
-    check=False,
-  )
+FORKS = """
+import json, os, runpy, signal, sys
+import micronet_jax.evaluation.job, micronet_jax.training.job
+
+for line in sys.stdin:
+  cwd, arguments = json.loads(line)
+  child = os.fork()
+  if not child:
+    signal.alarm(900)  # rather than hang
+    os.chdir(cwd)
+    os.environ["TFDS_DATA_DIR"] = f"{cwd}/tfds"
+    for number, name in enumerate(["out", "err"], 1):
+      os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    sys.argv = arguments
+    runpy.run_path(arguments[0], run_name="__main__")
+    sys.exit()
+  print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+def _command(*arguments, config="train"):
+  return [str(ROOT / "launch.py"), f"--config={ROOT}/configs/{config}.py", *arguments]
+
+
+@pytest.fixture(scope="module")
+def launch_again():
+  """Starts launch.py in copies of one process that has imported JAX: in no time."""
+  pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+  environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+  command = [sys.executable, "-c", FORKS]
+  with subprocess.Popen(command, env=environment, **pipes) as process:
+
+    def launch_again(*arguments, cwd):
+      print(json.dumps([str(cwd), arguments]), file=process.stdin, flush=True)
+      status = int(process.stdout.readline())
+      streams = [(cwd / name).read_text() for name in ("out", "err")]
+      return subprocess.CompletedProcess(arguments, status, *streams)
+
+    yield launch_again
+    process.stdin.close()
 
 
 @pytest.fixture
@@ -82,18 +105,11 @@ def _unreadable(root):
     (_unreadable, ["p1.png"]),
   ],
 )
-def test_a_folder_that_cannot_be_used(folder, tmp_path, spoil, expected):
+def test_a_folder_that_cannot_be_used(folder, tmp_path, launch_again, spoil, expected):
   spoil(folder)
-  _expect_error(
-    _launch(
-      *SMALL,
-      "--config.target.name=folder",
-      f"--config.target.root={folder}",
-      cwd=tmp_path,
-    ),
-    expected,
-    tmp_path,
-  )
+  arguments = [*SMALL, "--config.target.name=folder", f"--config.target.root={folder}"]
+  result = launch_again(*_command(*arguments), cwd=tmp_path)
+  _expect_error(result, expected, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -114,18 +130,15 @@ def test_a_folder_that_cannot_be_used(folder, tmp_path, spoil, expected):
     (["--config.init_from=nothing"], ["no checkpoint", "nothing"]),
   ],
 )
-def test_arguments_that_cannot_be_used(tmp_path, arguments, expected):
-  _expect_error(_launch(*SMALL, *arguments, cwd=tmp_path), expected, tmp_path)
+def test_arguments_that_cannot_be_used(tmp_path, launch_again, arguments, expected):
+  result = launch_again(*_command(*SMALL, *arguments), cwd=tmp_path)
+  _expect_error(result, expected, tmp_path)
 
 
-def test_a_checkpoint_of_another_model_is_refused(tmp_path):
+def test_a_checkpoint_of_another_model_is_refused(tmp_path, launch_again):
+  arguments = ["--config.model.width=3", "--config.num_devices=1"]
   _expect_error(
-    _launch(
-      "--config.model.width=3",
-      "--config.num_devices=1",
-      config="finetune",
-      cwd=tmp_path,
-    ),
+    launch_again(*_command(*arguments, config="finetune"), cwd=tmp_path),
     ["another model", "down1/conv/dense/kernel", "config.init_partial"],
     tmp_path,
     lines=None,
@@ -164,10 +177,20 @@ def test_another_log_or_number_of_steps_a_call_goes_on_in_the_same_folder():
   assert launch.default_workdir("predict", {**fields, "mpp": 0.5}) not in predicted
 
 
-def test_a_run_from_the_command_line_to_its_report(folder, tmp_path):
+def test_a_run_from_the_command_line_to_its_report(folder, tmp_path, launch_again):
   arguments = [*SMALL, "--config.target.name=folder", f"--config.target.root={folder}"]
   cache = tmp_path / "cache"
-  result = _launch(*arguments, cwd=tmp_path, XDG_CACHE_HOME=str(cache))
+  environment = {"PYTHONPATH": str(ROOT), "TFDS_DATA_DIR": str(tmp_path / "tfds")}
+  environment = {**os.environ, **environment, "XDG_CACHE_HOME": str(cache)}
+  del environment["JAX_COMPILATION_CACHE_DIR"]
+  result = subprocess.run(
+    [sys.executable, *_command(*arguments)],
+    cwd=tmp_path,
+    capture_output=True,
+    text=True,
+    env=environment,
+    check=False,
+  )
   assert result.returncode == 0, result.stderr
   # What training compiled is kept for the next start.
   kept = [path.name for path in (cache / "micronet_jax/xla").iterdir()]
@@ -176,23 +199,16 @@ def test_a_run_from_the_command_line_to_its_report(folder, tmp_path):
   assert run.name.startswith("train-folder-mine-")
   assert (run / "report.json").exists()
   assert "F1" in result.stdout
-  evaluated = _launch(
+  evaluate = _command(
     "--config.target.name=folder",
     f"--config.target.root={folder}",
     f"--config.init_from={run}",
-    "--config.evaluate_part=test",
     config="evaluate",
-    cwd=tmp_path,
   )
+  evaluated = launch_again(*evaluate, "--config.evaluate_part=test", cwd=tmp_path)
   assert evaluated.returncode == 0, evaluated.stderr
   assert "checkpoint" in evaluated.stdout
-  leaky = _launch(
-    "--config.target.name=folder",
-    f"--config.target.root={folder}",
-    f"--config.init_from={run}",
-    config="evaluate",
-    cwd=tmp_path,
-  )
+  leaky = launch_again(*evaluate, cwd=tmp_path)
   assert leaky.returncode == 1
   assert "was trained on" in leaky.stderr
 
