@@ -1,4 +1,4 @@
-"""Shared fixtures: where real tissue is, eight host devices, the slow marker."""
+"""Shared fixtures: real tissue, compiled programs, eight devices; the tests' order."""
 
 import os
 import pathlib
@@ -17,6 +17,7 @@ os.environ["XLA_FLAGS"] = " ".join(
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import hypothesis
+import jax
 import pytest
 
 hypothesis.settings.register_profile("busy machines", deadline=None)
@@ -27,7 +28,17 @@ def pytest_addoption(parser):
   parser.addoption("--slow", action="store_true", help="run the slow experiments too")
 
 
+LONGEST = (
+  *("test_smoke.py", "test_whole_runs.py", "test_notebooks.py", "test_gpu_run.py"),
+  *("test_tiled_detection.py", "test_tuning_in_browser.py", "test_benchmarks.py"),
+  *("test_step.py", "test_twins.py", "test_runs_that_go_wrong.py", "test_browser.py"),
+)
+"""Files that take longest: they begin first, so that several workers end together."""
+
+
 def pytest_collection_modifyitems(config, items):
+  turns = {name: turn for turn, name in enumerate(LONGEST)}
+  items.sort(key=lambda item: turns.get(item.path.name, len(LONGEST)))
   if config.getoption("--slow"):
     return
   skip = pytest.mark.skip(reason="slow experiment: run with --slow")
@@ -38,9 +49,17 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.fixture(scope="session", autouse=True)
 def compiled_programs(tmp_path_factory):
-  """Programs are kept between starts; those of tests, for as long as the tests run."""
+  """Programs are kept as long as the tests run: large ones, and small ones too of the
+  processes that tests start, which compile the same again and again.
+  """
+  cache = tmp_path_factory.mktemp("cache")
+  programs = str(cache / "xla")
+  jax.config.update("jax_compilation_cache_dir", programs)
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
   with pytest.MonkeyPatch.context() as patch:
-    patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+    patch.setenv("XDG_CACHE_HOME", str(cache))
+    patch.setenv("JAX_COMPILATION_CACHE_DIR", programs)
+    patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     yield
 
 

@@ -47,10 +47,13 @@ except InputError as error:
 
 
 def _train(workdir, action):
+  environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
+  # JAX says on stderr what it cannot keep.
+  environment["JAX_ENABLE_COMPILATION_CACHE"] = "false"
   return subprocess.run(
     [sys.executable, "-c", SCRIPT, str(workdir), action],
     cwd=ROOT,
-    env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"},
+    env=environment,
     capture_output=True,
     text=True,
     timeout=500,
