@@ -18,9 +18,11 @@ from micronet_jax.training.losses import (
 
 NETWORK = {"name": "micronet", "width": 2, "context": ["up4", "up3"], "dropout": 0.5}
 META = {"model": NETWORK, "proximity": {"scale": 5.0}, "xi": 0.4, "min_distance": 5}
+QUICK = {"name": "fcrna", "width": 2}
+"""The network that is compiled fastest, for tests that ask nothing of the network."""
 
 
-def random_weights():
+def random_weights(network=NETWORK):
   """Quicker than the network's own initialisers, which are compiled one by one."""
   generator = np.random.default_rng(0)
 
@@ -31,7 +33,7 @@ def random_weights():
     spread = 1 / np.sqrt(max(np.prod(leaf.shape[:-1]), 1))
     return generator.normal(0, spread, leaf.shape).astype(np.float32)
 
-  template = graphs.abstract_model(NETWORK)[1]
+  template = graphs.abstract_model(network)[1]
   return jax.tree_util.tree_map_with_path(draw, template)
 
 

@@ -16,6 +16,7 @@ import launch
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SMALL = (
+  "--config.model.name=fcrna",  # compiled fastest
   "--config.model.width=2",
   "--config.warp.patch=32",
   "--config.num_steps=2",

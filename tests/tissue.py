@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+from networks import QUICK
 from PIL import Image
 
 from micronet_jax.config import Config
@@ -82,6 +83,11 @@ def config(**changes) -> Config:
   }
   wanted = {field.replace("__", "."): value for field, value in changes.items()}
   return changed(Config(), small | wanted)
+
+
+def quick_config(**changes) -> Config:
+  """With the network that is compiled fastest, for what is no question of networks."""
+  return config(model__name=QUICK["name"], **changes)
 
 
 def write_folder(root, samples) -> None:

@@ -73,7 +73,7 @@ def test_with_two_regions_all_train_and_nothing_is_scored(
 ):
   root, run = tmp_path / "mine", tmp_path / "run"
   tissue.write_folder(root, [tissue.dots("a"), tissue.dots("b")])
-  config = tissue.config(
+  config = tissue.quick_config(
     target__name="folder",
     target__root=str(root),
     data_dir=str(tmp_path / "tfds"),

@@ -125,7 +125,7 @@ def test_frozen_means_frozen(frozen):
 
 
 def test_the_loss_is_linear_in_gamma():
-  config = tissue.config(auxiliary__name="folder", batch_size=4)
+  config = tissue.quick_config(auxiliary__name="folder", batch_size=4)
   data = tissue.data(auxiliary=2)
   losses = {}
   for gamma in (1.0, 3.0, 5.0):

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 import tissue
+from networks import META, QUICK, random_weights
 
 from micronet_jax import checkpoints, errors, models
 from micronet_jax.errors import InputError
@@ -249,7 +250,7 @@ def folder(tmp_path_factory):
 def test_the_job_writes_report_and_pictures_and_resumes(
   folder, tmp_path, capsys, monkeypatch
 ):
-  config = tissue.config(
+  config = tissue.quick_config(
     target__name="folder", target__root=str(folder), data_dir=str(tmp_path / "tfds")
   )
   first = train_and_evaluate(config, tmp_path / "run")
@@ -280,13 +281,15 @@ def test_the_job_writes_report_and_pictures_and_resumes(
   assert not (tmp_path / "leak").exists()
 
 
-def test_fine_tuning_compares_base_scratch_and_itself(folder, whole, tmp_path, capsys):
-  config = tissue.config(
+def test_fine_tuning_compares_base_scratch_and_itself(folder, tmp_path, capsys):
+  meta, base = {**META, "model": QUICK}, tmp_path / "base"
+  checkpoints.export_weights(base, random_weights(QUICK), meta, dtype="float32")
+  config = tissue.quick_config(
     job="finetune",
     target__name="folder",
     target__root=str(folder),
     data_dir=str(tmp_path / "tfds"),
-    init_from=str(whole[0]),
+    init_from=str(base),
     compare=("base", "scratch"),
     num_steps=4,
   )
@@ -308,7 +311,7 @@ def test_a_resumed_run_may_take_another_number_of_steps_a_call(tmp_path, monkeyp
   with monkeypatch.context() as patch:
     _stop_at(patch, 3, stop.set)
     with pytest.raises(errors.Stopped):
-      _fit(tissue.config(), tmp_path, stop=stop)
-  _fit(tissue.config(steps_per_call=2), tmp_path)
+      _fit(tissue.quick_config(), tmp_path, stop=stop)
+  _fit(tissue.quick_config(steps_per_call=2), tmp_path)
   validated = [r["step"] for r in read_log(tmp_path / "log.jsonl") if "val_f1" in r]
   assert validated == [5, 9]
