@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import PIL.Image
+from pyarrow import compute, dataset
 
 from benchmarks.growth import (
   LOWEST,
@@ -75,8 +76,6 @@ def write_points(folder: pathlib.Path, case: Mapping[str, Any]) -> dict[str, Any
 
 def every_point(folder: pathlib.Path) -> Any:
   """All Parquet files as one data set; what the folders' names say is a column."""
-  from pyarrow import dataset
-
   files = sorted(map(str, folder.rglob("*.parquet")))
   return dataset.dataset(files, partitioning=dataset.partitioning(flavor="hive"))
 
@@ -91,30 +90,24 @@ def count_points(folder: pathlib.Path, _: Mapping[str, Any]) -> dict[str, Any]:
 
 def count_by_slide(folder: pathlib.Path, _: Mapping[str, Any]) -> dict[str, Any]:
   """Batch by batch, so that memory does not grow with the archive."""
-  from pyarrow import dataset
-
   counts: dict[str, int] = {}
   batches = every_point(folder).to_batches(
-    columns={"slide": dataset.field("__filename")},
+    columns=["__filename"],
     filter=dataset.field("score") >= 0.6,
   )
   for batch in batches:
-    for found in batch["slide"].value_counts().to_pylist():
+    for found in batch["__filename"].value_counts().to_pylist():
       counts[found["values"]] = counts.get(found["values"], 0) + found["counts"]
   return {"result": f"{sum(counts.values()):,} in {len(counts)} slides"}
 
 
 def mean_of_site(folder: pathlib.Path, _: Mapping[str, Any]) -> dict[str, Any]:
-  from pyarrow import compute, dataset
-
   one = dataset.field("site") == 1
   scores = every_point(folder).to_table(columns=["score"], filter=one)["score"]
   return {"result": f"{compute.mean(scores).as_py():.3f} of {len(scores):,}"}
 
 
 def square_of_slide(folder: pathlib.Path, case: Mapping[str, Any]) -> dict[str, Any]:
-  from pyarrow import dataset
-
   slide = dataset.dataset(folder / "site=1" / "1.parquet")
   return {"result": f"{len(in_square(slide, case['nuclei'])):,} nuclei"}
 

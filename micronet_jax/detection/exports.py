@@ -18,7 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from micronet_jax import checkpoints, models
-from micronet_jax.config import ABSOLUTE, RELATIVE
+from micronet_jax.config import ABSOLUTE, MEDIAN, RELATIVE
+from micronet_jax.detection.units import CLEAR
 from micronet_jax.errors import InputError
 from micronet_jax.files import replacing, write_json
 from micronet_jax.lengths import REFERENCE_MPP, in_network_pixels, window_radius
@@ -48,6 +49,8 @@ THRESHOLDS = {
   ABSOLUTE: "xi",
   RELATIVE: "xi times the highest value found in the image; xi itself if the image is"
   " larger than 1 mm2",
+  MEDIAN: f"xi times the median of the maxima of at least {CLEAR} in the image, in"
+  " samples of its tissue if it is larger than 1 mm2; xi itself without such maxima",
 }
 """What a score must reach, by rule."""
 

@@ -39,7 +39,6 @@ class Journal:
   Attributes:
     done: indices of the finished tiles.
     count: points written.
-    decisive: float32 `[M]`, the scores of all tiles that the threshold follows from.
   """
 
   def __init__(self, folder: pathlib.Path, settings: Mapping[str, Any]):
@@ -56,7 +55,7 @@ class Journal:
     self.folder = folder
     self.done: set[int] = set()
     self.count = 0
-    self.decisive = np.zeros(0, np.float32)
+    self._decisive = [np.zeros(0, np.float32)]  # joined when asked for, not by tile
     text = json.dumps(dict(settings), sort_keys=True)
     try:
       folder.mkdir(parents=True, exist_ok=True)
@@ -91,7 +90,6 @@ class Journal:
       return 0
     size = (self.folder / "points.bin").stat().st_size
     whole = 0
-    parts = [self.decisive]
     for line in (self.folder / "tiles.jsonl").read_bytes().splitlines(keepends=True):
       try:
         entry = json.loads(line)
@@ -104,8 +102,7 @@ class Journal:
       whole += len(line)
       self.done.add(tile)
       self.count = count
-      parts.append(decisive)
-    self.decisive = np.concatenate(parts)
+      self._decisive.append(decisive)
     return whole
 
   def __enter__(self) -> "Journal":
@@ -148,7 +145,12 @@ class Journal:
       raise self._cannot_write(error) from error
     self.done.add(tile)
     self.count += len(scores)
-    self.decisive = np.concatenate([self.decisive, decisive])
+    self._decisive.append(decisive)
+
+  @property
+  def decisive(self) -> np.ndarray:
+    """float32 `[M]`, the scores of all tiles that the threshold follows from."""
+    return np.concatenate(self._decisive)
 
   def chunks(self, *, lowest: float = 0.0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Reads the points back from top to bottom and left to right.

@@ -169,7 +169,7 @@ def test_reading_grows_with_the_points_not_with_their_square(
   with Journal(tmp_path / "j", SETTINGS) as journal:
     for tile in range(tiles):
       centers = generator.uniform(0, 100, (50, 2)) + np.array([100 * tile, 0])
-      journal.add(tile, centers, np.ones(50, np.float32), best=1.0)
+      journal.add(tile, centers, np.ones(50, np.float32), np.zeros(0))
     found = np.concatenate([centers for centers, _ in journal.chunks()])
   assert len(found) == 50 * tiles
   assert (np.diff(np.round(found[:, 0], 2)) >= 0).all()
