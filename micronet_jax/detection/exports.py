@@ -49,8 +49,8 @@ THRESHOLDS = {
   ABSOLUTE: "xi",
   RELATIVE: "xi times the highest value found in the image; xi itself if the image is"
   " larger than 1 mm2",
-  MEDIAN: f"xi times the median of the maxima of at least {CLEAR} in the image, in"
-  " samples of its tissue if it is larger than 1 mm2; xi itself without such maxima",
+  MEDIAN: "xi times the median of the maxima of at least clear in the image, in samples"
+  " of its tissue if it is larger than 1 mm2; xi itself without such maxima",
 }
 """What a score must reach, by rule."""
 
@@ -101,6 +101,7 @@ def describe_network(meta: Mapping[str, Any]) -> dict[str, str]:
     "mpp": mpp,
     "xi": meta["xi"],
     "threshold_rule": rule,
+    "clear": CLEAR,
     "min_distance": meta["min_distance"],
     "radius_px": window_radius(meta["min_distance"], mpp),
     "smoothing": smoothing,
