@@ -19,7 +19,7 @@ import numpy as np
 
 from micronet_jax import checkpoints, models
 from micronet_jax.config import ABSOLUTE, MEDIAN, RELATIVE
-from micronet_jax.detection.units import CLEAR
+from micronet_jax.detection.units import FAINT, PALEST
 from micronet_jax.errors import InputError
 from micronet_jax.files import replacing, write_json
 from micronet_jax.lengths import REFERENCE_MPP, in_network_pixels, window_radius
@@ -49,8 +49,9 @@ THRESHOLDS = {
   ABSOLUTE: "xi",
   RELATIVE: "xi times the highest value found in the image; xi itself if the image is"
   " larger than 1 mm2",
-  MEDIAN: "xi times the median of the maxima of at least clear in the image, in samples"
-  " of its tissue if it is larger than 1 mm2; xi itself without such maxima",
+  MEDIAN: "xi times the median of the maxima of at least faint in the image, in samples"
+  " of its tissue if it is larger than 1 mm2; this median is at least palest, which it"
+  " is without such maxima",
 }
 """What a score must reach, by rule."""
 
@@ -101,7 +102,8 @@ def describe_network(meta: Mapping[str, Any]) -> dict[str, str]:
     "mpp": mpp,
     "xi": meta["xi"],
     "threshold_rule": rule,
-    "clear": CLEAR,
+    "faint": FAINT,
+    "palest": PALEST,
     "min_distance": meta["min_distance"],
     "radius_px": window_radius(meta["min_distance"], mpp),
     "smoothing": smoothing,
