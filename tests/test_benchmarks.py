@@ -11,7 +11,9 @@ from networks import META, random_weights
 from scipy import spatial
 
 from benchmarks import (
+  archive,
   charts,
+  growth,
   inference,
   many_sizes,
   memory,
@@ -27,6 +29,7 @@ from benchmarks import (
 from micronet_jax.config import WarpConfig
 from micronet_jax.detection.detector import Detector
 from micronet_jax.imaging.normalisation import normalise
+from micronet_jax.predict import job
 from micronet_jax.training.losses import weighted_mse
 from micronet_jax.training.targets import proximity
 
@@ -192,6 +195,29 @@ def test_memory(tmp_path):
   (row,) = rows_of(path)
   assert row["remat"] is True
   assert row["planned MB"] >= row["arguments MB"] > 0
+
+
+def test_growth(tmp_path):
+  path = tmp_path / "numbers.json"
+  arguments = ["--quick", f"--folder={tmp_path / 'files'}", f"--json={path}"]
+  growth.main(arguments, run=growth.measure)
+  found = {row["what"]: row["result"] for row in rows_of(path)}
+  assert found["journal resumed"] == found["journal read in order"] == "3,000 points"
+  assert found["csv opened (pyarrow)"] == found["parquet opened (pyarrow)"]
+  assert found["geojson as annotations"] == "3,000 centres"
+  assert list((tmp_path / "files").iterdir()) == []
+
+
+def test_archive(tmp_path, monkeypatch):
+  monkeypatch.setattr(job, "load", lambda _: Detector(random_weights(), META))
+  path = tmp_path / "numbers.json"
+  arguments = ["--quick", f"--folder={tmp_path / 'files'}", f"--json={path}"]
+  archive.main(arguments, run=growth.measure)
+  found = {row["what"]: row["result"] for row in rows_of(path)}
+  assert found["all nuclei counted"] == "2,000 nuclei"
+  assert found["mean score of one site"].endswith("of 1,000")
+  assert found["those from 0.6 on, by slide"].endswith("in 2 slides")
+  assert found["the job, all done before"] == "3 done before"
 
 
 def test_many_sizes(tmp_path, monkeypatch):

@@ -21,8 +21,9 @@ RUN is "base", or the folder of a run or checkpoint. The formats:
   stablehlo    a program for jax.export.deserialize; its card in FILE.json
 
 A program maps images, normalised, of any height and width that the card allows, to
-maps; their maxima are the nuclei. The card (in the metadata of ONNX and safetensors)
-says how to normalise, at how many microns a pixel, and which maxima count."""
+maps. The card (in the metadata of ONNX and safetensors) says how to normalise, at how
+many microns a pixel, and how maps become points: smoothing, maxima and threshold, which
+are not in the program. docs/export.md does all of it in numpy and scipy."""
 
 
 def add_export(commands: Any) -> None:

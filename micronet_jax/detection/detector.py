@@ -345,7 +345,9 @@ class Detector:
       program, scan, tiles, batch=batch, least=least
     ):
       own, owned, wanted = scan.place(centers, tile)
-      decisive = units.decisive_scores(self.rule, scores[owned])
+      decisive = scores[:0]  # of a slide, whose unit is known: not all scores twice
+      if scan.unit is None:
+        decisive = units.decisive_scores(self.rule, scores[owned])
       yield Found(tile, own[wanted], scores[wanted], decisive)
 
   def lowest_score(

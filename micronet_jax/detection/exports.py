@@ -1,8 +1,9 @@
 """Trained networks in formats that others read: ONNX, safetensors, StableHLO.
 
-What is exported is the network alone, from normalised pixels to the map that nuclei
-are the maxima of; what a program needs around it is said in its card: how pixels are
-normalised, what is smoothed, and which maxima count. Called by `commands.export`.
+What is exported is the network alone, from normalised pixels to its map. Smoothing
+(`config.smoothing`), maxima and threshold are the detector's and are not in it: its
+card says all that a program needs around the network, and docs/export.md does it in
+numpy and scipy. Called by `commands.export`.
 """
 
 import contextlib
@@ -17,10 +18,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from micronet_jax import checkpoints, models
-from micronet_jax.config import RELATIVE
+from micronet_jax.config import ABSOLUTE, MEDIAN, RELATIVE
+from micronet_jax.detection.units import FAINT, PALEST
 from micronet_jax.errors import InputError
 from micronet_jax.files import replacing, write_json
-from micronet_jax.lengths import REFERENCE_MPP
+from micronet_jax.lengths import REFERENCE_MPP, in_network_pixels, window_radius
 from micronet_jax.models.graphs import abstract_model, merge_model
 from micronet_jax.version import __version__
 
@@ -32,6 +34,26 @@ NORMALISATION = (
   "each channel less its mean, by its standard deviation (at least 1), over the whole"
   " image in grey levels 0 to 255; over samples of tissue if it is larger than 1 mm2"
 )
+
+
+SEARCH = (
+  "1. smooth the map by a Gaussian whose sd is smoothing_px, cut off after three sd (in"
+  " whole pixels, rounded up), as the weighted mean of the image's own pixels; 0: do"
+  " not. 2. take the pixels above 0 that are the highest of the square of"
+  " 2 radius_px + 1 around them; equal ones within radius_px of each other are one, at"
+  " their mean. 3. keep those whose value is at least the threshold"
+)
+
+
+THRESHOLDS = {
+  ABSOLUTE: "xi",
+  RELATIVE: "xi times the highest value found in the image; xi itself if the image is"
+  " larger than 1 mm2",
+  MEDIAN: "xi times the median of the maxima of at least faint in the image, in samples"
+  " of its tissue if it is larger than 1 mm2; this median is at least palest, which it"
+  " is without such maxima",
+}
+"""What a score must reach, by rule."""
 
 
 Tree = Any  # nested dicts of arrays
@@ -65,23 +87,29 @@ def describe_network(meta: Mapping[str, Any]) -> dict[str, str]:
     meta: of its checkpoint.
   """
   model = models.find_model(meta["model"]["name"])
-  rule = meta.get("threshold_rule", RELATIVE)
-  of_highest = " times the highest of the map" if rule == RELATIVE else ""
+  rule, mpp = meta.get("threshold_rule", RELATIVE), meta.get("mpp", REFERENCE_MPP)
+  smoothing = meta.get("smoothing", 0.0)
   card = {
     "about": f"{meta['model']['name']} of micronet_jax {__version__}",
-    "input": "images: float32 [B, H, W, 3], RGB, normalised; H and W multiples of"
-    f" {model.STRIDE}",
-    "output": "map: float32 [B, H, W], about 1 at the centre of a nucleus",
+    "input": "images: float32 [B, H, W, 3], RGB, at mpp microns a pixel, normalised; H"
+    f" and W multiples of {model.STRIDE}: an image of other sides gets zeros below and"
+    " to the right once it is normalised, and its map is cut back",
+    "output": "map: float32 [B, H, W], about 1 at the centre of a nucleus; neither"
+    " smoothed nor searched",
     "normalisation": NORMALISATION,
-    "nuclei": "maxima of the map within min_distance (a square of 2 r + 1 pixels, r"
-    f" being min_distance in pixels of the input), of at least xi{of_highest}",
-    "mpp": meta.get("mpp", REFERENCE_MPP),
+    "search": SEARCH,
+    "threshold": THRESHOLDS[rule],
+    "mpp": mpp,
     "xi": meta["xi"],
     "threshold_rule": rule,
+    "faint": FAINT,
+    "palest": PALEST,
     "min_distance": meta["min_distance"],
-    "smoothing": meta.get("smoothing", 0.0),
-    "lengths": f"min_distance, and smoothing (the sd of a Gaussian that the map is"
-    f" smoothed by first; 0: none) are pixels of {REFERENCE_MPP} microns",
+    "radius_px": window_radius(meta["min_distance"], mpp),
+    "smoothing": smoothing,
+    "smoothing_px": in_network_pixels(smoothing, mpp),
+    "lengths": f"min_distance and smoothing are in pixels of {REFERENCE_MPP} microns;"
+    " radius_px and smoothing_px are the same in pixels of the input",
     "stride": model.STRIDE,
     "reach": model.REACH,
     "model": dict(meta["model"]),

@@ -10,7 +10,7 @@ import contextlib
 import json
 import pathlib
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -39,7 +39,6 @@ class Journal:
   Attributes:
     done: indices of the finished tiles.
     count: points written.
-    decisive: float32 `[M]`, the scores of all tiles that the threshold follows from.
   """
 
   def __init__(self, folder: pathlib.Path, settings: Mapping[str, Any]):
@@ -56,7 +55,7 @@ class Journal:
     self.folder = folder
     self.done: set[int] = set()
     self.count = 0
-    self.decisive = np.zeros(0, np.float32)
+    self._decisive = [np.zeros(0, np.float32)]  # joined when asked for, not by tile
     text = json.dumps(dict(settings), sort_keys=True)
     try:
       folder.mkdir(parents=True, exist_ok=True)
@@ -91,7 +90,6 @@ class Journal:
       return 0
     size = (self.folder / "points.bin").stat().st_size
     whole = 0
-    parts = [self.decisive]
     for line in (self.folder / "tiles.jsonl").read_bytes().splitlines(keepends=True):
       try:
         entry = json.loads(line)
@@ -104,8 +102,7 @@ class Journal:
       whole += len(line)
       self.done.add(tile)
       self.count = count
-      parts.append(decisive)
-    self.decisive = np.concatenate(parts)
+      self._decisive.append(decisive)
     return whole
 
   def __enter__(self) -> "Journal":
@@ -148,14 +145,20 @@ class Journal:
       raise self._cannot_write(error) from error
     self.done.add(tile)
     self.count += len(scores)
-    self.decisive = np.concatenate([self.decisive, decisive])
+    self._decisive.append(decisive)
+
+  @property
+  def decisive(self) -> np.ndarray:
+    """float32 `[M]`, the scores of all tiles that the threshold follows from."""
+    return np.concatenate(self._decisive)
 
   def chunks(self, *, lowest: float = 0.0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Reads the points back from top to bottom and left to right.
 
     So their order is that of the image, not that of the tiles; what counts is a centre
-    rounded to 0.01 pixels, as it is written. Many points are read several times over,
-    so that only `SORTED` are in memory.
+    rounded to 0.01 pixels, as it is written. Only `SORTED` points are in memory; those
+    of a stretch of the file are read again for each band of rows that they lie in,
+    which are few, since tiles came row by row.
 
     Args:
       lowest: scores below are left out.
@@ -166,9 +169,11 @@ class Journal:
     Raises:
       InputError: the file was cut meanwhile, by another program.
     """
-    for first, end in self._bands():
+    bands, ends = self._survey()
+    for first, end in bands:
       parts = []
-      for points in self._stored():
+      near = np.flatnonzero((ends[:, 0] < end) & (ends[:, 1] >= first))
+      for points in self._stored(near.tolist()):
         rows = _row(points)
         kept = (rows >= first) & (rows < end) & (points["score"] >= np.float32(lowest))
         parts.append(points[kept])
@@ -178,31 +183,44 @@ class Journal:
         points = band[start : start + CHUNK]
         yield np.stack([points["y"], points["x"]], -1), points["score"]
 
-  def _bands(self) -> Iterator[tuple[int, int]]:
-    """Rows of the image, from and to, with up to `SORTED` points, or one row."""
+  def _survey(self) -> tuple[list[tuple[int, int]], np.ndarray]:
+    """Goes through the points once.
+
+    Returns:
+      Bands of the image's rows, from and to, with up to `SORTED` points, or one row;
+      and int64 `[stretches, 2]`, the first and last row of each stretch of the file.
+    """
+    stretches = range(-(-self.count // CHUNK))
+    ends = np.zeros((len(stretches), 2), np.int64)
     held = np.zeros(1, np.int64)
-    for points in self._stored():
-      more = np.bincount(_row(points))
+    for number, points in enumerate(self._stored(stretches)):
+      rows = _row(points)
+      ends[number] = rows.min(), rows.max()
+      more = np.bincount(rows)
       held = np.pad(held, (0, max(0, len(more) - len(held))))
       held[: len(more)] += more
+    bands: list[tuple[int, int]] = []
     first = count = 0
     for row in np.flatnonzero(held).tolist():
       if count and count + held[row] > SORTED:
-        yield first, row
+        bands.append((first, row))
         first, count = row, 0
       count += held[row]
     if count:
-      yield first, len(held)
+      bands.append((first, len(held)))
+    return bands, ends
 
-  def _stored(self) -> Iterator[np.ndarray]:
-    """The points in the order they came."""
+  def _stored(self, stretches: Iterable[int]) -> Iterator[np.ndarray]:
+    """The points of stretches of `CHUNK` of the file, in the order they came."""
     with (self.folder / "points.bin").open("rb") as file:
-      left = self.count
-      while left:
-        points = np.fromfile(file, POINT, min(left, CHUNK))
-        if not len(points):
-          raise InputError(f"{file.name} has lost {left} of {self.count} points")
-        left -= len(points)
+      for number in stretches:
+        start = number * CHUNK
+        file.seek(start * POINT.itemsize)
+        points = np.fromfile(file, POINT, min(self.count - start, CHUNK))
+        there = start + len(points)
+        if there < min(self.count, start + CHUNK):
+          lost = self.count - there
+          raise InputError(f"{file.name} has lost {lost} of {self.count} points")
         yield points
 
   def remove(self) -> None:

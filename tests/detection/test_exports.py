@@ -1,19 +1,25 @@
 """Trained networks in other formats: run and read by others, against ours."""
 
 import json
+import pathlib
+import re
+import types
 
 import jax
 import numpy as np
+import PIL.Image
 import pytest
 from networks import META, NETWORK, random_weights
 
 from micronet_jax import checkpoints, cli
 from micronet_jax.detection import exports
-from micronet_jax.detection.detector import Detector
+from micronet_jax.detection.detector import Detector, load
 from micronet_jax.imaging.normalisation import normalise
+from micronet_jax.imaging.resampling import rescale_image
 
 SIZES = ((96, 128), (160, 48), (16, 16))
 CARD = {**META, "mpp": 0.5, "threshold_rule": "absolute", "smoothing": 2.0}
+CARD["proximity"] = {"scale": 0.2}  # so that some maxima of random weights are clear
 
 
 @pytest.fixture(scope="module")
@@ -50,24 +56,84 @@ def assert_card(card):
   """Says with what numbers nuclei are found."""
   numbers = ("xi", "min_distance", "mpp", "smoothing", "stride")
   assert [json.loads(card[name]) for name in numbers] == [0.4, 5, 0.5, 2.0, 16]
-  assert card["threshold_rule"] == "absolute"
-  assert "of at least xi" in card["nuclei"]
-  assert "times the highest" not in card["nuclei"]
+  assert [json.loads(card[name]) for name in ("radius_px", "smoothing_px")] == [2, 1.0]
+  assert (card["threshold_rule"], card["threshold"]) == ("absolute", "xi")
+  assert "smooth the map by a Gaussian" in card["search"]
+  assert "neither smoothed nor searched" in card["output"]
   assert "less its mean, by its standard deviation" in card["normalisation"]
   assert json.loads(card["model"])["name"] == "micronet"
 
 
-def test_onnx_runtime_makes_our_maps_of_images_of_any_size(run, tmp_path):
+@pytest.fixture(scope="module")
+def session(run, tmp_path_factory):
+  """ONNX Runtime with that network."""
   onnxruntime = pytest.importorskip("onnxruntime")
-  path = tmp_path / "network.onnx"
+  path = tmp_path_factory.mktemp("onnx") / "network.onnx"
   export(run, path, "onnx")
-  session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+  return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+
+def test_onnx_runtime_makes_our_maps_of_images_of_any_size(session):
   (images,), (output,) = session.get_inputs(), session.get_outputs()
   assert (images.name, output.name) == ("images", "map")
   assert images.shape == ["B", "H", "W", 3]
   differences = maps(lambda batch: session.run(["map"], {"images": batch})[0])
   assert max(differences) < 1e-5
   assert_card(session.get_modelmeta().custom_metadata_map)
+
+
+def code_of(page):
+  """The first block of Python in one of the pages, as a name space."""
+  text = (pathlib.Path(__file__).parents[2] / "docs" / page).read_text("utf-8")
+  names = {}
+  exec(re.search(r"```python\n(.*?)```", text, re.S)[1], names)
+  return names
+
+
+def assert_same_points(session, detector, image):
+  """What the page's code finds by the card, and our detector; how many they are."""
+  ours = detector.detect(image, mpp=detector.mpp)
+  centers, scores = code_of("export.md")["find_nuclei"](session, image)
+  order, expected = (np.lexsort(each.T) for each in (centers, ours.centers))
+  places = centers[order], ours.centers[expected]
+  np.testing.assert_allclose(*places, rtol=0, atol=1e-3)
+  np.testing.assert_allclose(scores[order], ours.scores[expected], rtol=1e-4)
+  return len(scores)
+
+
+@pytest.mark.parametrize("rule", exports.THRESHOLDS)
+def test_what_the_page_does_by_the_card_finds_our_points(session, rule):
+  """ONNX Runtime, numpy and scipy, knowing nothing but the card."""
+  assert session.get_modelmeta().custom_metadata_map == exports.describe_network(CARD)
+  meta = {**CARD, "threshold_rule": rule}
+  told = types.SimpleNamespace(custom_metadata_map=exports.describe_network(meta))
+  other = types.SimpleNamespace(run=session.run, get_modelmeta=lambda: told)
+  detector = Detector(random_weights(), meta)
+  found = []
+  for sides in ((90, 121), (75, 106)):
+    image = np.random.default_rng(0).integers(0, 256, (*sides, 3), np.uint8)
+    found.append(assert_same_points(other, detector, image))
+  assert min(found) > 5
+
+
+def test_the_base_in_onnx_runtime_on_real_tissue(tmp_path, real_data):
+  onnxruntime = pytest.importorskip("onnxruntime")
+  export("base", tmp_path / "base.onnx", "onnx")
+  session = onnxruntime.InferenceSession(
+    tmp_path / "base.onnx", providers=["CPUExecutionProvider"]
+  )
+  detector = load("base")
+  path = sorted((real_data / "monuseg" / "images").glob("prostate*"))[0]
+  pixels = rescale_image(np.asarray(PIL.Image.open(path).convert("RGB")), 0.5)
+  for image in (pixels, pixels[:150, :101]):  # 250 pixels, and fewer
+    expected = np.asarray(detector.proximity(image))
+    height, width = image.shape[:2]
+    padded = [(0, -height % 16), (0, -width % 16), (0, 0)]
+    batch = np.pad(normalise(image), padded)[None]
+    (found,) = session.run(["map"], {"images": batch})
+    difference = np.abs(found[0, :height, :width] - expected).max()
+    assert difference < 1e-4 * np.abs(expected).max()
+    assert assert_same_points(session, detector, image) > 10
 
 
 def test_stablehlo_makes_our_maps_of_images_of_any_size(run, tmp_path):
@@ -125,7 +191,7 @@ def test_a_network_that_depends_on_its_batch_is_no_program(tmp_path, capsys, kin
 
 def test_a_threshold_of_the_paper_is_told_as_such():
   card = exports.describe_network({**META, "threshold_rule": "relative"})
-  assert "of at least xi times the highest of the map" in card["nuclei"]
+  assert card["threshold"].startswith("xi times the highest value found in the image")
   assert json.loads(card["mpp"]) == 0.25
   assert all(isinstance(value, str) for value in card.values())
 

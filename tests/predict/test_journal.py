@@ -151,6 +151,31 @@ def test_the_order_is_that_of_the_image_not_of_the_tiles(tmp_path, monkeypatch, 
   assert sorted(found[1][1].tolist()) == sorted(scores.tolist())
 
 
+@pytest.mark.parametrize("tiles", [10, 40])
+def test_reading_grows_with_the_points_not_with_their_square(
+  tmp_path, monkeypatch, tiles
+):
+  """A slide twice as high is read twice as long: from few stretches for each band."""
+  monkeypatch.setattr(journals, "SORTED", 100)
+  monkeypatch.setattr(journals, "CHUNK", 50)
+  read, plain = [], np.fromfile
+
+  def count(file, kind, number):
+    read.append(number)
+    return plain(file, kind, number)
+
+  monkeypatch.setattr(np, "fromfile", count)
+  generator = np.random.default_rng(0)
+  with Journal(tmp_path / "j", SETTINGS) as journal:
+    for tile in range(tiles):
+      centers = generator.uniform(0, 100, (50, 2)) + np.array([100 * tile, 0])
+      journal.add(tile, centers, np.ones(50, np.float32), np.zeros(0))
+    found = np.concatenate([centers for centers, _ in journal.chunks()])
+  assert len(found) == 50 * tiles
+  assert (np.diff(np.round(found[:, 0], 2)) >= 0).all()
+  assert sum(read) <= 4 * 50 * tiles
+
+
 def test_points_that_another_program_took_are_missed(tmp_path):
   with Journal(tmp_path / "j", SETTINGS) as journal:
     write(journal, [(0, np.ones((10, 2)), np.ones(10, np.float32), ONE)])
