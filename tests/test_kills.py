@@ -11,21 +11,15 @@ import pytest
 from benchmarks import jobs, kills
 
 
-@pytest.mark.slow  # minutes
 def test_whatever_happens_the_end_is_the_same(tmp_path):
   numbers = tmp_path / "kills.json"
-  told = ["--quick", "--train=2", "--detect=3", "--stop=1", "--full=1"]
+  told = ["--quick", "--train=1", "--detect=1", "--stop=1", "--full=1"]
   assert kills.main([*told, f"--json={numbers}"]) == 0
   rows = json.loads(numbers.read_text())["rows"]
-  times = {(row["work"], row["how"]): row["times"] for row in rows}
-  assert times == {
-    ("train_all", "killed"): 2,
-    ("train_all", "stopped"): 1,
-    ("train_all", "disk full"): 1,
-    ("detect_all", "killed"): 3,
-    ("detect_all", "stopped"): 1,
-    ("detect_all", "disk full"): 1,
-  }
+  assert [row["work"] for row in rows] == ["train_all", "detect_all"]
+  for row in rows:
+    assert (row["killed"], row["stopped"], row["disk full"]) == (1, 1, 1)
+    assert row["runs"] >= 1
 
 
 @pytest.fixture

@@ -286,17 +286,16 @@ class Detector:
 
     The first size, and one that came often, has its own, as quick as can be.
     """
-    padded = scan.canvas.padded
-    if scan.sides != padded or not scan.tiles:
+    if not scan.tiles:
       return scan
-    self._sizes[padded] += 1
-    if self._sizes[padded] > OWN_PROGRAM or padded == next(iter(self._sizes)):
+    self._sizes[scan.sides] += 1
+    if self._sizes[scan.sides] > OWN_PROGRAM or scan.sides == next(iter(self._sizes)):
       return scan
-    side = shared_side(max(padded), largest=largest, stride=self._model.STRIDE)
-    return dataclasses.replace(scan, sides=(side, side))
+    side = shared_side(max(scan.sides), largest=largest, stride=self._model.STRIDE)
+    return dataclasses.replace(scan, room=(side, side))
 
   def _program(self, scan: Scan, windows: tuple[int, ...], devices: int) -> Program:
-    stride = self._model.STRIDE if scan.roomy else 0
+    stride = self._model.STRIDE if scan.room != scan.sides else 0
     return Program(self._graph, windows, devices, self._sd, stride)
 
   def run(

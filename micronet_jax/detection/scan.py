@@ -60,6 +60,7 @@ class Scan:
     regions: parts of the image to look in, in its own pixels; none for all of it.
     sides: (height, width) of every tile.
     tiles: what is read; those without tissue or region are left out.
+    room: (height, width) of the arrays that tiles are searched in: `sides`, or larger.
   """
 
   canvas: Canvas
@@ -72,18 +73,12 @@ class Scan:
   regions: tuple[Box, ...]
   sides: tuple[int, int]
   tiles: tuple[Tile, ...]
+  room: tuple[int, int]
 
   @property
   def shape(self) -> tuple[int, int]:
     """(H, W) of the image, in its own pixels."""
     return self.canvas.reader.levels[0]
-
-  @property
-  def roomy(self) -> bool:
-    """Whether its one tile goes on beyond the padded image."""
-    return any(
-      side > length for side, length in zip(self.sides, self.canvas.padded, strict=True)
-    )
 
   def place(
     self, centers: np.ndarray, tile: Tile
@@ -168,6 +163,7 @@ def prepare_scan(
     regions=regions,
     sides=sides,
     tiles=tuple(tiles),
+    room=sides,
   )
 
 

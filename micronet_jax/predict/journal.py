@@ -17,6 +17,7 @@ import numpy as np
 
 from micronet_jax.errors import InputError
 from micronet_jax.locks import locked
+from micronet_jax.stored import TILE_DONE, check_stored
 
 POINT = np.dtype([("y", "<f8"), ("x", "<f8"), ("score", "<f4")])
 
@@ -93,17 +94,16 @@ class Journal:
     whole = 0
     for line in (self.folder / "tiles.jsonl").read_bytes().splitlines(keepends=True):
       try:
-        entry = json.loads(line)
-        tile, count = int(entry["tile"]), int(entry["count"])
-        best = float(entry["best"])
-      except (ValueError, LookupError, TypeError):
+        entry = check_stored(json.loads(line), TILE_DONE, "tiles.jsonl")
+      except (ValueError, RecursionError):
         break
-      if not line.endswith(b"\n") or count * POINT.itemsize > size:
+      room = self.count <= entry["count"] <= size // POINT.itemsize
+      if not line.endswith(b"\n") or not room:
         break
       whole += len(line)
-      self.done.add(tile)
-      self.count = count
-      self.best = max(self.best, best)
+      self.done.add(entry["tile"])
+      self.count = entry["count"]
+      self.best = max(self.best, entry["best"])
     return whole
 
   def __enter__(self) -> "Journal":
