@@ -84,10 +84,6 @@ DIVERGED = {"diverged": str}
 """The note of a run that is not tried again."""
 
 
-TILE_DONE = {"tile": COUNT, "count": COUNT, "best": Number(0)}
-"""A line of the journal of a search."""
-
-
 DETECTED = {
   "image": str,
   "nuclei": COUNT,

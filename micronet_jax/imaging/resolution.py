@@ -166,9 +166,7 @@ def _named(root: ElementTree.Element, name: str) -> list[ElementTree.Element]:
   return [item for item in root.iter() if item.tag.rpartition("}")[2] == name]
 
 
-def _of_imagej(
-  tiff: tifffile.TiffFile, page: tifffile.TiffPage
-) -> list[float] | None:
+def _of_imagej(tiff: tifffile.TiffFile, page: tifffile.TiffPage) -> list[float] | None:
   unit = str((tiff.imagej_metadata or {}).get("unit", ""))
   unit = unit.replace("\\u00B5", "µ")
   return _per(_MICRONS[unit], *_density(page)) if unit in _MICRONS else None

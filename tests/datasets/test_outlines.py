@@ -306,7 +306,9 @@ def square(x, y, side):
 def test_one_object_of_outlines_far_apart_is_no_nucleus(tmp_path, told):
   parts = [square(2, 2, 6), square(40, 40, 6), square(20, 40, 4)]
   merged = feature("MultiPolygon", parts, objectType=told)
-  assert_refused(geojson(tmp_path, [merged]), "feature 1: one object has 3 outlines far")
+  assert_refused(
+    geojson(tmp_path, [merged]), "feature 1: one object has 3 outlines far"
+  )
 
 
 @pytest.mark.parametrize("other", [square(11, 2, 6), square(40, 40, 2)])

@@ -65,7 +65,8 @@ def far_parts(polygons: Sequence[list[Ring]]) -> int:
     return 0
   areas = np.array([_area_and_moment(rings[0])[0] for rings in polygons])
   low, high = (
-    np.array([getattr(rings[0], end)(0) for rings in polygons]) for end in ("min", "max")
+    np.array([getattr(rings[0], end)(0) for rings in polygons])
+    for end in ("min", "max")
   )
   largest = int(areas.argmax())
   gaps = np.maximum(np.maximum(low - high[largest], low[largest] - high), 0)
