@@ -66,11 +66,8 @@ class Scan:
     regions: parts of the image to look in, in its own pixels; none for all of it.
     sides: (height, width) of every tile.
     tiles: what is read; those without tissue or region are left out.
-<<<<<<< HEAD
     room: (height, width) of the arrays that tiles are searched in: `sides`, or larger.
-=======
     samples: the parts of a slide whose scores stand for all; None if none do.
->>>>>>> main
   """
 
   canvas: Canvas
@@ -83,11 +80,8 @@ class Scan:
   regions: tuple[Box, ...]
   sides: tuple[int, int]
   tiles: tuple[Tile, ...]
-<<<<<<< HEAD
   room: tuple[int, int]
-=======
   samples: "Scan | None" = None
->>>>>>> main
 
   @property
   def shape(self) -> tuple[int, int]:
@@ -278,7 +272,9 @@ def _sample_scan(scan: Scan, found: np.ndarray, stride: int, reach: int) -> Scan
   tiles: list[Tile] = []
   for sample in _samples(scan.canvas, found, SCORED):
     tiles += plan_tiles(padded, sample, sides, halo=halo, stride=stride)
-  return dataclasses.replace(scan, sides=sides, tiles=tuple(tiles), regions=())
+  return dataclasses.replace(
+    scan, sides=sides, room=sides, tiles=tuple(tiles), regions=()
+  )
 
 
 def _plan(
