@@ -207,7 +207,7 @@ class Detector:
     given = PredictConfig(
       mpp=mpp,
       threshold=threshold,
-      regions=tuple(regions),  # type: ignore[arg-type]
+      regions=tuple(regions) if isinstance(regions, Iterable) else regions,
       tissue=tissue,
       tile=tile,
       batch=batch,
