@@ -207,7 +207,7 @@ class Detector:
     given = PredictConfig(
       mpp=mpp,
       threshold=threshold,
-      regions=tuple(regions) if isinstance(regions, Iterable) else regions,
+      regions=regions,  # type: ignore[arg-type]
       tissue=tissue,
       tile=tile,
       batch=batch,
