@@ -131,9 +131,10 @@ def detect_all(place: pathlib.Path, data: pathlib.Path) -> None:
   """A detection in several tiles and all its files, by `micronet detect`."""
   end_at_once("stopped; the same command goes on from here")
   weights = data.parent / train_all.__name__ / "whole"
-  told = f"detect {data / 'large.png'} -o {place / DETECTED} -w {weights} --mpp 0.25"
-  told += " --threshold 0 --tile 272 --batch 1 --devices 1"
-  raise SystemExit(cli.main([*told.split(), "--format", "csv,geojson,overlay,density"]))
+  told = ["detect", str(data / "large.png"), "-o", str(place / DETECTED)]
+  told += ["-w", str(weights), "--format", "csv,geojson,overlay,density"]
+  told += "--mpp 0.25 --threshold 0 --tile 272 --batch 1 --devices 1".split()
+  raise SystemExit(cli.main(told))
 
 
 def part_of_detection(path: str) -> str:
