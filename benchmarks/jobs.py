@@ -133,7 +133,7 @@ def detect_all(place: pathlib.Path, data: pathlib.Path) -> None:
   weights = data.parent / train_all.__name__ / "whole"
   told = ["detect", str(data / "large.png"), "-o", str(place / DETECTED)]
   told += ["-w", str(weights), "--format", "csv,geojson,overlay,density"]
-  told += "--mpp 0.25 --threshold 0 --tile 272 --batch 1 --devices 1".split()
+  told += ["--mpp=0.25", "--threshold=0", "--tile=272", "--batch=1", "--devices=1"]
   raise SystemExit(cli.main(told))
 
 
