@@ -20,6 +20,7 @@ nearly all of their time would go into compiling.
 
 import argparse
 import collections
+import itertools
 import json
 import multiprocessing
 import os
@@ -234,7 +235,7 @@ def work_watched(
   sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
   sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
   share_programs(disturbed.folder.parent / "programs")
-  began, count, struck = time.monotonic(), 0, threading.Event()
+  began, numbers, struck = time.monotonic(), itertools.count(), threading.Event()
   notes = (disturbed.folder / ("struck" if moment else "operations")).open("w")
 
   def strike_later() -> None:
@@ -244,23 +245,22 @@ def work_watched(
       strike(moment.how)
 
   def watch(event: str, arguments: tuple[Any, ...]) -> None:
-    nonlocal count
     path = arguments[0] if event in OPERATIONS else None
     if not isinstance(path, str | pathlib.Path) or not str(path).startswith(str(place)):
       return
     if event == "open" and not _writes(arguments):
       return
     name = os.path.relpath(path, place)
+    number = next(numbers)  # one for each, whatever threads come together
     if moment is None:
       notes.write(json.dumps([name, time.monotonic() - began]) + "\n")
-    elif count == moment.operation:
+    elif number == moment.operation:
       notes.write(json.dumps(name))
       notes.flush()
       if moment.after:
         struck.set()
       else:
         strike(moment.how)
-    count += 1
 
   place.mkdir(parents=True, exist_ok=True)
   threading.Thread(target=strike_later, daemon=True).start()
