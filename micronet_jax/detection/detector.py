@@ -293,8 +293,9 @@ class Detector:
     """
     if not scan.tiles:
       return scan
-    self._sizes[scan.sides] += 1
-    if self._sizes[scan.sides] > OWN_PROGRAM or scan.sides == next(iter(self._sizes)):
+    padded = scan.canvas.padded
+    self._sizes[padded] += 1
+    if self._sizes[padded] > OWN_PROGRAM or padded == next(iter(self._sizes)):
       return scan
     side = shared_side(max(scan.sides), largest=largest, stride=self._model.STRIDE)
     return dataclasses.replace(scan, room=(side, side))
