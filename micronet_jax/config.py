@@ -117,9 +117,6 @@ class AppearanceConfig:
   # Haematoxylin, eosin and the rest: gains within 1 ± stain each, offsets of optical
   # density within ± stain / 5; the image's normalisation follows.
   stain: float = setting(0.0, low=0, high=0.9)
-  # Share of patches that are normalised by their own mean and deviation, as if each
-  # were an image: one without nuclei is all contrast then, and must be told from one.
-  own: float = setting(0.0, low=0, high=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -210,9 +207,9 @@ class Config:
   # What a score is compared with: "relative", ξ times the highest of the image (beyond
   # 1 mm², ξ itself), chosen by the F1 of all validation nuclei, as in the paper; or
   # "absolute", ξ itself, or "median", ξ times the median of the image's scores of 0.1
-  # and more (beyond 1 mm², of samples), lower where the image is pale or blurred; these
-  # two are chosen by an F1 in which each validation patient counts alike. None is the
-  # checkpoint's, else "relative".
+  # and more, at least 0.2 (beyond 1 mm², of samples), lower where the image is pale or
+  # blurred; these two are chosen by an F1 in which each validation patient counts
+  # alike. None is the checkpoint's, else "relative".
   threshold_rule: str | None = setting(
     None, choices=(RELATIVE, ABSOLUTE, MEDIAN), source="Results"
   )

@@ -255,7 +255,7 @@ class Detector:
       return [scan.unit] * len(windows)
     program = Program(self._graph, windows, 1, self._sd)
     found: list[list[np.ndarray]] = [[] for _ in windows]
-    search = self._search(program, part, part.tiles, batch=1, least=units.CLEAR)
+    search = self._search(program, part, part.tiles, batch=1, least=units.FAINT)
     for tile, points in search:
       for held, (centers, scores) in zip(found, points, strict=True):
         _, owned, _ = part.place(centers, tile)

@@ -151,32 +151,20 @@ def prepare_scan(
   unit = 1.0 if rule == ABSOLUTE or (rule == RELATIVE and is_slide) else None
   found = _find_tissue(canvas)
   mean, std = _statistics(canvas, found, is_slide=is_slide)
-  where = None
-  if tissue or (tissue is None and is_slide):
-    where = Tissue(tissues.grow_tissue(found), canvas.shape)
+  on_tissue = is_slide if tissue is None else tissue
+  where = Tissue(tissues.grow_tissue(found), canvas.shape) if on_tissue else None
   # Where scores of all of the image decide, all of it is searched.
-  everywhere = unit is None and not is_slide
-  limits = ((), None) if everywhere else (regions, where)
+  limits = (regions, where) if is_slide or unit else ((), None)
   tiles, sides = _plan(canvas, *limits, stride, reach, largest)
   if (std <= 1).all() or (tissue is not False and not found.any()):
     log.warning("%s shows no tissue, only one colour: no nuclei there", reader.name)
     tiles = []
   scan = Scan(
-    canvas=canvas,
-    mpp=mpp,
-    is_slide=is_slide,
-    unit=unit,
-    mean=mean,
-    std=std,
-    tissue=where,
-    regions=regions,
-    sides=sides,
-    tiles=tuple(tiles),
-    room=sides,
+    canvas, mpp, is_slide, unit, mean, std, where, regions, sides, tuple(tiles), sides
   )
-  if not (unit is None and is_slide and tiles):
-    return scan
-  return dataclasses.replace(scan, samples=_sample_scan(scan, found, stride, reach))
+  sampled = unit is None and is_slide and tiles
+  samples = _sample_scan(scan, found, stride, reach) if sampled else None
+  return dataclasses.replace(scan, samples=samples)
 
 
 def _is_slide(canvas: Canvas) -> bool:

@@ -159,15 +159,7 @@ def search_tiles(
   def start(group: list[tuple[Tile, np.ndarray]]) -> tuple[Peaks, ...]:
     # The last batch is filled up with its last tile.
     filled = [*group, *itertools.repeat(group[-1], batch - len(group))]
-    tall, wide = scan.sides
-    pixels = np.zeros((batch, *scan.room, 3), np.uint8)
-    for i, (_, read) in enumerate(filled):
-      pixels[i, :tall, :wide] = read
-    height, width = scan.canvas.shape
-    limits = [
-      (min(height - tile.y, tall), min(width - tile.x, wide)) for tile, _ in filled
-    ]
-    on_device = jax.device_put((pixels, np.asarray(limits, np.int32)), split)
+    on_device = jax.device_put(_in_room(scan, filled), split)
     statistics = scan.mean, scan.std
     scalars = np.float32(scale), np.float32(least)
     return compiled(weights, on_device[0], *statistics, on_device[1], *scalars)
@@ -189,6 +181,19 @@ def search_tiles(
     raise _too_large(batch, *scan.room) from error
   finally:
     pool.shutdown(cancel_futures=True)
+
+
+def _in_room(
+  scan: Scan, group: Sequence[tuple[Tile, np.ndarray]]
+) -> tuple[np.ndarray, np.ndarray]:
+  """Tiles in arrays of the scan's room, and how much of each is of the image."""
+  tall, wide = scan.sides
+  pixels = np.zeros((len(group), *scan.room, 3), np.uint8)
+  for i, (_, read) in enumerate(group):
+    pixels[i, :tall, :wide] = read
+  height, width = scan.canvas.shape
+  limits = [(min(height - t.y, tall), min(width - t.x, wide)) for t, _ in group]
+  return pixels, np.asarray(limits, np.int32)
 
 
 def _too_large(batch: int, height: int, width: int) -> InputError:

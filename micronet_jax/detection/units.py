@@ -1,8 +1,9 @@
 """What ξ is a share of in an image, by the rule that a network follows.
 
 "relative": the highest score of the image, as in the paper. "absolute": 1, the score of
-a clear centre. "median": the median score of the image's clear maxima, since all scores
-of an image are lower where it is pale or blurred; one odd maximum moves it by nothing.
+a clear centre. "median": the median score of the image's maxima that are not faint, as
+all scores of an image are lower where it is pale or blurred, and one odd maximum moves
+it by nothing; at least `PALEST`, or an image without nuclei would be full of them.
 Called by `detection.detector`, which sees the scores tile by tile.
 """
 
@@ -10,8 +11,12 @@ import numpy as np
 
 from micronet_jax.config import ABSOLUTE, MEDIAN
 
-CLEAR = 0.1
-"""Least score of a clear maximum: what glass and smooth stroma give is lower."""
+FAINT = 0.1
+"""Scores below are left out of the median: in all tissue there are many."""
+
+
+PALEST = 0.2
+"""Least unit, about that of the palest tissue that was tried."""
 
 
 def decisive_scores(rule: str, scores: np.ndarray) -> np.ndarray:
@@ -19,7 +24,7 @@ def decisive_scores(rule: str, scores: np.ndarray) -> np.ndarray:
 
   Args:
     rule: of the network.
-    scores: float32 `[N]`, of all its maxima of at least `CLEAR`, in any order.
+    scores: float32 `[N]`, of all its maxima of at least `FAINT`, in any order.
 
   Returns:
     float32 `[M]`: what `unit_of` asks for, put together over the parts.
@@ -27,7 +32,7 @@ def decisive_scores(rule: str, scores: np.ndarray) -> np.ndarray:
   if rule == ABSOLUTE:
     return scores[:0]
   if rule == MEDIAN:
-    return scores[scores >= np.float32(CLEAR)]
+    return scores[scores >= np.float32(FAINT)]
   return scores[scores == scores.max(initial=0)][:1]
 
 
@@ -39,14 +44,13 @@ def unit_of(rule: str, decisive: np.ndarray) -> float:
     decisive: float32 `[M]`, of all parts of an image.
 
   Returns:
-    A score; 1 where none is decisive, so that an image without a clear maximum has no
-    maximum that counts.
+    A score.
   """
-  if rule == ABSOLUTE or not len(decisive):
-    return 1.0
-  return float(np.median(decisive) if rule == MEDIAN else decisive.max())
+  if rule == MEDIAN:
+    return max(float(np.median(decisive)), PALEST) if len(decisive) else PALEST
+  return 1.0 if rule == ABSOLUTE else float(decisive.max(initial=0))
 
 
 def least_that_counts(rule: str, xi: float) -> float:
   """A score below which none counts, whatever the unit turns out to be."""
-  return float(np.float32(min(xi, 1) * CLEAR)) if rule == MEDIAN else 0.0
+  return min(xi * PALEST, FAINT) if rule == MEDIAN else 0.0

@@ -114,15 +114,19 @@ def find_nuclei(
       left["outlines that hold other objects, as regions"] += 1
     elif parts := far_parts(shape.polygons):
       with or_left_out():
-        raise InputError(
-          f"{path}, {shape.place}: one object has {parts} outlines far apart, so it"
-          " says no nucleus from another; every nucleus needs an object of its own (in"
-          " QuPath: Objects, Annotations, Split annotations)."
-        )
+        raise _several(path, shape.place, parts)
     elif center is not None:
       x, y = center[0] - shape.corner, center[1] - shape.corner
       reading.marks.append(Mark(y=y, x=x, place=shape.place))
   return reading
+
+
+def _several(path: pathlib.Path, place: str, parts: int) -> InputError:
+  return InputError(
+    f"{path}, {place}: one object has {parts} outlines far apart, so it says no nucleus"
+    " from another; every nucleus needs an object of its own (in QuPath: Objects,"
+    " Annotations, Split annotations)."
+  )
 
 
 def _count(left_out: "dict[str, int]", why: str, count: int) -> None:
