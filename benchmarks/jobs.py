@@ -18,8 +18,8 @@ from micronet_jax.signals import end_at_once
 from micronet_jax.terminal import prepare_streams
 from micronet_jax.training.progress import read_log
 
-STEPS = {"num_steps": 24, "eval_every": 4, "log_every": 2, "snapshot_every": 8}
-QUICK_STEPS = {"num_steps": 4, "eval_every": 2, "log_every": 2, "model.name": "fcrna"}
+STEPS = {"num_steps": 8, "eval_every": 2, "log_every": 3, "snapshot_every": 4}
+QUICK_STEPS = {"num_steps": 4, "eval_every": 2, "log_every": 3}
 DETECTED = "out"
 CHECKPOINTS, RESULTS = "checkpoints", "results"
 
@@ -63,7 +63,13 @@ def prepare(data: pathlib.Path, *, quick: bool) -> None:
 def train_all(place: pathlib.Path, data: pathlib.Path) -> None:
   """A training from files to its report, by launch.py."""
   config = train_config.get_config()
-  small = {"model.width": 2, "warp.patch": 32, "batch_size": 2, "num_devices": 1}
+  small = {
+    "model.name": "fcrna",
+    "model.width": 2,
+    "warp.patch": 32,
+    "batch_size": 2,
+    "num_devices": 1,
+  }
   source = {"target.name": "folder", "target.root": str(data)}
   source |= {"data_dir": str(place / "prepared"), "min_distances": (5,)}
   steps = json.loads((data / "steps.json").read_text())
@@ -125,9 +131,10 @@ def detect_all(place: pathlib.Path, data: pathlib.Path) -> None:
   """A detection in several tiles and all its files, by `micronet detect`."""
   end_at_once("stopped; the same command goes on from here")
   weights = data.parent / train_all.__name__ / "whole"
-  told = f"detect {data / 'large.png'} -o {place / DETECTED} -w {weights} --mpp 0.25"
-  told += " --threshold 0 --tile 272 --batch 1 --devices 1"
-  raise SystemExit(cli.main([*told.split(), "--format", "csv,geojson,overlay,density"]))
+  told = ["detect", str(data / "large.png"), "-o", str(place / DETECTED)]
+  told += ["-w", str(weights), "--format", "csv,geojson,overlay,density"]
+  told += ["--mpp=0.25", "--threshold=0", "--tile=272", "--batch=1", "--devices=1"]
+  raise SystemExit(cli.main(told))
 
 
 def part_of_detection(path: str) -> str:

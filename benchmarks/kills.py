@@ -2,20 +2,25 @@
 
   python -m benchmarks.kills --train=100 --detect=30 --json=kills.json
 
-A process works until it is killed, and the same work is begun again, until a process
+A process works until it is disturbed, and the same work is begun again, until a process
 ends by itself; then what it left must be what an undisturbed one left: of a training
 all arrays, the record, the log and the report, of a detection every byte of the tables
-and pictures, and nothing else. The same with SIGTERM, which must end in one sentence
-and status 130, and with a disk that is full from a moment on: one sentence, status 1.
+and pictures, and nothing else. What happens, in an order drawn at random, is SIGKILL;
+SIGTERM, which must end in one sentence and status 130; and a disk that is full from a
+moment on: one sentence, status 1. A run that was disturbed may be disturbed again.
 
 A moment is the n-th operation on a file of the work's folder, drawn evenly over those
 of the undisturbed process, and a time drawn evenly up to the next: so moments lie over
 the whole run, and in every write. Every second one is within a write of a checkpoint,
 of a detection in a write of results.
+
+The network is tiny (jobs.py), and all processes share their compiled programs, or
+nearly all of their time would go into compiling.
 """
 
 import argparse
 import collections
+import itertools
 import json
 import multiprocessing
 import os
@@ -29,12 +34,17 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from benchmarks import jobs, report
 from micronet_jax.signals import INTERRUPTED
 
-IMPORTED = ["launch", "micronet_jax.training.job", "micronet_jax.predict.job"]
+IMPORTED = [
+  *("launch", "micronet_jax.training.job", "micronet_jax.predict.job"),
+  *("benchmarks.jobs", "micronet_jax.figures", "micronet_jax.evaluation.pictures"),
+  *("micronet_jax.training.curves", "micronet_jax.predict.overlays"),
+]
 """What all processes have imported when they begin."""
 
 
@@ -93,15 +103,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _measure(
   options: argparse.Namespace, root: pathlib.Path
 ) -> Iterator[dict[str, Any]]:
-  """A row for each kind of work, and what happens to it."""
+  """A row for each kind of work."""
   until = time.monotonic() + 60 * options.minutes
   random = np.random.default_rng(options.seed)
   jobs.prepare(root / "data", quick=options.quick)
   for work, kills in ((jobs.TRAINING, options.train), (jobs.DETECTION, options.detect)):
+    hows = [KILLED] * kills + [STOPPED] * options.stop + [FULL] * options.full
     disturbed = Disturbed(work, root, random, until)
-    for how, count in ((KILLED, kills), (STOPPED, options.stop), (FULL, options.full)):
-      if count:
-        yield disturbed.run(how, count)
+    yield disturbed.run(random.permutation(hows).tolist())
 
 
 class Disturbed:
@@ -128,41 +137,48 @@ class Disturbed:
     lines = (self.folder / "operations").read_text().splitlines()
     self.operations = [Operation(*json.loads(line)) for line in lines]
 
-  def run(self, how: str, count: int) -> dict[str, Any]:
-    """Disturbs so often in one way; gives the row of the table."""
-    where: collections.Counter[str] = collections.Counter()
+  def run(self, hows: Sequence[str]) -> dict[str, Any]:
+    """Disturbs in these ways; gives the row of the table."""
+    coming = collections.deque(hows)
+    happened: list[tuple[str, str]] = []
     runs, faults = 0, []
-    while where.total() < count and time.monotonic() < self.until:
-      place = self.folder / f"{how} {runs}"
-      fault = self._one_run(place, how, count, where)
+    while coming and time.monotonic() < self.until:
+      fault = self._one_run(self.folder / f"run {runs}", coming, happened)
       runs += 1
       if fault:
-        faults.append(f"{place.name}: {fault}")
+        faults.append(f"run {runs - 1}: {fault}")
         print(faults[-1], file=sys.stderr, flush=True)
+    times = collections.Counter(how for how, _ in happened)
+    where = collections.Counter(part for _, part in happened)
     return {
       "work": self.work.do.__name__,
-      "how": how,
-      "times": where.total(),
-      "where": ", ".join(f"{part} {times}" for part, times in where.most_common()),
+      **{how: times[how] for how in STATUS},
+      "where": ", ".join(f"{part} {count}" for part, count in where.most_common()),
       "runs": runs,
       "faults": len(faults),
     }
 
   def _one_run(
-    self, place: pathlib.Path, how: str, count: int, where: collections.Counter[str]
+    self,
+    place: pathlib.Path,
+    coming: collections.deque[str],
+    happened: list[tuple[str, str]],
   ) -> str:
     """Disturbs a run until it ends; says what is wrong then, or ""."""
     while True:
-      times = where.total()
-      part = self.work.often if times % 2 else ""
-      moment = self._draw(how, part) if times < count else None
+      moment = None
+      if coming and time.monotonic() < self.until:
+        moment = self._draw(coming[0], self.work.often if len(happened) % 2 else "")
       status, said = self.start(place, moment)
       if status == 0:
         return self.work.compare(place, self.whole)
+      if moment is None:
+        return f"undisturbed, status {status}: {said[-2000:]}"
+      how = coming.popleft()
       if status != STATUS[how] or SENTENCE[how] not in said or "Traceback" in said:
         return f"{moment}, status {status}: {said[-2000:]}"
       struck = json.loads((self.folder / "struck").read_text())
-      where[self.work.part(struck)] += 1
+      happened.append((how, self.work.part(struck)))
 
   def _draw(self, how: str, part: str) -> Moment:
     """A moment; of a part if one is given."""
@@ -218,7 +234,8 @@ def work_watched(
   pipe.close()
   sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
   sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
-  began, count, struck = time.monotonic(), 0, threading.Event()
+  share_programs(disturbed.folder.parent / "programs")
+  began, numbers, struck = time.monotonic(), itertools.count(), threading.Event()
   notes = (disturbed.folder / ("struck" if moment else "operations")).open("w")
 
   def strike_later() -> None:
@@ -228,23 +245,22 @@ def work_watched(
       strike(moment.how)
 
   def watch(event: str, arguments: tuple[Any, ...]) -> None:
-    nonlocal count
     path = arguments[0] if event in OPERATIONS else None
     if not isinstance(path, str | pathlib.Path) or not str(path).startswith(str(place)):
       return
     if event == "open" and not _writes(arguments):
       return
     name = os.path.relpath(path, place)
+    number = next(numbers)  # one for each, whatever threads come together
     if moment is None:
       notes.write(json.dumps([name, time.monotonic() - began]) + "\n")
-    elif count == moment.operation:
+    elif number == moment.operation:
       notes.write(json.dumps(name))
       notes.flush()
       if moment.after:
         struck.set()
       else:
         strike(moment.how)
-    count += 1
 
   place.mkdir(parents=True, exist_ok=True)
   threading.Thread(target=strike_later, daemon=True).start()
@@ -254,6 +270,14 @@ def work_watched(
   finally:
     if moment is None:
       notes.close()
+
+
+def share_programs(folder: pathlib.Path) -> None:
+  """Keeps every compiled program of this process for the others."""
+  os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)  # the package leaves it then
+  jax.config.update("jax_compilation_cache_dir", str(folder))
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+  jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 def _writes(arguments: tuple[Any, ...]) -> bool:

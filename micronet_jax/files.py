@@ -12,6 +12,7 @@ import pathlib
 import platform
 import re
 import secrets
+import stat
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -98,6 +99,16 @@ def _concerns(error: OSError, beside: pathlib.Path) -> bool:
   return named in (beside, *beside.parents)
 
 
+def check_regular(path: str | os.PathLike[str]) -> None:
+  """Raises InputError for a pipe or a device, whose reader might wait for ever."""
+  try:
+    mode = os.stat(path).st_mode
+  except (OSError, ValueError):
+    return  # whoever opens it says why
+  if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+    raise InputError(f"{path} is a pipe or a device, but a file on a disk is needed.")
+
+
 def write_json(path: str | os.PathLike[str], values: Mapping[str, Any]) -> None:
   """Writes values as indented JSON, whole or not at all.
 
@@ -144,6 +155,7 @@ def read_json(path: pathlib.Path) -> dict[str, Any] | None:
   Raises:
     InputError: it cannot be read, or is not an object of JSON.
   """
+  check_regular(path)
   try:
     values = json.loads(path.read_text(encoding="utf-8"))
   except (FileNotFoundError, NotADirectoryError):

@@ -120,7 +120,7 @@ def _other_holder(file: BinaryIO, folder: pathlib.Path, *, locks: bool) -> str |
     signature = json.loads(file.read(1000))
     machine, name = str(signature["machine"]), str(signature["name"])
     process = int(signature["process"])
-  except (OSError, ValueError, LookupError, TypeError):
+  except (OSError, ValueError, LookupError, TypeError, OverflowError, RecursionError):
     return None  # nobody, or no signature of ours
   # The operating system would have refused its lock if that process lived.
   if machine == _machine() and (locks or not is_running(process)):

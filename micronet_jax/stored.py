@@ -67,6 +67,7 @@ TRAINING = {
     "xi": Number(0, 1),
     "min_distance": Number(1, 10_000, whole=True),
     "finished": bool,
+    "losses?": [Number()],
   },
 }
 """Of a checkpoint that training goes on from, besides."""

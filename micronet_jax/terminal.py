@@ -25,13 +25,22 @@ def prepare_streams() -> None:
 
   Letters that its encoding lacks are spelled out. Where nobody reads any more (a pipe
   to `head`), the process gets SIGTERM, so that what is done is kept, and says no more.
+  A stream that the process began without is one to nowhere: else the next file to be
+  opened would take its number, and get what libraries print.
   """
+  for number, name in enumerate(("stdin", "stdout", "stderr")):
+    try:
+      os.fstat(number)
+    except OSError:
+      os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+      if getattr(sys, name) is None:
+        setattr(sys, name, open(number, "w" if number else "r", closefd=False))  # noqa: SIM115
   codecs.register_error("readable", _spell)
   for name in ("stdout", "stderr"):
     stream: Any = getattr(sys, name)
     if hasattr(stream, "reconfigure"):
       stream.reconfigure(errors="readable")
-  if sys.stdout is not None and not isinstance(sys.stdout, _Output):
+  if not isinstance(sys.stdout, _Output):
     sys.stdout = _Output(sys.stdout)
 
 

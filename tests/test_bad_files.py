@@ -3,9 +3,12 @@
 import os
 
 import numpy as np
+import pytest
 
 from benchmarks import bad_files, whole_files
+from micronet_jax.datasets.annotations import read_centers
 from micronet_jax.errors import InputError
+from micronet_jax.imaging.opening import open_image
 
 FILES = 400
 """Eight of each kind; benchmarks/bad_files.py reads more (docs/reliability.md)."""
@@ -56,3 +59,21 @@ def test_faults_are_seen_and_the_rest_is_read():
   assert "KeyError: '?'" in outcomes[2]
   assert any(outcome.startswith("no sentence") for outcome in outcomes[3])
   assert "refused" in outcomes[4]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes in folders here")
+@pytest.mark.parametrize(
+  "name",
+  [
+    *("a.png", "a.tif", "a.csv", "a.geojson", "a.json", "a.geojson.gz", "a.xml"),
+    *("a.zip", "a.mat"),
+  ],
+)
+def test_nobody_waits_for_a_pipe(tmp_path, name):
+  path = tmp_path / name
+  os.mkfifo(path)
+  with pytest.raises(InputError, match="is a pipe or a device"):
+    read_centers(path)
+  if path.suffix in (".png", ".tif"):
+    with pytest.raises(InputError, match="is a pipe or a device"):
+      open_image(path)

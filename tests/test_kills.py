@@ -4,28 +4,30 @@ benchmarks/kills.py does the same a hundred times (docs/reliability.md).
 """
 
 import json
+import pathlib
 import shutil
+import subprocess
+import sys
 
 import pytest
 
-from benchmarks import jobs, kills
+from benchmarks import jobs
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
-@pytest.mark.slow  # minutes
 def test_whatever_happens_the_end_is_the_same(tmp_path):
   numbers = tmp_path / "kills.json"
-  told = ["--quick", "--train=2", "--detect=3", "--stop=1", "--full=1"]
-  assert kills.main([*told, f"--json={numbers}"]) == 0
+  told = ["--quick", "--train=1", "--detect=1", "--stop=1", "--full=1"]
+  # A process of its own, whose processes begin with all that they need imported.
+  command = [sys.executable, "-m", "benchmarks.kills", *told, f"--json={numbers}"]
+  done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+  assert done.returncode == 0, done.stdout + done.stderr
   rows = json.loads(numbers.read_text())["rows"]
-  times = {(row["work"], row["how"]): row["times"] for row in rows}
-  assert times == {
-    ("train_all", "killed"): 2,
-    ("train_all", "stopped"): 1,
-    ("train_all", "disk full"): 1,
-    ("detect_all", "killed"): 3,
-    ("detect_all", "stopped"): 1,
-    ("detect_all", "disk full"): 1,
-  }
+  assert [row["work"] for row in rows] == ["train_all", "detect_all"]
+  for row in rows:
+    assert (row["killed"], row["stopped"], row["disk full"]) == (1, 1, 1)
+    assert row["runs"] >= 1
 
 
 @pytest.fixture

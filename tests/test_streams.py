@@ -151,3 +151,22 @@ except mn.InputError as error:
   for line in lines:
     assert line.startswith("JAX finds no device of the platform 'cuda', which JAX_PL")
     assert "damaged" not in line
+
+
+def test_streams_that_a_process_began_without_lead_nowhere(tmp_path):
+  """Else the next files to be opened would get what libraries print."""
+  script = f"""
+import os
+from micronet_jax.terminal import prepare_streams
+prepare_streams()
+with open({str(tmp_path / "file")!r}, "w") as file:
+  os.write(2, b"a library complains")
+  print("printed", flush=True)
+  print("said", file=sys.stderr, flush=True)
+  sys.stderr.isatty()
+  file.write("whole")
+"""
+  command = [sys.executable, "-c", PRELUDE + script]
+  closed = subprocess.run(["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *command])
+  assert closed.returncode == 0
+  assert (tmp_path / "file").read_text() == "whole"

@@ -15,7 +15,7 @@ from micronet_jax.datasets.folder.pairing import image_folder
 from micronet_jax.errors import InputError
 from micronet_jax.files import digest
 from micronet_jax.imaging.opening import is_image
-from micronet_jax.imaging.resolution import MPP_RANGE, mean_of
+from micronet_jax.imaging.resolution import MPP_RANGE, size_of
 
 KEPT = ".micronet"
 """Where the page keeps what is not the user's own: detections, settings."""
@@ -126,6 +126,6 @@ class Folder:
       return None
     for _, row in tables.read_table(index, ("name",)).rows:
       if same_name(row["name"]) == same_name(picture.name):
-        mpp = mean_of([row.get("mpp", "")])
+        mpp = size_of(row.get("mpp", ""))
         return mpp if mpp and MPP_RANGE[0] <= mpp <= MPP_RANGE[1] else None
     return None

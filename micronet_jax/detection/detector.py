@@ -207,7 +207,7 @@ class Detector:
     given = PredictConfig(
       mpp=mpp,
       threshold=threshold,
-      regions=tuple(regions),  # type: ignore[arg-type]
+      regions=regions,  # type: ignore[arg-type]
       tissue=tissue,
       tile=tile,
       batch=batch,
@@ -291,17 +291,17 @@ class Detector:
 
     The first size, and one that came often, has its own, as quick as can be.
     """
-    padded = scan.canvas.padded
-    if scan.sides != padded or not scan.tiles:
+    if not scan.tiles:
       return scan
+    padded = scan.canvas.padded
     self._sizes[padded] += 1
     if self._sizes[padded] > OWN_PROGRAM or padded == next(iter(self._sizes)):
       return scan
-    side = shared_side(max(padded), largest=largest, stride=self._model.STRIDE)
-    return dataclasses.replace(scan, sides=(side, side))
+    side = shared_side(max(scan.sides), largest=largest, stride=self._model.STRIDE)
+    return dataclasses.replace(scan, room=(side, side))
 
   def _program(self, scan: Scan, windows: tuple[int, ...], devices: int) -> Program:
-    stride = self._model.STRIDE if scan.roomy else 0
+    stride = self._model.STRIDE if scan.room != scan.sides else 0
     return Program(self._graph, windows, devices, self._sd, stride)
 
   def run(

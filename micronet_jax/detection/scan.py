@@ -66,6 +66,7 @@ class Scan:
     regions: parts of the image to look in, in its own pixels; none for all of it.
     sides: (height, width) of every tile.
     tiles: what is read; those without tissue or region are left out.
+    room: (height, width) of the arrays that tiles are searched in: `sides`, or larger.
     samples: the parts of a slide whose scores stand for all; None if none do.
   """
 
@@ -79,19 +80,13 @@ class Scan:
   regions: tuple[Box, ...]
   sides: tuple[int, int]
   tiles: tuple[Tile, ...]
+  room: tuple[int, int]
   samples: "Scan | None" = None
 
   @property
   def shape(self) -> tuple[int, int]:
     """(H, W) of the image, in its own pixels."""
     return self.canvas.reader.levels[0]
-
-  @property
-  def roomy(self) -> bool:
-    """Whether its one tile goes on beyond the padded image."""
-    return any(
-      side > length for side, length in zip(self.sides, self.canvas.padded, strict=True)
-    )
 
   def place(
     self, centers: np.ndarray, tile: Tile
@@ -165,7 +160,7 @@ def prepare_scan(
     log.warning("%s shows no tissue, only one colour: no nuclei there", reader.name)
     tiles = []
   scan = Scan(
-    canvas, mpp, is_slide, unit, mean, std, where, regions, sides, tuple(tiles)
+    canvas, mpp, is_slide, unit, mean, std, where, regions, sides, tuple(tiles), sides
   )
   sampled = unit is None and is_slide and tiles
   samples = _sample_scan(scan, found, stride, reach) if sampled else None
@@ -265,7 +260,9 @@ def _sample_scan(scan: Scan, found: np.ndarray, stride: int, reach: int) -> Scan
   tiles: list[Tile] = []
   for sample in _samples(scan.canvas, found, SCORED):
     tiles += plan_tiles(padded, sample, sides, halo=halo, stride=stride)
-  return dataclasses.replace(scan, sides=sides, tiles=tuple(tiles), regions=())
+  return dataclasses.replace(
+    scan, sides=sides, room=sides, tiles=tuple(tiles), regions=()
+  )
 
 
 def _plan(

@@ -45,7 +45,7 @@ class Program(NamedTuple):
     min_distances: radii that maxima are searched with.
     devices: how many share a batch.
     smoothing: sd of the Gaussian that maps are smoothed by, in pixels; 0 for none.
-    stride: of the network, if tiles go on beyond the padded image; 0 if they end there.
+    stride: of the network, if tiles lie in larger arrays; 0 if they fill them.
   """
 
   graph: Any
@@ -88,7 +88,7 @@ def compile_search(program: Program) -> Callable[..., tuple[Peaks, ...]]:
 
   Returns:
     A function of (weights; tiles uint8 `[B, h, w, 3]`; mean and std `[3]`; limits
-    int32 `[B, 2]`, the height and width of the image from each tile's corner on;
+    int32 `[B, 2]`, the height and width of each tile that are of the image;
     scale of a proximity map; least score) -> the maxima for each min_distance,
     each leaf with a leading axis B.
   """
@@ -159,10 +159,7 @@ def search_tiles(
   def start(group: list[tuple[Tile, np.ndarray]]) -> tuple[Peaks, ...]:
     # The last batch is filled up with its last tile.
     filled = [*group, *itertools.repeat(group[-1], batch - len(group))]
-    pixels = np.stack([pixels for _, pixels in filled])
-    height, width = scan.canvas.shape
-    limits = [(height - tile.y, width - tile.x) for tile, _ in filled]
-    on_device = jax.device_put((pixels, np.asarray(limits, np.int32)), split)
+    on_device = jax.device_put(_in_room(scan, filled), split)
     statistics = scan.mean, scan.std
     scalars = np.float32(scale), np.float32(least)
     return compiled(weights, on_device[0], *statistics, on_device[1], *scalars)
@@ -181,9 +178,22 @@ def search_tiles(
   except jax.errors.JaxRuntimeError as error:
     if "RESOURCE_EXHAUSTED" not in str(error):
       raise
-    raise _too_large(batch, *scan.sides) from error
+    raise _too_large(batch, *scan.room) from error
   finally:
     pool.shutdown(cancel_futures=True)
+
+
+def _in_room(
+  scan: Scan, group: Sequence[tuple[Tile, np.ndarray]]
+) -> tuple[np.ndarray, np.ndarray]:
+  """Tiles in arrays of the scan's room, and how much of each is of the image."""
+  tall, wide = scan.sides
+  pixels = np.zeros((len(group), *scan.room, 3), np.uint8)
+  for i, (_, read) in enumerate(group):
+    pixels[i, :tall, :wide] = read
+  height, width = scan.canvas.shape
+  limits = [(min(height - t.y, tall), min(width - t.x, wide)) for t, _ in group]
+  return pixels, np.asarray(limits, np.int32)
 
 
 def _too_large(batch: int, height: int, width: int) -> InputError:

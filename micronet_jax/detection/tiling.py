@@ -11,9 +11,9 @@ pixels that are zero once normalised: the mean colour. It is the same whether th
 is read whole or in tiles, and centres are not looked for there. (Reflection makes half
 nuclei whole, and cost 0.005 of F1 on tiles of 500²: benchmarks/RESULTS.md.)
 
-An image that is one tile may lie in a larger one, in which many sizes share a compiled
-program; `models.bounds` then ends it, in every layer, where it would end else. Called
-by `detection.scan` and `detection.detector`.
+Tiles may lie in larger arrays, in which many sizes share a compiled program;
+`models.bounds` then ends them, in every layer, where they would end else. Called by
+`detection.scan` and `detection.detector`.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ from collections.abc import Iterable, Sequence
 from micronet_jax.imaging.canvas import Box
 
 SHARED = 3
-"""How many sizes of tiles small images share: the largest, its half, and so on."""
+"""How many sizes of arrays tiles share: the largest, its half, and so on."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +61,7 @@ def shared_side(length: int, *, largest: int, stride: int) -> int:
   """The least of few sides, `SHARED` for each `largest`, that holds a length.
 
   Args:
-    length: of the longer side of a padded image, at most `largest`.
+    length: of the longer side of a tile, at most `largest`.
     largest: longest side of a tile, a multiple of the stride.
     stride: of the network.
   """

@@ -28,6 +28,7 @@ from PIL import (
 )
 
 from micronet_jax.errors import InputError
+from micronet_jax.files import check_regular
 from micronet_jax.imaging.colours import Extra, rendering_of, to_rgb
 from micronet_jax.imaging.pages import (
   channels_last,
@@ -148,6 +149,7 @@ def read_labels(path: str | os.PathLike[str]) -> np.ndarray:
 def _decode(path: str | os.PathLike[str], *, colours: bool) -> _Decoded:
   """Decodes a file; palettes are applied if `colours`."""
   path = pathlib.Path(path)
+  check_regular(path)
   try:
     with path.open("rb") as file:
       start = file.read(_PNG_DEPTH_BYTE + 1)

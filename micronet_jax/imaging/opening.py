@@ -15,6 +15,7 @@ import numpy as np
 import PIL.Image
 
 from micronet_jax.errors import InputError
+from micronet_jax.files import check_regular
 from micronet_jax.imaging.colours import Extra, rendering_of, to_rgb
 from micronet_jax.imaging.decoding import (
   IMAGE_ENDINGS,
@@ -92,6 +93,7 @@ def _start(path: pathlib.Path, name: str) -> bytes:
   """The first four bytes of a file that is there, is one, and may be read."""
   if path.is_dir():
     raise InputError(f"{name} is a directory, but one image file is needed.")
+  check_regular(path)
   try:
     with path.open("rb") as file:
       start = file.read(4)
@@ -108,7 +110,7 @@ def _open_pillow(image: PIL.Image.Image) -> Reader:
     pixels = pillow_pixels(image, colours=True)
   except Exception as error:  # Pillow decodes now, and raises anything
     raise unreadable(name, error) from error
-  return _open_array(pixels, of_pillow(image))
+  return _open_array(pixels, of_pillow(image, name))
 
 
 def _array_of(source: Any) -> np.ndarray:

@@ -25,6 +25,9 @@ MPP_RANGE = (0.01, 5.0)
 _AT_POWER_1 = 10.0  # microns per pixel
 
 
+_SQUARE = 1.05  # how much longer one side of a pixel may be than the other
+
+
 _INCH = 25400.0
 
 
@@ -43,35 +46,41 @@ _TAG_UNITS = {2: _INCH, 3: 1e4}  # of the TIFF tag ResolutionUnit
 log = logging.getLogger("micronet_jax")
 
 
-def mean_of(sizes: Iterable[Any]) -> float | None:
-  """The mean of numbers or texts, or None unless all are finite and above zero."""
+def size_of(text: Any) -> float | None:
+  """A number or text as microns, or None unless it is finite and above zero."""
+  sizes = _sizes_of([text])
+  return None if sizes is None else sizes[0]
+
+
+def _sizes_of(values: Iterable[Any]) -> list[float] | None:
+  """Numbers or texts, or None unless all are finite and above zero."""
   try:
-    values = [float(size) for size in sizes]
+    sizes = [float(value) for value in values]
   except (TypeError, ValueError, ZeroDivisionError):
     return None
-  if not values or not all(np.isfinite(value) and value > 0 for value in values):
+  if not sizes or not all(np.isfinite(size) and size > 0 for size in sizes):
     return None
-  return float(np.mean(values))
+  return sizes
 
 
 def of_slide(properties: Mapping[str, str], name: str) -> float | None:
   """From what OpenSlide says of a slide: microns per pixel, or the objective."""
-  mpp = mean_of(properties.get(f"openslide.mpp-{axis}") for axis in "xy")
+  stated = _sizes_of(properties.get(f"openslide.mpp-{axis}") for axis in "xy")
   power = properties.get("openslide.objective-power")
-  return _believed(mpp, name) or _of_power(power, name)
+  return _believed(stated, name) or _of_power(power, name)
 
 
-def of_pillow(image: PIL.Image.Image) -> float | None:
+def of_pillow(image: PIL.Image.Image, name: str) -> float | None:
   """From the density (pHYs, JFIF, …) of an image, if it is plausible."""
   dpi = image.info.get("dpi")
-  return _plausible(_per(_INCH, *dpi)) if isinstance(dpi, tuple) else None
+  return _plausible(_per(_INCH, *dpi), name) if isinstance(dpi, tuple) else None
 
 
 def of_picture(path: pathlib.Path) -> float | None:
   """From the density of a PNG, JPEG, BMP or JPEG 2000 file, if it is plausible."""
   try:
     with opened_picture(path) as image:
-      return of_pillow(image)
+      return of_pillow(image, str(path))
   except Exception:  # the pixels were read, so only what describes them is odd
     return None
 
@@ -98,22 +107,24 @@ def of_tiff(
     if tiff.ome_metadata:
       stated, power = _of_ome(tiff.ome_metadata, series)
     if stated is None:
-      stated = mean_of(re.findall(_APERIO.format("MPP"), page.description)[:1])
+      stated = _sizes_of(re.findall(_APERIO.format("MPP"), page.description)[:1])
     if stated is None:
       stated = _of_imagej(tiff, page)
     if power is None:
       power = next(iter(re.findall(_APERIO.format("AppMag"), page.description)), None)
     tag_unit = page.tags.valueof("ResolutionUnit", 2)
     of_tags = _per(_TAG_UNITS.get(int(tag_unit), 0.0), *_density(page))
-    return _believed(stated, name) or _plausible(of_tags) or _of_power(power, name)
+    return (
+      _believed(stated, name) or _plausible(of_tags, name) or _of_power(power, name)
+    )
   except Exception:  # what describes the pixels is odd: nothing is known of their size
     return None
 
 
 def _of_ome(
   text: str, series: tifffile.TiffPageSeries
-) -> tuple[float | None, str | None]:
-  """Of an image of an OME document: its pixels' size, and the objective's power."""
+) -> tuple[list[float] | None, str | None]:
+  """Of an image of an OME document: its pixels' sizes, and the objective's power."""
   root = ElementTree.fromstring(text)
   images = [(image, _named(image, "Pixels")[0]) for image in _named(root, "Image")
             if _named(image, "Pixels")]  # fmt: skip
@@ -133,7 +144,7 @@ def _of_ome(
   units = [pixels.get(f"PhysicalSize{axis}Unit", "µm") for axis in "XY"]
   stated = None
   if None not in sizes and all(unit in _MICRONS for unit in units):
-    stated = mean_of(
+    stated = _sizes_of(
       _number(size) * _MICRONS[unit] for size, unit in zip(sizes, units, strict=True)
     )
   return stated, _objective_power(root, image)
@@ -155,7 +166,7 @@ def _named(root: ElementTree.Element, name: str) -> list[ElementTree.Element]:
   return [item for item in root.iter() if item.tag.rpartition("}")[2] == name]
 
 
-def _of_imagej(tiff: tifffile.TiffFile, page: tifffile.TiffPage) -> float | None:
+def _of_imagej(tiff: tifffile.TiffFile, page: tifffile.TiffPage) -> list[float] | None:
   unit = str((tiff.imagej_metadata or {}).get("unit", ""))
   unit = unit.replace("\\u00B5", "µ")
   return _per(_MICRONS[unit], *_density(page)) if unit in _MICRONS else None
@@ -175,32 +186,42 @@ def _number(value: Any) -> float:
     return float("nan")
 
 
-def _per(unit: float, *densities: Any) -> float | None:
+def _per(unit: float, *densities: Any) -> list[float] | None:
   """Microns per pixel, of pixels per `unit` microns."""
-  if mean_of(densities) is None:
+  per_unit = _sizes_of(densities)
+  return None if per_unit is None else _sizes_of(unit / each for each in per_unit)
+
+
+def _plausible(sizes: list[float] | None, name: str) -> float | None:
+  """The mean of the sizes across and down; says so if pixels are no squares."""
+  mpp = 0.0 if sizes is None else float(np.mean(sizes))
+  if sizes is None or not MPP_RANGE[0] <= mpp <= MPP_RANGE[1]:
     return None
-  return mean_of(unit / float(density) for density in densities)
+  if max(sizes) > _SQUARE * min(sizes):
+    log.warning(
+      "%s says that its pixels are %g microns wide and %g high: taken as squares of"
+      " %.4g; bring it to one resolution first",
+      name, *sizes, mpp,
+    )  # fmt: skip
+  return mpp
 
 
-def _plausible(mpp: float | None) -> float | None:
-  return mpp if mpp is not None and MPP_RANGE[0] <= mpp <= MPP_RANGE[1] else None
-
-
-def _believed(mpp: float | None, name: str) -> float | None:
-  """A size that a file states; says so if no microscope has it."""
-  if mpp is not None and _plausible(mpp) is None:
+def _believed(sizes: list[float] | None, name: str) -> float | None:
+  """Sizes that a file states; says so if no microscope has them."""
+  mpp = _plausible(sizes, name)
+  if sizes is not None and mpp is None:
     log.warning(
       "%s says %g microns per pixel, which is not within %g to %g and is not believed",
-      name, mpp, *MPP_RANGE,
+      name, float(np.mean(sizes)), *MPP_RANGE,
     )  # fmt: skip
-  return _plausible(mpp)
+  return mpp
 
 
 def _of_power(power: str | None, name: str) -> float | None:
   """What the power of the objective suggests, and says that it is no more."""
-  if mean_of([power]) is None or power is None:
+  if size_of(power) is None or power is None:
     return None
-  mpp = _plausible(_AT_POWER_1 / float(power))
+  mpp = _plausible([_AT_POWER_1 / float(power)], name)
   if mpp is not None:
     log.warning(
       "%s does not say its microns per pixel, only that its objective is %gx: taken as"

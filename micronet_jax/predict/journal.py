@@ -95,9 +95,10 @@ class Journal:
         entry = json.loads(line)
         tile, count = int(entry["tile"]), int(entry["count"])
         decisive = np.asarray(entry["decisive"], np.float32).reshape(-1)
-      except (ValueError, LookupError, TypeError):
+      except (ValueError, LookupError, TypeError, OverflowError, RecursionError):
         break
-      if not line.endswith(b"\n") or count * POINT.itemsize > size:
+      there = self.count <= count <= size // POINT.itemsize
+      if not line.endswith(b"\n") or not there:
         break
       whole += len(line)
       self.done.add(tile)

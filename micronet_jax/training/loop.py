@@ -157,7 +157,7 @@ def take_steps(
   size, unroll = steps.steps_per_call(config.steps_per_call, pauses=pauses)
   take = steps.compile_steps(recipe, size=size, unroll=unroll)
   state, *fixed = devices.replicate((state, images, pools, run.numbers), recipe.devices)
-  losses: list[float] = []
+  losses = run.record.losses
   step = int(state.step)
   if first:
     validate(run, state, progress)

@@ -41,6 +41,7 @@ class Record:
     waiting_since: step of the last improvement or fall of the rate.
     xi, min_distance: as last chosen on the validation part.
     finished: whether the run ended.
+    losses: of the steps since the last line of the log, which has their mean.
   """
 
   best_f1: float = -1.0
@@ -49,6 +50,7 @@ class Record:
   xi: float = 0.5
   min_distance: int = 7
   finished: bool = False
+  losses: list[float] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass

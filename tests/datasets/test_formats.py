@@ -386,3 +386,10 @@ def test_real_geojson(real_data, caplog):
   assert count(sample(real_data, "qupath05.geojson")) == 3
   assert count(sample(real_data, "training_set_primary_roi_010_nuclei.geojson")) == 374
   assert caplog.text == ""
+
+
+def test_a_zip_file_without_regions_is_no_image_without_nuclei(tmp_path):
+  file = io.BytesIO()
+  with zipfile.ZipFile(file, "w") as archive:
+    archive.writestr("README.txt", "regions")
+  assert_refused(write(tmp_path / "a.zip", file.getvalue()), "it holds no region")

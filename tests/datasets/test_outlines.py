@@ -295,3 +295,23 @@ def test_aperio_that_cannot_be_used(tmp_path):
   assert_refused(aperio(tmp_path, region(BOX), region([["1a", 2]])), "region 2", "1a")
   broken = region(BOX).replace("Y=", "Z=")
   assert_refused(aperio(tmp_path, broken), "region 1 (Id 7)", "X and Y")
+
+
+def square(x, y, side):
+  ends = [(x, y), (x + side, y), (x + side, y + side), (x, y + side), (x, y)]
+  return [[list(corner) for corner in ends]]
+
+
+@pytest.mark.parametrize("told", ["annotation", "detection"])
+def test_one_object_of_outlines_far_apart_is_no_nucleus(tmp_path, told):
+  parts = [square(2, 2, 6), square(40, 40, 6), square(20, 40, 4)]
+  merged = feature("MultiPolygon", parts, objectType=told)
+  assert_refused(
+    geojson(tmp_path, [merged]), "feature 1: one object has 3 outlines far"
+  )
+
+
+@pytest.mark.parametrize("other", [square(11, 2, 6), square(40, 40, 2)])
+def test_pieces_near_each_other_and_specks_are_one_nucleus(tmp_path, other):
+  nucleus = feature("MultiPolygon", [square(2, 2, 6), other], objectType="annotation")
+  assert len(read_centers(geojson(tmp_path, [nucleus]))) == 1

@@ -8,6 +8,7 @@ from networks import META, random_weights
 from micronet_jax.detection import detector as detectors
 from micronet_jax.detection import searching, tiling
 from micronet_jax.detection.detector import OWN_PROGRAM, Detector
+from micronet_jax.imaging.opening import open_image
 
 LARGEST = 288
 
@@ -40,14 +41,21 @@ def assert_equal(one, other):
     np.testing.assert_allclose(*pair, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("mpp", [0.25, 0.5])
-def test_100_images_of_100_sizes_compile_four_programs(shapes, mpp):
+@pytest.mark.parametrize(
+  ("mpp", "widths"),
+  [
+    (0.25, range(150, 250)),
+    (0.5, range(150, 250)),
+    (0.25, range(300, 400)),  # longer than a tile on one side
+  ],
+)
+def test_100_images_of_100_sizes_compile_four_programs(shapes, mpp, widths):
   meta = {**META, "mpp": mpp}
   detector = Detector(random_weights(), meta)
-  image = tissue.dots("many", size=300, nuclei=150).image
+  image = tissue.dots("many", size=400, nuclei=270).image
   sides = np.random.default_rng(0).permuted(np.arange(100)) + 40
   found = {}
-  pairs = zip(sides.tolist(), range(150, 250), strict=True)
+  pairs = zip(sides.tolist(), widths, strict=True)
   for height, width in pairs:
     part = image[:height, :width]
     found[part.shape] = detector.detect(part, mpp=mpp, tile=LARGEST, devices=1)
@@ -70,6 +78,32 @@ def test_a_size_that_comes_often_has_a_program_of_its_own(shapes):
   assert {*shapes.values()} == {(112, 64), (144, 144)}
   detector.detect(other, mpp=0.25, tile=LARGEST, devices=1)
   assert {*shapes.values()} == {(112, 64), (144, 144), (128, 96)}
+
+
+def test_images_longer_than_a_tile_on_both_sides_share_programs_too(shapes):
+  detector = Detector(random_weights(), META)
+  image = tissue.dots("both", size=400, nuclei=270).image
+  for side in (330, 345, 360, 375, 390):
+    found = detector.detect(image[:side, :-5], mpp=0.25, tile=LARGEST, devices=1)
+    alone = Detector(detector.weights, META).detect(
+      image[:side, :-5], mpp=0.25, tile=LARGEST, devices=1
+    )
+    assert_equal(found, alone)
+
+
+def test_tiles_depend_on_the_image_alone(shapes):
+  """Else a search that was broken off would begin anew, with other images behind it."""
+  used = Detector(random_weights(), META)
+  image = tissue.dots("again", size=400, nuclei=270).image
+  used.detect(image[:90, :70], mpp=0.25, tile=LARGEST, devices=1)
+  for part in (image[:100, :330], image[:100, :80], image):
+    reader = open_image(part)
+    scans = [
+      each.scan(reader, mpp=0.25, tile=LARGEST)
+      for each in (used, Detector(used.weights, META))
+    ]
+    assert scans[0].sides == scans[1].sides
+    assert scans[0].tiles == scans[1].tiles
 
 
 def test_maxima_for_evaluation_share_programs_too(shapes):

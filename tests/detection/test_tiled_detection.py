@@ -345,6 +345,7 @@ def test_an_unknown_resolution_is_told_once(detector, caplog, monkeypatch):
     ({"devices": 99}, "devices is 99, but this machine has 8"),
     ({"tile": "big"}, "tile is 'big'; it must be a whole number"),
     ({"tissue": "yes"}, "tissue is 'yes'; it must be True or False"),
+    ({"regions": 5}, "regions is 5; it must be"),
     ({"regions": [(0, 0, 10)]}, r"regions is \[0, 0, 10\]; it must be 4 numbers"),
     ({"regions": (0, 0, 10, 10)}, "regions is 0; it must be"),
     ({"regions": [(0, 0, 10, 10.5)]}, "regions is 10.5; it must be a whole number"),

@@ -38,9 +38,14 @@ def test_mpp_of_ome_without_pixels_is_unknown(tmp_path):
   assert mpp_of(path) is None
 
 
-def test_mpp_of_ome_is_the_mean_of_both_directions_and_needs_both(tmp_path):
+def test_mpp_of_ome_is_the_mean_of_both_directions_and_needs_both(tmp_path, caplog):
+  path = ome(tmp_path, PhysicalSizeX=0.25, PhysicalSizeY=0.251)
+  assert mpp_of(path) == pytest.approx(0.2505)
+  assert not caplog.messages
   path = ome(tmp_path, PhysicalSizeX=0.2, PhysicalSizeY=0.3)
   assert mpp_of(path) == pytest.approx(0.25)
+  [said] = caplog.messages
+  assert "0.2 microns wide and 0.3 high: taken as squares of 0.25" in said
   assert mpp_of(ome(tmp_path, PhysicalSizeX=0.2)) is None
   assert mpp_of(ome(tmp_path)) is None
   tifffile.tiffcomment(path, b"<OME><Pixels")
@@ -141,3 +146,18 @@ def test_mpp_of_pictures_if_a_microscope_can_have_it(tmp_path, ending):
       assert mpp_of(image) == rough
   PIL.Image.fromarray(RGB).save(path)
   assert mpp_of(path) is None
+
+
+@pytest.mark.parametrize("kind", ["png", "tif"])
+def test_pixels_that_are_no_squares_are_said(tmp_path, caplog, kind):
+  path = tmp_path / f"a.{kind}"
+  if kind == "png":
+    PIL.Image.fromarray(RGB).save(path, dpi=(101600, 50800))
+  else:
+    tifffile.imwrite(
+      path, RGB, photometric="rgb", resolution=(40000, 20000),
+      resolutionunit="CENTIMETER",
+    )  # fmt: skip
+  assert mpp_of(path) == pytest.approx(0.375, rel=1e-3)
+  [said] = caplog.messages
+  assert "0.25 microns wide and 0.5 high" in said

@@ -242,3 +242,24 @@ def test_two_processes_do_not_write_one_journal(tmp_path):
   with Journal(tmp_path / "j", SETTINGS) as journal:  # and all is still there
     assert_holds(journal, [tile])
   assert json.loads((tmp_path / "j" / "settings.json").read_text())["file"] == "a.svs"
+
+
+@pytest.mark.parametrize(
+  "line",
+  [
+    '{"tile": 1e999, "count": 3, "decisive": []}',
+    '{"tile": 3, "count": -5, "decisive": []}',
+    '{"tile": 3, "count": 1, "decisive": []}',
+    '{"tile": 3, "count": 3, "decisive": {}}',
+    "[" * 100_000,
+  ],
+)
+def test_a_crafted_line_counts_for_nothing(tmp_path, line):
+  folder = tmp_path / ".a.partial"
+  tiles = [(1, np.ones((3, 2)), np.full(3, 0.5, np.float32), np.zeros(0, np.float32))]
+  with Journal(folder, SETTINGS) as journal:
+    write(journal, tiles)
+  with (folder / "tiles.jsonl").open("a") as file:
+    file.write(line + "\n")
+  with Journal(folder, SETTINGS) as journal:
+    assert_holds(journal, tiles)

@@ -34,6 +34,7 @@ from micronet_jax.datasets.annotations import (
 )
 from micronet_jax.datasets.annotations.mark import Mark, Reading, Subject
 from micronet_jax.errors import InputError, or_left_out
+from micronet_jax.files import check_regular
 
 _READERS: dict[str, Callable[[pathlib.Path, Subject], Reading]] = {
   ".csv": points.read_points,
@@ -89,6 +90,7 @@ def read_centers(
       centre lies outside the image.
   """
   path = pathlib.Path(path)
+  check_regular(path)
   ending = annotation_ending(path)
   if ending in _LABEL_ENDINGS:
     reading = labels.read_label_map(path, shape=shape, single=single)

@@ -54,7 +54,7 @@ def read_aperio(path: pathlib.Path, root: ET.Element) -> Reading:
     else:
       name = "" if layer is None else layer.get("Name") or ""
       shapes.append(_shape(Shape(place, name=name), ring, kind))
-  return find_nuclei(shapes, reading)
+  return find_nuclei(path, shapes, reading)
 
 
 def _regions(layer: ET.Element) -> list[ET.Element]:

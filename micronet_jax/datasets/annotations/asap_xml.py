@@ -50,7 +50,7 @@ def read_asap(path: pathlib.Path, root: ET.Element) -> Reading:
         f"{path}, {place}: Type must be {', '.join((*_POINTS, *_OUTLINES))} or"
         f" Measurement, with coordinates, but it is '{kind[:40]}' with {len(ring)}."
       )
-  return find_nuclei(shapes, reading)
+  return find_nuclei(path, shapes, reading)
 
 
 def _coordinates(path: pathlib.Path, place: str, each: ET.Element) -> Ring:

@@ -38,4 +38,4 @@ def read_cell_counter(path: pathlib.Path, root: ET.Element) -> Reading:
         f"{path}, {place}: numbers {', '.join(_FIELDS)} are needed ({error})."
       ) from error
     shapes.append(Shape(place, point=(x, y), plane=plane, corner=0.0))
-  return find_nuclei(shapes, Reading())
+  return find_nuclei(path, shapes, Reading())

@@ -75,7 +75,7 @@ def read_coco(path: pathlib.Path, document: Any, subject: Subject) -> Reading:
         f"{path}, {place}: an image_id and a segmentation (polygons or run lengths) or"
         f" a bbox of four numbers are needed ({type(error).__name__}: {error})."
       ) from error
-  return find_nuclei(shapes, reading)
+  return find_nuclei(path, shapes, reading)
 
 
 def _image(path: pathlib.Path, images: list[Any], subject: Subject) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any
 from micronet_jax.datasets.annotations import coco, geojson, labelme
 from micronet_jax.datasets.annotations.mark import Reading, Subject
 from micronet_jax.errors import InputError
+from micronet_jax.files import check_regular
 
 _LARGEST = 1 << 29
 """Bytes that a compressed file may have when it is no longer compressed."""
@@ -61,6 +62,7 @@ def load_document(path: pathlib.Path) -> Any:
   Raises:
     InputError: it cannot be read.
   """
+  check_regular(path)
   kind = "JSON" if path.name.lower().endswith((".json", ".json.gz")) else "GeoJSON"
   try:
     state = path.stat()

@@ -48,7 +48,7 @@ def read_geojson(path: pathlib.Path, document: Any, subject: Subject) -> Reading
   """
   reading = Reading()
   shapes = read_shapes(path, document, reading)
-  return find_nuclei(shapes, reading).moved(subject.origin)
+  return find_nuclei(path, shapes, reading).moved(subject.origin)
 
 
 def read_shapes(path: pathlib.Path, document: Any, reading: Reading) -> list[Shape]:

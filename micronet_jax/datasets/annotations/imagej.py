@@ -60,7 +60,7 @@ def read_rois(path: pathlib.Path, _: Subject) -> Reading:
         f"{path}, {place}: cannot be read as a region of ImageJ"
         f" ({type(error).__name__}: {' '.join(str(error).split())[:80]})."
       ) from error
-  return find_nuclei(shapes, reading)
+  return find_nuclei(path, shapes, reading)
 
 
 def _contents(path: pathlib.Path) -> list[tuple[str, bytes]]:
@@ -71,6 +71,8 @@ def _contents(path: pathlib.Path) -> list[tuple[str, bytes]]:
       return [(path.name, content)]
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
       members = [i for i in archive.infolist() if i.filename.lower().endswith(".roi")]
+      if not members:
+        raise ValueError("it holds no region")
       if len(members) > _MOST or any(i.file_size > _LARGEST for i in members):
         raise ValueError("it holds more, or larger, regions than anybody draws")
       return [(member.filename, archive.read(member)) for member in members]

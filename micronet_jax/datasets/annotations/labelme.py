@@ -65,7 +65,7 @@ def read_labelme(path: pathlib.Path, document: Any, subject: Subject) -> Reading
         " mask, line or linestrip) and its points, pairs of numbers, are needed"
         f" ({type(error).__name__}: {error})."
       ) from error
-  return find_nuclei(shapes, reading)
+  return find_nuclei(path, shapes, reading)
 
 
 def _shapes_of(kind: str, points: Ring, common: Shape) -> list[Shape]:

@@ -1,4 +1,4 @@
-"""The centre of an outline: the centroid of its area.
+"""The centre of an outline, the centroid of its area; and whether it is one thing.
 
 Called by `annotations.shapes`, which has the outlines of all formats.
 """
@@ -13,6 +13,8 @@ CORNER = 0.5
 """The centre of the top-left pixel, in files that count from that pixel's corner."""
 
 _MIN_AREA = 1.0  # square pixels; below, a slip of the mouse
+
+_LARGE_PART = 0.25  # of the largest part; a smaller one is a speck
 
 
 @np.errstate(all="ignore")  # what is not finite is found by who checks the centres
@@ -50,6 +52,27 @@ def centroid(polygons: Sequence[list[Ring]]) -> tuple[float, float] | None:
   if not ((center >= outer.min(0)) & (center <= outer.max(0))).all():
     center = outer.mean(0)
   return float(center[0]), float(center[1])
+
+
+@np.errstate(all="ignore")
+def far_parts(polygons: Sequence[list[Ring]]) -> int:
+  """How many places a shape is in, if parts of it lie far apart; else 0.
+
+  Far is a part that is farther from the largest one than that is long, and no speck:
+  at least a quarter of its area. The same is asked of label maps.
+  """
+  if len(polygons) < 2:
+    return 0
+  areas = np.array([_area_and_moment(rings[0])[0] for rings in polygons])
+  low, high = (
+    np.array([getattr(rings[0], end)(0) for rings in polygons])
+    for end in ("min", "max")
+  )
+  largest = int(areas.argmax())
+  gaps = np.maximum(np.maximum(low - high[largest], low[largest] - high), 0)
+  far = np.hypot(*gaps.T) > np.hypot(*(high[largest] - low[largest]))
+  count = int((far & (areas >= _LARGE_PART * areas[largest])).sum())
+  return count + 1 if count else 0
 
 
 def _whole_area_and_moment(

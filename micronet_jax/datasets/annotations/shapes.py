@@ -3,6 +3,7 @@
 Called by the readers of formats that hold outlines or drawn points.
 """
 
+import pathlib
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -16,7 +17,14 @@ from micronet_jax.datasets.annotations.mark import (
   Reading,
   commonest_plane,
 )
-from micronet_jax.datasets.annotations.outlines import CORNER, Ring, area, centroid
+from micronet_jax.datasets.annotations.outlines import (
+  CORNER,
+  Ring,
+  area,
+  centroid,
+  far_parts,
+)
+from micronet_jax.errors import InputError, or_left_out
 
 _REGION_NAMES = re.compile(
   r"(region|regions? of interest|roi|annotation area|area|field of view|fov|tissue"
@@ -51,7 +59,9 @@ def is_ignored(name: str) -> bool:
   return name.strip().endswith("*")
 
 
-def find_nuclei(shapes: Sequence[Shape], reading: Reading) -> Reading:
+def find_nuclei(
+  path: pathlib.Path, shapes: Sequence[Shape], reading: Reading
+) -> Reading:
   """Finds the nuclei among the objects of a file.
 
   No nuclei are: objects of a class that QuPath ignores (its name ends in a star);
@@ -61,11 +71,15 @@ def find_nuclei(shapes: Sequence[Shape], reading: Reading) -> Reading:
   (`which_hold_others`); and outlines of less than a square pixel.
 
   Args:
+    path: the file, for messages.
     shapes: the objects, in the order of the file.
     reading: what the reader knows already; gets the rest.
 
   Returns:
     `reading`.
+
+  Raises:
+    InputError: an outline that is left has parts far apart (`outlines.far_parts`).
   """
   left = reading.left_out
   kept = [shape for shape in shapes if not is_ignored(shape.name)]
@@ -98,10 +112,21 @@ def find_nuclei(shapes: Sequence[Shape], reading: Reading) -> Reading:
   for shape, center, holds in zip(drawn, centers, holding, strict=True):
     if holds:
       left["outlines that hold other objects, as regions"] += 1
+    elif parts := far_parts(shape.polygons):
+      with or_left_out():
+        raise _several(path, shape.place, parts)
     elif center is not None:
       x, y = center[0] - shape.corner, center[1] - shape.corner
       reading.marks.append(Mark(y=y, x=x, place=shape.place))
   return reading
+
+
+def _several(path: pathlib.Path, place: str, parts: int) -> InputError:
+  return InputError(
+    f"{path}, {place}: one object has {parts} outlines far apart, so it says no nucleus"
+    " from another; every nucleus needs an object of its own (in QuPath: Objects,"
+    " Annotations, Split annotations)."
+  )
 
 
 def _count(left_out: "dict[str, int]", why: str, count: int) -> None:

@@ -10,6 +10,7 @@ import pathlib
 import re
 
 from micronet_jax.errors import InputError
+from micronet_jax.files import check_regular
 
 DELIMITERS = (",", ";", "\t")
 
@@ -28,6 +29,7 @@ def read_text(path: pathlib.Path) -> tuple[str, str | None]:
   Raises:
     InputError: the file cannot be read, or is no text.
   """
+  check_regular(path)
   try:
     content = path.read_bytes()
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
