@@ -3,14 +3,16 @@
 A folder holds `settings.json`, all that determines the points; `points.bin`, the points
 as they come; and `tiles.jsonl`, a line for each finished tile with the number of points
 there are after it. Points are written before their tile's line, and what follows the
-last whole line is cut off when the journal is opened again. Called by `predict.job`.
+last whole line is cut off when the journal is opened again. Several processes that
+search one image have a journal each, and who writes the results takes all of them over.
+Called by `predict.image`.
 """
 
 import contextlib
 import json
 import pathlib
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -57,7 +59,7 @@ class Journal:
     self.done: set[int] = set()
     self.count = 0
     self.best = 0.0
-    text = json.dumps(dict(settings), sort_keys=True)
+    self._text = json.dumps(dict(settings), sort_keys=True)
     try:
       folder.mkdir(parents=True, exist_ok=True)
       with contextlib.ExitStack() as stack:
@@ -67,10 +69,10 @@ class Journal:
           for name in ("points.bin", "tiles.jsonl")
         )
         # Only cut, never written again: a full disk or a kill here loses nothing.
-        self._tiles.truncate(self._resume(text))
+        self._tiles.truncate(self._resume())
         self._points.truncate(self.count * POINT.itemsize)
         if not self.done:
-          (folder / "settings.json").write_text(text)
+          (folder / "settings.json").write_text(self._text)
         self._open = stack.pop_all()
     except OSError as error:
       with contextlib.suppress(OSError):
@@ -78,33 +80,23 @@ class Journal:
           shutil.rmtree(folder, ignore_errors=True)  # nothing is lost
       raise self._cannot_write(error) from error
 
-  def _resume(self, settings: str) -> int:
-    """Reads what an interrupted search of the same settings left.
+  def _resume(self) -> int:
+    """Counts what an interrupted search of the same settings left as done.
 
     Returns:
       The bytes of `tiles.jsonl` that are lines of finished tiles.
     """
-    try:
-      if (self.folder / "settings.json").read_text() != settings:
-        return 0
-    except (FileNotFoundError, UnicodeDecodeError):
-      return 0
-    size = (self.folder / "points.bin").stat().st_size
     whole = 0
-    for line in (self.folder / "tiles.jsonl").read_bytes().splitlines(keepends=True):
-      try:
-        entry = json.loads(line)
-        tile, count = int(entry["tile"]), int(entry["count"])
-        best = float(entry["best"])
-      except (ValueError, LookupError, TypeError):
-        break
-      if not line.endswith(b"\n") or count * POINT.itemsize > size:
-        break
+    for line, entry in _finished(self.folder, self._text):
       whole += len(line)
-      self.done.add(tile)
-      self.count = count
-      self.best = max(self.best, best)
+      self._note(entry)
     return whole
+
+  def _note(self, entry: Mapping[str, Any]) -> None:
+    """Counts a tile that is on disk."""
+    self.done.add(int(entry["tile"]))
+    self.count = int(entry["count"])
+    self.best = max(self.best, float(entry["best"]))
 
   def __enter__(self) -> "Journal":
     return self
@@ -135,7 +127,10 @@ class Journal:
     """
     points = np.empty(len(scores), POINT)
     points["y"], points["x"], points["score"] = centers[:, 0], centers[:, 1], scores
-    entry = {"tile": tile, "count": self.count + len(scores), "best": best}
+    self._append({"tile": tile, "best": best}, points)
+
+  def _append(self, entry: Mapping[str, Any], points: np.ndarray) -> None:
+    entry = {**entry, "count": self.count + len(points)}
     try:
       self._points.write(points.tobytes())
       self._points.flush()
@@ -143,9 +138,26 @@ class Journal:
       self._tiles.flush()
     except OSError as error:
       raise self._cannot_write(error) from error
-    self.done.add(tile)
-    self.count += len(scores)
-    self.best = max(self.best, best)
+    self._note(entry)
+
+  def take_over(self, folders: Iterable[pathlib.Path]) -> None:
+    """Adds the tiles that journals of the same settings hold, each once.
+
+    Args:
+      folders: of the journals, in the order of the image.
+
+    Raises:
+      CannotWrite: as `add` raises it.
+    """
+    for folder in folders:
+      start = 0
+      for _, entry in _finished(folder, self._text):
+        count = int(entry["count"]) - start
+        place = {"count": count, "offset": start * POINT.itemsize}
+        start += count
+        if int(entry["tile"]) not in self.done:
+          points = np.fromfile(folder / "points.bin", POINT, **place)
+          self._append(entry, points)
 
   def chunks(self, *, lowest: float = 0.0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Reads the points back from top to bottom and left to right.
@@ -216,6 +228,49 @@ class Journal:
       )
     reason = (error.strerror or str(error)).lower()
     return CannotWrite(f"{self.folder} cannot be written ({reason}){kept}")
+
+
+def _finished(
+  folder: pathlib.Path, settings: str
+) -> Iterator[tuple[bytes, dict[str, Any]]]:
+  """The finished tiles of a journal, as far as its points are there too.
+
+  Yields:
+    Each line of `tiles.jsonl`, and what it says; none of a journal of other settings.
+  """
+  try:
+    if (folder / "settings.json").read_text() != settings:
+      return
+    lines = (folder / "tiles.jsonl").read_bytes().splitlines(keepends=True)
+    size, before = (folder / "points.bin").stat().st_size, 0
+  except (FileNotFoundError, UnicodeDecodeError):
+    return
+  for line in lines:
+    try:
+      entry = json.loads(line)
+      count = int(entry["count"])
+      _ = int(entry["tile"]), float(entry["best"])
+    except (ValueError, LookupError, TypeError):
+      return
+    whole = line.endswith(b"\n") and before <= count <= size // POINT.itemsize
+    if not whole:
+      return
+    before = count
+    yield line, entry
+
+
+def finished_tiles(
+  folders: Iterable[pathlib.Path], settings: Mapping[str, Any]
+) -> set[int]:
+  """The tiles that any of several journals of these settings holds, here or elsewhere.
+
+  Args:
+    folders: of journals, which need not be there, and which others may be writing.
+    settings: as `Journal` takes them.
+  """
+  text = json.dumps(dict(settings), sort_keys=True)
+  found = (entry for folder in folders for _, entry in _finished(folder, text))
+  return {int(entry["tile"]) for entry in found}
 
 
 def remove_left(folder: pathlib.Path) -> None:
