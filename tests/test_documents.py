@@ -10,7 +10,7 @@ PAGES = (
   *("README.md", "CONTRIBUTING.md", "CHANGELOG.md"),
   *("docs/annotate.md", "docs/folders.md"),
   *("benchmarks/RESULTS.md", "results/README.md", "micronet_jax/weights/README.md"),
-  *("docs/reliability.md", "docs/licences.md"),
+  *("docs/reliability.md", "docs/licences.md", "docs/detecting-at-scale.md"),
 )
 
 

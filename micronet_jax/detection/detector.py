@@ -1,6 +1,6 @@
 """A trained network as a detector: image or slide in, nucleus centres out.
 
-Called by whoever detects: `predict.image`, `evaluation.scoring`, `training.loop`, users.
+Called by whoever detects: `predict.job`, `evaluation.scoring`, `training.loop`, users.
 """
 
 import collections

@@ -153,11 +153,11 @@ class Journal:
       start = 0
       for _, entry in _finished(folder, self._text):
         count = int(entry["count"]) - start
-        place = {"count": count, "offset": start * POINT.itemsize}
-        start += count
         if int(entry["tile"]) not in self.done:
-          points = np.fromfile(folder / "points.bin", POINT, **place)
+          place = start * POINT.itemsize
+          points = np.fromfile(folder / "points.bin", POINT, count, offset=place)
           self._append(entry, points)
+        start += count
 
   def chunks(self, *, lowest: float = 0.0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Reads the points back from top to bottom and left to right.
