@@ -120,46 +120,6 @@ def work_off(
   return failures
 
 
-def work_off_on_ray(
-  jobs: Sequence[Job],
-  place: pathlib.Path,
-  stop: threading.Event,
-  *,
-  cpus_per_run: int,
-  action: Callable[[Job, pathlib.Path, threading.Event], None] | None = None,
-) -> dict[str, str]:
-  """Does jobs as `work_off`, each once the run that it starts from is done.
-
-  A run gets a GPU, or so many CPUs where there is none; `action`, by default `do_job`,
-  does a job. What died goes on from its last checkpoint, on whatever machine.
-
-  Raises:
-    InputError: as `cluster.connected` raises it.
-    Stopped: `stop` was set; workers are ended, and go on from their last checkpoints.
-  """
-  failures: dict[str, str] = {}
-  by_key = {job.run.key: job for job in jobs}
-  with connected(cpus=cpus_per_run, asked="config.cpus_per_run") as cluster:
-    for job in jobs:
-      base = job.run.base
-      needs = (base.key,) if base and base.key in by_key else ()
-      once = functools.partial(action or do_job, job, place)
-      cluster.submit(Task(job.run.key, functools.partial(_unstopped, once), needs))
-    for number, (task, outcome) in enumerate(cluster.finished(stop), 1):
-      text = (job := by_key[str(task.key)]).run.label
-      if outcome.error:
-        lacks = isinstance(outcome.error, NeedFailed)
-        failed = _without_base(job) if lacks else _describe_failure(job, outcome.error)
-        failures[job.run.key], text = failed, f"failed: {failed}"
-      print(f"[{number}/{len(jobs)}] {text}", flush=True)
-  return failures
-
-
-def _unstopped(work: Callable[[threading.Event], None]) -> None:
-  """Runs in a worker, which nobody asks to stop."""
-  work(threading.Event())
-
-
 def _without_base(job: Job) -> str:
   return f"{job.run.label}: its base failed"
 
@@ -202,6 +162,46 @@ def do_job(job: Job, place: pathlib.Path, stop: threading.Event) -> None:
           if stop.is_set():
             raise Stopped("stopped; run the same command again to go on")
           write_json(each.path(place), dataclasses.asdict(score_run(detector, each)))
+
+
+def work_off_on_ray(
+  jobs: Sequence[Job],
+  place: pathlib.Path,
+  stop: threading.Event,
+  *,
+  cpus_per_run: int,
+  action: Callable[[Job, pathlib.Path, threading.Event], None] = do_job,
+) -> dict[str, str]:
+  """Does jobs as `work_off`, each once the run that it starts from is done.
+
+  A run gets a GPU, or so many CPUs where there is none; `action` does a job. What died
+  goes on from its last checkpoint, on whatever machine.
+
+  Raises:
+    InputError: as `cluster.connected` raises it.
+    Stopped: `stop` was set; workers are ended, and go on from their last checkpoints.
+  """
+  failures: dict[str, str] = {}
+  by_key = {job.run.key: job for job in jobs}
+  with connected(cpus=cpus_per_run, asked="config.cpus_per_run") as cluster:
+    for job in jobs:
+      base = job.run.base
+      needs = (base.key,) if base and base.key in by_key else ()
+      once = functools.partial(action, job, place)
+      cluster.submit(Task(job.run.key, functools.partial(_unstopped, once), needs))
+    for number, (task, outcome) in enumerate(cluster.finished(stop), 1):
+      text = (job := by_key[str(task.key)]).run.label
+      if outcome.error:
+        lacks = isinstance(outcome.error, NeedFailed)
+        failed = _without_base(job) if lacks else _describe_failure(job, outcome.error)
+        failures[job.run.key], text = failed, f"failed: {failed}"
+      print(f"[{number}/{len(jobs)}] {text}", flush=True)
+  return failures
+
+
+def _unstopped(work: Callable[[threading.Event], None]) -> None:
+  """Runs in a worker, which nobody asks to stop."""
+  work(threading.Event())
 
 
 def train_run(run: Run, place: pathlib.Path, stop: threading.Event) -> None:
