@@ -12,8 +12,10 @@ declares a GPU on every machine, so that tasks ask for one; JAX stays on the CPU
 """
 
 import argparse
+import contextlib
 import os
 import pathlib
+import socket
 import tempfile
 import threading
 import time
@@ -62,6 +64,22 @@ def main(argv: Sequence[str] | None = None) -> int:
   return int(any(row["fault"] for row in rows))
 
 
+def machine(**room: int) -> dict[str, Any]:
+  """What Ray is told of a machine, without what a test has no use for.
+
+  Ray waits 15 s for its agents to choose their ports, too short where much else runs:
+  they are told theirs.
+  """
+  agents = ("metrics_agent_port", "metrics_export_port", "runtime_env_agent_port")
+  with contextlib.ExitStack() as stack:
+    ports = {}
+    for name in (*agents, "dashboard_agent_listen_port"):
+      free = stack.enter_context(socket.socket())
+      free.bind(("", 0))
+      ports[name] = free.getsockname()[1]
+  return {"include_log_monitor": False, "no_monitor": True, **ports, **room}
+
+
 def _measure(
   options: argparse.Namespace, root: pathlib.Path
 ) -> Iterator[dict[str, Any]]:
@@ -82,9 +100,9 @@ def _measure(
   }
   random = np.random.default_rng(options.seed)
   room = {"num_cpus": 1, "num_gpus": 1} if options.gpus else {"num_cpus": 1}
-  head = {"num_cpus": 0, "_system_config": NOTICED_QUICKLY}
+  head = {**machine(num_cpus=0), "_system_config": NOTICED_QUICKLY}
   cluster = Cluster(initialize_head=True, head_node_args=head)
-  machines = [cluster.add_node(**room) for _ in range(MACHINES)]
+  machines = [cluster.add_node(**machine(**room)) for _ in range(MACHINES)]
   ray.init(cluster.address, log_to_driver=False)
   given = PredictConfig(tile=TILE, executor="ray", cpus_per_task=1)
   try:
@@ -97,7 +115,7 @@ def _measure(
       found = predict_images(images, out, options=given)
       seconds = time.monotonic() - began
       killer.join()
-      machines.append(cluster.add_node(**room))
+      machines.append(cluster.add_node(**machine(**room)))
       yield {
         "kill": number + 1,
         "tiles done then": killer.done,

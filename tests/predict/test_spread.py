@@ -11,6 +11,7 @@ import pytest
 from networks import META, random_weights
 from predictions import SMALL, TILES, names, options, write_dots
 
+from benchmarks import node_kills
 from micronet_jax import checkpoints
 from micronet_jax.cluster import RETRIES, Outcome
 from micronet_jax.config import PredictConfig
@@ -257,9 +258,9 @@ def test_two_machines_write_what_one_writes(tmp_path, monkeypatch, capsys):
   flags = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
   monkeypatch.setenv("PYTHONPATH", str(root))
   monkeypatch.setenv("XLA_FLAGS", flags)  # without the eight devices of tests
-  cluster = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+  cluster = cluster_utils.Cluster(True, head_node_args=node_kills.machine(num_cpus=1))
   try:
-    cluster.add_node(num_cpus=1)
+    cluster.add_node(**node_kills.machine(num_cpus=1))
     monkeypatch.setenv("RAY_ADDRESS", cluster.address)
     before = signal.getsignal(signal.SIGTERM)
     killer = threading.Thread(target=kill_a_worker, args=(out,))
