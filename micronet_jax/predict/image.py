@@ -274,7 +274,7 @@ def _search(
   with bar, contextlib.closing(search):
     for found in search:
       index, core = found.tile.index, found.tile.core
-      journal.add(index, found.centers, found.scores, best=found.best)
+      journal.add(index, found.centers, found.scores, found.decisive)
       pixels += (core.y1 - core.y0) * (core.x1 - core.x0)
       rate = pixels / 1e6 / (time.monotonic() - began)
       bar.set_postfix_str(f"{rate:.2f} Mpx/s, {journal.count} points", refresh=False)
@@ -291,7 +291,7 @@ def _write(
 ) -> dict[str, Any]:
   """Writes the files of an image whose tiles are all done; gives its record."""
   formats, given = work.options.formats, work.options.threshold
-  lowest = work.detector.lowest_score(scan, journal.best, threshold=given)
+  lowest = work.detector.lowest_score(scan, journal.decisive, threshold=given)
   numbers, grid = outputs.count_nuclei(journal, scan, lowest)
   result = summary.summarise(
     shape=scan.shape,

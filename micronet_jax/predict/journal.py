@@ -41,7 +41,6 @@ class Journal:
   Attributes:
     done: indices of the finished tiles.
     count: points written.
-    best: the highest score that any tile reported.
   """
 
   def __init__(self, folder: pathlib.Path, settings: Mapping[str, Any]):
@@ -58,7 +57,7 @@ class Journal:
     self.folder = folder
     self.done: set[int] = set()
     self.count = 0
-    self.best = 0.0
+    self._decisive: list[np.ndarray] = []
     self._text = json.dumps(dict(settings), sort_keys=True)
     try:
       folder.mkdir(parents=True, exist_ok=True)
@@ -96,7 +95,12 @@ class Journal:
     """Counts a tile that is on disk."""
     self.done.add(int(entry["tile"]))
     self.count = int(entry["count"])
-    self.best = max(self.best, float(entry["best"]))
+    self._decisive.append(np.asarray(entry["decisive"], np.float32).reshape(-1))
+
+  @property
+  def decisive(self) -> np.ndarray:
+    """The scores of all tiles that the threshold follows from, float32 `[M]`."""
+    return np.concatenate([np.zeros(0, np.float32), *self._decisive])
 
   def __enter__(self) -> "Journal":
     return self
@@ -112,7 +116,7 @@ class Journal:
     self._open.close()
 
   def add(
-    self, tile: int, centers: np.ndarray, scores: np.ndarray, *, best: float
+    self, tile: int, centers: np.ndarray, scores: np.ndarray, decisive: np.ndarray
   ) -> None:
     """Writes one tile's points.
 
@@ -120,14 +124,14 @@ class Journal:
       tile: its index.
       centers: `[N, 2]` (y, x).
       scores: `[N]`.
-      best: the tile's highest score.
+      decisive: `[M]`, of the tile's scores those that the threshold follows from.
 
     Raises:
       CannotWrite: they cannot be written; the tiles before stay.
     """
     points = np.empty(len(scores), POINT)
     points["y"], points["x"], points["score"] = centers[:, 0], centers[:, 1], scores
-    self._append({"tile": tile, "best": best}, points)
+    self._append({"tile": tile, "decisive": decisive.tolist()}, points)
 
   def _append(self, entry: Mapping[str, Any], points: np.ndarray) -> None:
     entry = {**entry, "count": self.count + len(points)}
@@ -249,7 +253,7 @@ def _finished(
     try:
       entry = json.loads(line)
       count = int(entry["count"])
-      _ = int(entry["tile"]), float(entry["best"])
+      _ = int(entry["tile"]), np.asarray(entry["decisive"], np.float32)
     except (ValueError, LookupError, TypeError):
       return
     whole = line.endswith(b"\n") and before <= count <= size // POINT.itemsize
