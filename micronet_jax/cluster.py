@@ -154,7 +154,8 @@ def connected(*, cpus: int, asked: str) -> Iterator[Cluster]:
   if own:
     before = signal.getsignal(signal.SIGTERM)
     try:
-      ray.init(log_to_driver=False, include_dashboard=False)
+      quiet = {"log_to_driver": False, "logging_level": logging.WARNING}
+      ray.init(include_dashboard=False, **quiet)
     except ConnectionError as error:
       raise InputError(
         f"Ray finds no cluster ({' '.join(str(error).split())[:200]}); RAY_ADDRESS"

@@ -58,6 +58,7 @@ class Order(NamedTuple):
     options: of the job.
     folder: that paths are relative to.
     version: of the package.
+    part_tiles: that one task searches of an image at most.
   """
 
   weights: str
@@ -65,6 +66,7 @@ class Order(NamedTuple):
   options: PredictConfig
   folder: str
   version: str
+  part_tiles: int
 
 
 class Share(NamedTuple):
@@ -115,7 +117,7 @@ def predict_on_ray(
     InputError: as `cluster.connected` raises it.
     Stopped: a signal came; what is found so far is in the journals.
   """
-  order = Order(weights, network, options, os.getcwd(), __version__)
+  order = Order(weights, network, options, os.getcwd(), __version__, PART_TILES)
   cpus = options.cpus_per_task
   with (
     caught_signals() as stop,
@@ -191,7 +193,7 @@ def _predict_share(order: Order, share: Share) -> Report:
   # What a worker left that was killed here while it wrote.
   sweep(share.jobs[0][1].parent)
   report = Report([], [], ())
-  most = None if share.whole else PART_TILES
+  most = None if share.whole else order.part_tiles
   for number, (image, stem) in enumerate(share.jobs):
     if number and time.monotonic() - began > SHARE_SECONDS:
       return report._replace(left=share.jobs[number:])
@@ -202,7 +204,7 @@ def _predict_share(order: Order, share: Share) -> Report:
       action = functools.partial(_patiently, detect)
       report.results.append(result_or_error(image, action))
     except Divisible as found:
-      report.large.append(((image, stem), -(-found.tiles // PART_TILES)))
+      report.large.append(((image, stem), -(-found.tiles // order.part_tiles)))
   return report
 
 

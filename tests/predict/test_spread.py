@@ -210,7 +210,7 @@ def test_a_slide_fails_once_with_any_of_its_parts(here, tmp_path, counted):
 )
 def test_workers_must_have_what_the_command_has(work, here, changes, says):
   order = spread.Order(
-    "base", work.network, on_ray(), str(pathlib.Path.cwd()), spread.__version__
+    "base", work.network, on_ray(), str(pathlib.Path.cwd()), spread.__version__, 2
   )
   share = spread.Share((("a.png", pathlib.Path("a")),))
   with pytest.raises(InputError, match=says):
