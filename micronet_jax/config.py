@@ -249,6 +249,9 @@ class PredictConfig:
   batch: int | None = setting(None, low=1, free=True)
   # Devices to use; None for all.
   devices: int | None = setting(None, low=1, free=True)
+  # Here, or on a Ray cluster, where a task has one GPU, or where there is none:
+  executor: str = setting("local", choices=("local", "ray"), free=True)
+  cpus_per_task: int = setting(2, low=1, free=True)
 
 
 def check_predict(options: PredictConfig) -> PredictConfig:
@@ -272,6 +275,11 @@ def check_predict(options: PredictConfig) -> PredictConfig:
   check_ranges(checked, "")
   if checked.shard is not None:
     _check_shard(checked.shard)
+  if checked.executor == "ray" and checked.devices is not None:
+    raise InputError(
+      f"devices is {checked.devices}, but each task on Ray has one GPU, or"
+      " cpus_per_task CPUs; leave devices out"
+    )
   return checked
 
 

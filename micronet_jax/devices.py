@@ -85,6 +85,11 @@ def check_platform() -> None:
     ) from error
 
 
+def leave_gpus() -> None:
+  """Keeps this process, which only hands out work, off the GPUs that workers need."""
+  jax.config.update("jax_platforms", "cpu")
+
+
 def use_compilation_cache() -> None:
   """Keeps compiled programs between starts, where JAX has not been told a place."""
   if os.environ.get("JAX_COMPILATION_CACHE_DIR"):

@@ -31,6 +31,10 @@ DEAD_AFTER = 60.0
 """Seconds without a sign of life after which a lock counts for nothing."""
 
 
+class Busy(InputError):
+  """Another process works in the folder."""
+
+
 @contextlib.contextmanager
 def locked(
   folder: pathlib.Path,
@@ -53,7 +57,8 @@ def locked(
     told: gets one line if the wait begins.
 
   Raises:
-    InputError: another process works there, or the folder cannot be written.
+    Busy: another process works there.
+    InputError: the folder cannot be written.
     Stopped: `wait` was set before it was this process's turn.
   """
   try:
@@ -66,7 +71,7 @@ def locked(
     waiting = False
     while (holder := _take(file, folder)) is not None:
       if wait is None:
-        raise InputError(
+        raise Busy(
           f"another process works in {folder}{holder}; wait for it, or use another "
           "folder"
         )

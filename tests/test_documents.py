@@ -11,6 +11,7 @@ PAGES = (
   *("docs/annotate.md", "docs/folders.md"),
   *("benchmarks/RESULTS.md", "results/README.md", "micronet_jax/weights/README.md"),
   *("docs/reliability.md", "docs/licences.md", "docs/export.md", "docs/scale.md"),
+  "docs/detecting-at-scale.md",
 )
 
 

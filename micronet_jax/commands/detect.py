@@ -119,6 +119,20 @@ def _add_machine(detect: argparse.ArgumentParser) -> None:
     help="only every N-th image from the K-th on, and summary.K-of-N.csv, for job"
     " arrays; afterwards the same command without it lists all in summary.csv",
   )
+  machine.add_argument(
+    "--executor",
+    choices=("local", "ray"),
+    default="local",
+    help="ray: all machines of a Ray cluster at once, which share these folders; needs"
+    " the extra [ray] (default: local, this machine)",
+  )
+  machine.add_argument(
+    "--cpus",
+    type=int,
+    default=PredictConfig().cpus_per_task,
+    metavar="N",
+    help="a task on Ray has one GPU, or where there is none N CPUs (default: 2)",
+  )
 
 
 def region(text: str) -> tuple[int, int, int, int]:
@@ -143,6 +157,8 @@ def _run(given: argparse.Namespace) -> int:
     batch=given.batch,
     devices=given.devices,
     shard=given.shard,
+    executor=given.executor,
+    cpus_per_task=given.cpus,
   )
   return run_detect(given.images, given.out, given.weights, options)
 
@@ -204,6 +220,8 @@ def run_detect(
       from micronet_jax import devices  # JAX takes seconds to import
       from micronet_jax.predict import job
 
+      if options.executor == "ray":
+        devices.leave_gpus()
       devices.check_platform()
       devices.use_compilation_cache()
       done = job.predict_images(images, out, weights=weights, options=options)

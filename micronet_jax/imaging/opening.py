@@ -4,7 +4,7 @@ What kind a file is decides its content, not its ending: OpenSlide is asked firs
 TIFF is read by tifffile, the rest by `imaging.decoding`. An image without a pyramid
 that fits into memory is read whole, by the same function as in training, so that
 training and detection see the same pixels. Called by `detection.detector` and
-`predict.job`.
+`predict.image`.
 """
 
 import os

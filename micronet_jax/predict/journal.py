@@ -3,7 +3,9 @@
 A folder holds `settings.json`, all that determines the points; `points.bin`, the points
 as they come; and `tiles.jsonl`, a line for each finished tile with the number of points
 there are after it. Points are written before their tile's line, and what follows the
-last whole line is cut off when the journal is opened again. Called by `predict.job`.
+last whole line is cut off when the journal is opened again. Several processes that
+search one image have a journal each, and who writes the results takes all of them over.
+Called by `predict.image`.
 """
 
 import contextlib
@@ -55,8 +57,8 @@ class Journal:
     self.folder = folder
     self.done: set[int] = set()
     self.count = 0
-    self._decisive = [np.zeros(0, np.float32)]  # joined when asked for, not by tile
-    text = json.dumps(dict(settings), sort_keys=True)
+    self._decisive: list[np.ndarray] = []
+    self._text = json.dumps(dict(settings), sort_keys=True)
     try:
       folder.mkdir(parents=True, exist_ok=True)
       with contextlib.ExitStack() as stack:
@@ -66,10 +68,10 @@ class Journal:
           for name in ("points.bin", "tiles.jsonl")
         )
         # Only cut, never written again: a full disk or a kill here loses nothing.
-        self._tiles.truncate(self._resume(text))
+        self._tiles.truncate(self._resume())
         self._points.truncate(self.count * POINT.itemsize)
         if not self.done:
-          (folder / "settings.json").write_text(text)
+          (folder / "settings.json").write_text(self._text)
         self._open = stack.pop_all()
     except OSError as error:
       with contextlib.suppress(OSError):
@@ -77,34 +79,28 @@ class Journal:
           shutil.rmtree(folder, ignore_errors=True)  # nothing is lost
       raise self._cannot_write(error) from error
 
-  def _resume(self, settings: str) -> int:
-    """Reads what an interrupted search of the same settings left.
+  def _resume(self) -> int:
+    """Counts what an interrupted search of the same settings left as done.
 
     Returns:
       The bytes of `tiles.jsonl` that are lines of finished tiles.
     """
-    try:
-      if (self.folder / "settings.json").read_text() != settings:
-        return 0
-    except (FileNotFoundError, UnicodeDecodeError):
-      return 0
-    size = (self.folder / "points.bin").stat().st_size
     whole = 0
-    for line in (self.folder / "tiles.jsonl").read_bytes().splitlines(keepends=True):
-      try:
-        entry = json.loads(line)
-        tile, count = int(entry["tile"]), int(entry["count"])
-        decisive = np.asarray(entry["decisive"], np.float32).reshape(-1)
-      except (ValueError, LookupError, TypeError, OverflowError, RecursionError):
-        break
-      there = self.count <= count <= size // POINT.itemsize
-      if not line.endswith(b"\n") or not there:
-        break
+    for line, entry in _finished(self.folder, self._text):
       whole += len(line)
-      self.done.add(tile)
-      self.count = count
-      self._decisive.append(decisive)
+      self._note(entry)
     return whole
+
+  def _note(self, entry: Mapping[str, Any]) -> None:
+    """Counts a tile that is on disk."""
+    self.done.add(int(entry["tile"]))
+    self.count = int(entry["count"])
+    self._decisive.append(np.asarray(entry["decisive"], np.float32).reshape(-1))
+
+  @property
+  def decisive(self) -> np.ndarray:
+    """The scores of all tiles that the threshold follows from, float32 `[M]`."""
+    return np.concatenate([np.zeros(0, np.float32), *self._decisive])
 
   def __enter__(self) -> "Journal":
     return self
@@ -135,23 +131,37 @@ class Journal:
     """
     points = np.empty(len(scores), POINT)
     points["y"], points["x"], points["score"] = centers[:, 0], centers[:, 1], scores
-    entry = {"tile": tile, "count": self.count + len(scores)}
-    line = json.dumps({**entry, "decisive": decisive.tolist()})
+    self._append({"tile": tile, "decisive": decisive.tolist()}, points)
+
+  def _append(self, entry: Mapping[str, Any], points: np.ndarray) -> None:
+    entry = {**entry, "count": self.count + len(points)}
     try:
       self._points.write(points.tobytes())
       self._points.flush()
-      self._tiles.write(line.encode() + b"\n")
+      self._tiles.write(json.dumps(entry).encode() + b"\n")
       self._tiles.flush()
     except OSError as error:
       raise self._cannot_write(error) from error
-    self.done.add(tile)
-    self.count += len(scores)
-    self._decisive.append(decisive)
+    self._note(entry)
 
-  @property
-  def decisive(self) -> np.ndarray:
-    """float32 `[M]`, the scores of all tiles that the threshold follows from."""
-    return np.concatenate(self._decisive)
+  def take_over(self, folders: Iterable[pathlib.Path]) -> None:
+    """Adds the tiles that journals of the same settings hold, each once.
+
+    Args:
+      folders: of the journals, in the order of the image.
+
+    Raises:
+      CannotWrite: as `add` raises it.
+    """
+    for folder in folders:
+      start = 0
+      for _, entry in _finished(folder, self._text):
+        count = int(entry["count"]) - start
+        if int(entry["tile"]) not in self.done:
+          place = start * POINT.itemsize
+          points = np.fromfile(folder / "points.bin", POINT, count, offset=place)
+          self._append(entry, points)
+        start += count
 
   def chunks(self, *, lowest: float = 0.0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Reads the points back from top to bottom and left to right.
@@ -238,6 +248,49 @@ class Journal:
       )
     reason = (error.strerror or str(error)).lower()
     return CannotWrite(f"{self.folder} cannot be written ({reason}){kept}")
+
+
+def _finished(
+  folder: pathlib.Path, settings: str
+) -> Iterator[tuple[bytes, dict[str, Any]]]:
+  """The finished tiles of a journal, as far as its points are there too.
+
+  Yields:
+    Each line of `tiles.jsonl`, and what it says; none of a journal of other settings.
+  """
+  try:
+    if (folder / "settings.json").read_text() != settings:
+      return
+    lines = (folder / "tiles.jsonl").read_bytes().splitlines(keepends=True)
+    size, before = (folder / "points.bin").stat().st_size, 0
+  except (FileNotFoundError, UnicodeDecodeError):
+    return
+  for line in lines:
+    try:
+      entry = json.loads(line)
+      count = int(entry["count"])
+      _ = int(entry["tile"]), np.asarray(entry["decisive"], np.float32)
+    except (ValueError, LookupError, TypeError, OverflowError, RecursionError):
+      return
+    whole = line.endswith(b"\n") and before <= count <= size // POINT.itemsize
+    if not whole:
+      return
+    before = count
+    yield line, entry
+
+
+def finished_tiles(
+  folders: Iterable[pathlib.Path], settings: Mapping[str, Any]
+) -> set[int]:
+  """The tiles that any of several journals of these settings holds, here or elsewhere.
+
+  Args:
+    folders: of journals, which need not be there, and which others may be writing.
+    settings: as `Journal` takes them.
+  """
+  text = json.dumps(dict(settings), sort_keys=True)
+  found = (entry for folder in folders for _, entry in _finished(folder, text))
+  return {int(entry["tile"]) for entry in found}
 
 
 def remove_left(folder: pathlib.Path) -> None:

@@ -1,6 +1,6 @@
 """What the predict job writes for an image: names, files, a line in the summary.
 
-Called by `predict.job`.
+Called by `predict.image`.
 """
 
 import csv

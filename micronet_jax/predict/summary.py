@@ -1,4 +1,4 @@
-"""One image's results in numbers, ready for JSON; called by `predict.job`."""
+"""One image's results in numbers, ready for JSON; called by `predict.image`."""
 
 import itertools
 import math

@@ -1,22 +1,24 @@
 """Trains runs and scores their checkpoints, each once, whoever asks.
 
 `train_run` and `score_run` keep what they made in the run's folder; figures read it
-through an `Archive`, and `studies.study` or `studies.cluster` do the jobs it lacks.
-Called by `studies.study` and `cluster`.
+through an `Archive`, and the jobs it lacks are done here, one after the other, or on a
+Ray cluster. Called by `studies.study`.
 """
 
 import dataclasses
+import functools
 import pathlib
 import statistics
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from micronet_jax import checkpoints, devices
+from micronet_jax.cluster import NeedFailed, Task, connected
 from micronet_jax.config import check_config
 from micronet_jax.datasets.organs import Organ, load_data_set, load_organ
 from micronet_jax.datasets.provenance import Provenance, check_unseen, provenance_of
@@ -105,7 +107,7 @@ def work_off(
   for number, job in enumerate(jobs, 1):
     base = job.run.base
     if base and base.key in failures:
-      failures[job.run.key] = f"{job.run.label}: its base failed"
+      failures[job.run.key] = _without_base(job)
       continue
     print(f"[{number}/{len(jobs)}] {job.run.label} ({job.run.key})", flush=True)
     try:
@@ -113,12 +115,16 @@ def work_off(
     except Stopped:
       raise
     except Exception as error:  # one run must not end the study
-      failures[job.run.key] = describe_failure(job, error)
+      failures[job.run.key] = _describe_failure(job, error)
       print(f"failed: {failures[job.run.key]}", flush=True)
   return failures
 
 
-def describe_failure(job: Job, error: Exception) -> str:
+def _without_base(job: Job) -> str:
+  return f"{job.run.label}: its base failed"
+
+
+def _describe_failure(job: Job, error: Exception) -> str:
   """Which run failed and why, on one line."""
   text = " ".join(str(error).split()) or type(error).__name__
   if not isinstance(error, InputError):
@@ -156,6 +162,46 @@ def do_job(job: Job, place: pathlib.Path, stop: threading.Event) -> None:
           if stop.is_set():
             raise Stopped("stopped; run the same command again to go on")
           write_json(each.path(place), dataclasses.asdict(score_run(detector, each)))
+
+
+def work_off_on_ray(
+  jobs: Sequence[Job],
+  place: pathlib.Path,
+  stop: threading.Event,
+  *,
+  cpus_per_run: int,
+  action: Callable[[Job, pathlib.Path, threading.Event], None] = do_job,
+) -> dict[str, str]:
+  """Does jobs as `work_off`, each once the run that it starts from is done.
+
+  A run gets a GPU, or so many CPUs where there is none; `action` does a job. What died
+  goes on from its last checkpoint, on whatever machine.
+
+  Raises:
+    InputError: as `cluster.connected` raises it.
+    Stopped: `stop` was set; workers are ended, and go on from their last checkpoints.
+  """
+  failures: dict[str, str] = {}
+  by_key = {job.run.key: job for job in jobs}
+  with connected(cpus=cpus_per_run, asked="config.cpus_per_run") as cluster:
+    for job in jobs:
+      base = job.run.base
+      needs = (base.key,) if base and base.key in by_key else ()
+      once = functools.partial(action, job, place)
+      cluster.submit(Task(job.run.key, functools.partial(_unstopped, once), needs))
+    for number, (task, outcome) in enumerate(cluster.finished(stop), 1):
+      text = (job := by_key[str(task.key)]).run.label
+      if outcome.error:
+        lacks = isinstance(outcome.error, NeedFailed)
+        failed = _without_base(job) if lacks else _describe_failure(job, outcome.error)
+        failures[job.run.key], text = failed, f"failed: {failed}"
+      print(f"[{number}/{len(jobs)}] {text}", flush=True)
+  return failures
+
+
+def _unstopped(work: Callable[[threading.Event], None]) -> None:
+  """Runs in a worker, which nobody asks to stop."""
+  work(threading.Event())
 
 
 def train_run(run: Run, place: pathlib.Path, stop: threading.Event) -> None:

@@ -17,8 +17,13 @@ from micronet_jax.figures import save_figure
 from micronet_jax.files import replacing
 from micronet_jax.settings import as_dict
 from micronet_jax.signals import caught_signals
-from micronet_jax.studies import claims, cluster, compare, transfer
-from micronet_jax.studies.execution import Archive, describe_plan, work_off
+from micronet_jax.studies import claims, compare, transfer
+from micronet_jax.studies.execution import (
+  Archive,
+  describe_plan,
+  work_off,
+  work_off_on_ray,
+)
 from micronet_jax.studies.results import Row, read_results, write_results
 from micronet_jax.studies.schema import StudyConfig
 from micronet_jax.studies.setting import Setting, find_setting, setting_from_json
@@ -79,7 +84,7 @@ def run_study(config: StudyConfig, workdir: str | pathlib.Path) -> None:
     while jobs := archive.jobs():
       if config.executor == "ray":
         cpus = config.cpus_per_run
-        failures = cluster.work_off_on_ray(jobs, place, stop, cpus_per_run=cpus)
+        failures = work_off_on_ray(jobs, place, stop, cpus_per_run=cpus)
       else:
         failures = work_off(jobs, place, stop)
       if failures:

@@ -13,7 +13,12 @@ from hypothesis import strategies as st
 
 from micronet_jax.errors import InputError
 from micronet_jax.predict import journal as journals
-from micronet_jax.predict.journal import POINT, CannotWrite, Journal
+from micronet_jax.predict.journal import (
+  POINT,
+  CannotWrite,
+  Journal,
+  finished_tiles,
+)
 
 ONE = np.ones(1, np.float32)
 SETTINGS = {"file": "a.svs", "threshold": 0.4, "sides": (272, 272)}
@@ -263,3 +268,30 @@ def test_a_crafted_line_counts_for_nothing(tmp_path, line):
     file.write(line + "\n")
   with Journal(folder, SETTINGS) as journal:
     assert_holds(journal, tiles)
+
+
+@settings(max_examples=40, deadline=None)
+@given(tiles=searches(), data=st.data())
+def test_journals_of_parts_become_one_each_tile_once(tiles, data):
+  """Tiles may be in several, one journal is cut off, and one is of other settings."""
+  with tempfile.TemporaryDirectory() as root:
+    folders = [pathlib.Path(root) / name for name in ("one", "two", "other")]
+    held = []
+    for folder in folders:
+      mine = [tile for tile in tiles if data.draw(st.booleans(), label=folder.name)]
+      other = {"threshold": 0.5} if folder.name == "other" else {}
+      with Journal(folder, SETTINGS | other) as journal:
+        write(journal, mine)
+      held.append(mine)
+    lines = folders[1] / "tiles.jsonl"
+    whole = lines.read_bytes()
+    lines.write_bytes(whole[: data.draw(st.integers(0, len(whole)), label="cut")])
+    held[1] = held[1][: lines.read_bytes().count(b"\n")]
+    expected = {tile[0]: tile for tile in held[0] + held[1]}
+    assert finished_tiles([*folders, pathlib.Path("none")], SETTINGS) == {*expected}
+    with Journal(pathlib.Path(root) / "all", SETTINGS) as journal:
+      write(journal, held[0][:1])
+      journal.take_over([*folders, pathlib.Path("none")])
+      assert_holds(journal, [*expected.values()])
+    with Journal(pathlib.Path(root) / "all", SETTINGS) as journal:
+      assert_holds(journal, [*expected.values()])

@@ -21,6 +21,7 @@ from predictions import (
 from micronet_jax.detection import detector as detector_module
 from micronet_jax.detection import scan as scan_module
 from micronet_jax.imaging.opening import open_image
+from micronet_jax.predict import image as image_job
 from micronet_jax.predict import job, outputs, overlays, tables
 from micronet_jax.predict.job import predict_images
 from micronet_jax.predict.journal import Journal
@@ -257,7 +258,7 @@ def test_files_say_what_their_coordinates_count_from(
     reader.origin = (3, 5)  # as of a slide with OpenSlide's bounds
     return reader
 
-  monkeypatch.setattr(job, "open_image", open_slide)
+  monkeypatch.setattr(image_job, "open_image", open_slide)
   (result,) = predict_images([image], tmp_path, options=options())
   table, objects = (
     read(tmp_path / f"big.{name}")

@@ -8,11 +8,11 @@ import time
 
 import pytest
 
+from micronet_jax import cluster
 from micronet_jax.config import Config
 from micronet_jax.datasets.organs import Organ
 from micronet_jax.errors import InputError, Stopped
-from micronet_jax.studies import cluster
-from micronet_jax.studies.execution import Job
+from micronet_jax.studies.execution import Job, work_off_on_ray
 from micronet_jax.studies.runs import Run
 
 ray = pytest.importorskip("ray")
@@ -90,7 +90,7 @@ def work(place, action, *, stop=None):
   base = run_of("base")
   jobs = [Job(run, ()) for run in (base, run_of("fine", base), run_of("other"))]
   stop = stop or threading.Event()
-  found = cluster.work_off_on_ray(jobs, place, stop, cpus_per_run=1, action=action)
+  found = work_off_on_ray(jobs, place, stop, cpus_per_run=1, action=action)
   order = (place / "order").read_text().split()
   return {job.run.title: found.get(job.run.key) for job in jobs}, order
 
@@ -138,7 +138,7 @@ def test_a_failed_base_fails_what_starts_from_it(local, tmp_path):
 
 def test_more_cpus_than_any_machine_has_are_refused(local, tmp_path):
   with pytest.raises(InputError, match="cpus_per_run is 64; the largest machine"):
-    cluster.work_off_on_ray([], tmp_path, threading.Event(), cpus_per_run=64)
+    work_off_on_ray([], tmp_path, threading.Event(), cpus_per_run=64)
 
 
 def test_a_stop_ends_the_workers(local, tmp_path):
@@ -153,4 +153,4 @@ def test_a_stop_ends_the_workers(local, tmp_path):
 def test_without_ray_one_sentence_says_how_to_get_it(tmp_path, monkeypatch):
   monkeypatch.setitem(sys.modules, "ray", None)
   with pytest.raises(InputError, match="Ray is not installed: pip install"):
-    cluster.work_off_on_ray([], tmp_path, threading.Event(), cpus_per_run=1)
+    work_off_on_ray([], tmp_path, threading.Event(), cpus_per_run=1)

@@ -59,7 +59,7 @@ def write_page(
   Args:
     path: the file, which should end in .html.
     chunks: the nuclei, from top to bottom: y, rounded to 0.01 pixels, never falls.
-    result: what `summary.summarise` returned, with all that `predict.job` adds.
+    result: what `summary.summarise` returned, with all that `predict.image` adds.
     picture: uint8 `[h, w, 3]`, all of the image at any resolution.
     density: filled.
 
