@@ -26,8 +26,11 @@ from micronet_jax.annotate.site import Site
 from micronet_jax.annotate.store import Outdated
 from micronet_jax.errors import InputError
 from micronet_jax.files import digest
+from micronet_jax.stored import Number, check_stored
 
 _STATIC = importlib.resources.files("micronet_jax.annotate") / "static"
+
+_PLACE = {"key": str, "center": [Number()]}
 
 _Answer = Callable[[Site, Request, Any], Any]
 
@@ -203,16 +206,17 @@ def _detect(site: Site, _: Request, given: Any) -> Any:
   elif what.get("all"):
     site.searches.want_all(site.folder.refresh())
   else:
-    picture = site.folder.find(str(what.get("key")))
+    check_stored(what, _PLACE, "the request")
+    picture = site.folder.find(what["key"])
     if picture is None:
       raise _Missing
-    x, y = (float(value) for value in what["center"])
+    x, y = what["center"]
     site.searches.want(picture, (x, y))
   return site.searches.status()
 
 
 def _set_threshold(site: Site, _: Request, given: Any) -> Any:
-  if given is not None and not (isinstance(given, int | float) and 0 <= given <= 1):
+  if given is not None and not (type(given) in (int, float) and 0 <= given <= 1):
     raise InputError("the threshold is a number from 0 to 1, or null")
   site.set_threshold(None if given is None else float(given))
   return {"threshold": site.threshold}

@@ -189,6 +189,8 @@ class Site:
     }  # fmt: skip
     found = self.searches.found(picture)
     try:
+      if fault := self.pictures.fault(picture):
+        return {**said, "state": "error", "error": fault}
       if found is None and not self.store.knows(picture):
         return said
       seen = found and (found.weights, len(found.rows), found.threshold)

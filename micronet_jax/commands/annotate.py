@@ -109,6 +109,8 @@ def serve(root: pathlib.Path, weights: str | None, host: str, port: int | None) 
     token = guard.new_token()
     app = server.make_app(site.Site(images, weights), token, _names(host))
     _say(host, bound.getsockname()[1], token)
+    # Tiles are made while other threads read many points: nobody holds Python long.
+    sys.setswitchinterval(5e-4)
     config = uvicorn.Config(app, log_level="warning", access_log=False, ws="none")
     uvicorn.Server(config).run([bound])
   return 0

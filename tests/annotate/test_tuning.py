@@ -21,7 +21,7 @@ from micronet_jax.annotate.folder import Folder
 from micronet_jax.errors import InputError
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-MOST = 300  # seconds, where much else runs
+MOST = 900  # seconds, where much else runs
 STEPS = 200
 
 
@@ -34,7 +34,12 @@ def corrected(tmp_path):
   write(tmp_path / "mine/points/a.csv",
         "x,y\n" + "".join(f"{x:.2f},{y:.2f}\n" for y, x in inside))  # fmt: skip
   write(tmp_path / "mine/regions/a.csv", "x,y,width,height\n0,0,128,100\n")
-  return tmp_path
+  yield tmp_path
+  note = tmp_path / "mine/.micronet/finetune.json"
+  with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+    process = json.loads(note.read_text())["process"]
+    if str(tmp_path) in pathlib.Path(f"/proc/{process}/cmdline").read_text():
+      os.kill(process, signal.SIGKILL)  # it would outlive a test that fails
 
 
 def write(path, text):

@@ -202,12 +202,12 @@ async function choose(key, again = false) {
     if (!stays) {
       page.model = null;
       viewer.canvas.width = 0;
-      viewer.open(about, () => {
+      await viewer.open(about, () => {
         if (page.goal) viewer.show(page.goal);
         page.goal = null;
-        detect();
-        paint();
       });
+      if (turn !== page.turn) return;
+      detect();
     }
     const said = await get(`api/images/${key}/annotation`);
     if (turn !== page.turn) return;
