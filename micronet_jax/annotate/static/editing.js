@@ -152,7 +152,7 @@ export function markRegion(page, drawn) {
 
 export const KEYS = [
   ["← ↑ → ↓", "move (Shift: a little)"], ["+ −", "zoom"],
-  ["N P", "next, previous image"], ["F 1", "whole image; pixel by pixel"],
+  ["N P", "next, previous image"], ["F 1", "whole image; 1:1"],
   ["A", "add a nucleus at the cross"], ["Delete", "remove what is chosen, or nearest the cross"],
   ["M", "take the nucleus nearest the cross; M again: put it down there"], ["Z", "undo (Shift+Z: redo)"],
   ["R", "mark a region: drag, or R again at its other corner"], ["W", "mark all that is in view"],

@@ -134,6 +134,7 @@ function perform(change) {
   model.apply(change);
   saving.send(model, change);
   update();
+  if (change.regions) page.saved().then(look).catch(() => {}); // `watch` says what is wrong
 }
 
 /** After the model changed. */
@@ -170,8 +171,9 @@ function footer() {
   if (!model || !viewer.image) return;
   const [x0, y0, x1, y1] = viewer.view();
   const pixels = Math.max(0, x1 - x0) * Math.max(0, y1 - y0);
-  $("in-view").textContent = `${number(page.view.count)} in view`;
-  $("per-area").textContent = model.mpp && pixels
+  const known = model.network || model.own.alive;
+  $("in-view").textContent = known ? `${number(page.view.count)} in view` : "";
+  $("per-area").textContent = known && model.mpp && pixels
     ? `${number(Math.round(page.view.count / (pixels * (model.mpp / 1000) ** 2)))} per mm²` : "";
   const { scale } = viewer.frame();
   const percent = scale * 100;

@@ -30,6 +30,7 @@ export class Viewer {
       zoomPerScroll: 1.25,
       immediateRender: true,
       imageLoaderLimit: 6,
+      timeout: 600_000, // of a tile: an image without a pyramid is read as a whole first
       maxImageCacheCount: 300,
       clickTimeThreshold: 1500,
       gestureSettingsMouse: { clickToZoom: false, dblClickToZoom: false, flickEnabled: false },
