@@ -16,6 +16,7 @@ export function listImages(images, current, choose) {
     let row = rows.get(image.key);
     if (!row) {
       const picture = make("img", { src: `api/images/${image.key}/thumbnail`, alt: "", loading: "lazy" });
+      picture.addEventListener("error", () => picture.removeAttribute("src"));
       const state = make("span", { className: "state" });
       const button = make("button", { title: image.file }, picture,
         make("span", {}, make("span", { className: "name", textContent: image.name }), state));

@@ -80,7 +80,7 @@ function progress(tuning) {
   const left = rate && steps > last ? `, ${minutes((steps - last) / rate)} left` : "";
   const finishing = last >= steps && last ? ", scoring" : "";
   $("tune-text").textContent = tuning.state === "running"
-    ? last ? `${number(last)} of ${number(steps)}${left}${finishing}` : "starting: a minute or less"
+    ? last ? `${number(last)} of ${number(steps)}${left}${finishing}` : "starting, about 1 min"
     : `${tuning.state} at step ${number(last)} of ${number(steps)}`;
   course(records, steps);
 }
