@@ -48,7 +48,8 @@ def add_annotate(commands: Any) -> None:
     "-w",
     "--weights",
     metavar="NAME|DIR",
-    help='"base", "base-nc", or the folder of a run (default: those of the last time, else base)',
+    help='"base", "base-nc", or the folder of a run (default: those of the last time,'
+    " else base)",
   )
   annotate.add_argument(
     "--port", type=int, metavar="N", help=f"default: {PORT}, or the next that is free"
