@@ -111,9 +111,10 @@ def test_tiles_equal_one_pass_of_smoothed_maps(detector, half):
 
 @pytest.mark.parametrize("half", [False, True])
 def test_tiles_equal_one_pass_on_real_tissue(base, real_data, half):
-  if not half:  # the same weights, as if of version 0.1
-    old = {"mpp": 0.25, "threshold_rule": "relative", "min_distance": 5}
-    base = Detector(base.weights, {**base.meta, **old})
+  now = {"threshold_rule": "absolute", "xi": 0.2}
+  # Or the same weights, as if of version 0.1.
+  old = {"mpp": 0.25, "threshold_rule": "relative", "min_distance": 5}
+  base = Detector(base.weights, {**base.meta, **(now if half else old)})
   path = sorted((real_data / "monuseg" / "images").glob("*.jpg"))[7]
   with open_image(path) as reader:
     image = reader.read(0, 0, 0, *reader.levels[0])
@@ -127,6 +128,7 @@ def test_tiles_equal_one_pass_on_real_tissue(base, real_data, half):
 def test_a_slide_is_the_same_whatever_the_tiles(base, real_data):
   path = real_data / "slides" / "CMU-1-Small-Region.svs"
   base = base.with_threshold(xi=0.05, min_distance=5)  # many points on little tissue
+  base = base.with_search(Config(threshold_rule=ABSOLUTE))
   around = [(1000, 1200, 131, 127)]
   expected = base.detect(path, regions=around, tile=512, devices=1)
   assert len(expected.scores) > 10
