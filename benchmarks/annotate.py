@@ -7,10 +7,12 @@ the frames while it is moved and zoomed with all points in view, an edit, and th
 of the server. Needs the extra [annotate], Playwright and Chromium.
 """
 
+import os
 import pathlib
 import resource
 import shutil
 import socket
+import sys
 import tempfile
 import threading
 import time
@@ -83,10 +85,11 @@ def until(page: Page, code: str) -> None:
 
 def measure(page: Page, url: str) -> None:
   """Prints what was measured on one open slide."""
-  began = time.monotonic()
+  began, used = time.monotonic(), time.process_time()
   page.goto(url)
   until(page, "() => window.micronet?.viewer.osd.world.getItemAt(0)?.getFullyLoaded()")
-  print(f"first view whole: {time.monotonic() - began:.2f} s")
+  used = time.process_time() - used
+  print(f"first view whole: {time.monotonic() - began:.2f} s, {used:.2f} s of CPU here")
   until(page, f"() => window.micronet.page.view.count > {POINTS * 0.99}")
   print(f"with {POINTS:,} points: {time.monotonic() - began:.2f} s")
   found = page.evaluate(MOVES)
@@ -118,6 +121,8 @@ def main() -> None:
     write_regions(root / "regions/slide.csv", [])
     # A network that is not there: nothing is searched meanwhile.
     app = make_app(Site(Folder(root), str(root / "none")), TOKEN)
+    sys.setswitchinterval(5e-4)  # as the command does
+    print("load before: " + " ".join(f"{each:.1f}" for each in os.getloadavg()))
     with socket.create_server(("127.0.0.1", 0)) as bound, sync_playwright() as play:
       server = uvicorn.Server(uvicorn.Config(app, log_level="error", ws="none"))
       thread = threading.Thread(target=server.run, args=([bound],))

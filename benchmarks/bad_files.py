@@ -35,7 +35,7 @@ from micronet_jax.datasets.annotations import ANNOTATION_ENDINGS, read_centers
 from micronet_jax.datasets.annotations import annotation_ending as ending_of
 from micronet_jax.errors import InputError
 from micronet_jax.imaging.opening import open_image
-from micronet_jax.training.progress import read_log
+from micronet_jax.stored import read_log
 
 IMPORTED = ["micronet_jax.datasets.annotations", "micronet_jax.training.progress"]
 """What all processes have imported when they begin."""

@@ -31,7 +31,7 @@ from typing import Any
 
 from benchmarks import report
 from micronet_jax.files import read_json, replacing, write_json
-from micronet_jax.training.progress import read_log
+from micronet_jax.stored import read_log
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SHARES = {

@@ -15,8 +15,8 @@ from micronet_jax.checkpoints import load_weights
 from micronet_jax.datasets.synthetic_he.generator import generate
 from micronet_jax.files import read_json
 from micronet_jax.signals import end_at_once
+from micronet_jax.stored import read_log
 from micronet_jax.terminal import prepare_streams
-from micronet_jax.training.progress import read_log
 
 STEPS = {"num_steps": 8, "eval_every": 2, "log_every": 3, "snapshot_every": 4}
 QUICK_STEPS = {"num_steps": 4, "eval_every": 2, "log_every": 3}

@@ -30,11 +30,11 @@ from benchmarks import report, timing, workload
 from micronet_jax.config import Config
 from micronet_jax.datasets.sample import Sample
 from micronet_jax.settings import changed
+from micronet_jax.stored import read_log
 from micronet_jax.training import loop
 from micronet_jax.training import step as steps
 from micronet_jax.training.augmentation import draw_patches
 from micronet_jax.training.data import Data, arrange_data
-from micronet_jax.training.progress import read_log
 from micronet_jax.training.run import follow_checkpoint, prepare_training
 
 

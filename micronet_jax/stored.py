@@ -2,9 +2,12 @@
 
 Files are copied, cut short by full disks and edited by hand. What is read of one is
 checked here first, so that what is wrong is said in one sentence, with file and field.
-Called by whoever reads one: `checkpoints`, `training`, `predict` and `studies`.
+Called by whoever reads one: `checkpoints`, `training`, `predict`, `studies` and
+`annotate`.
 """
 
+import json
+import logging
 import math
 import pathlib
 from collections.abc import Mapping
@@ -12,6 +15,8 @@ from typing import Any, NamedTuple
 
 from micronet_jax.errors import InputError
 from micronet_jax.files import read_json
+
+log = logging.getLogger("micronet_jax")
 
 
 class Number(NamedTuple):
@@ -135,6 +140,34 @@ def read_stored(path: pathlib.Path, schema: Any) -> dict[str, Any] | None:
   """
   values = read_json(path)
   return None if values is None else check_stored(values, schema, str(path))
+
+
+def read_log(path: pathlib.Path) -> list[dict[str, Any]]:
+  """The records of a log, oldest first.
+
+  Lines that are none are left out, and counted in a note; but for a last one that was
+  cut short, as a run that is killed leaves it.
+
+  Raises:
+    InputError: it cannot be read.
+  """
+  try:
+    text = path.read_bytes().decode(errors="replace") if path.exists() else ""
+  except OSError as error:
+    raise InputError(f"{path} cannot be read ({error.strerror})") from error
+  records, bad = [], []
+  for number, line in enumerate(text.split("\n"), start=1):
+    try:
+      records.append(check_stored(json.loads(line), LOGGED, f"{path}, line {number}"))
+    except (ValueError, RecursionError):
+      bad.append(number)
+  last = text.count("\n") + 1
+  if lines := [number for number in bad if number != last]:
+    log.warning(
+      "%s: %d line(s) are no records and are left out, first line %d",
+      *(path, len(lines), lines[0]),
+    )
+  return records
 
 
 def check_stored(values: Any, schema: Any, where: str) -> Any:

@@ -12,7 +12,7 @@ import micronet_jax as mn
 from micronet_jax import checkpoints
 from micronet_jax.datasets import load_samples
 from micronet_jax.settings import as_dict
-from micronet_jax.training.progress import read_log
+from micronet_jax.stored import read_log
 from micronet_jax.training.run import prepare_training
 
 QUPATH_CORNER = 0.5  # where QuPath has the centre of the top-left pixel

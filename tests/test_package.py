@@ -4,10 +4,14 @@ import inspect
 import pathlib
 import subprocess
 import sys
+import zipfile
 
 import pytest
+from hatchling.build import build_wheel
 
 import micronet_jax as mn
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 CONTRACT = {
   "load": ["path_or_name"],
@@ -46,3 +50,27 @@ def test_arguments_and_defaults_that_others_rely_on(name):
     for each in inspect.signature(getattr(mn, name)).parameters.values()
   ]
   assert found[: len(CONTRACT[name])] == CONTRACT[name]
+
+
+def test_the_wheel_holds_all_that_the_package_is_made_of(tmp_path, monkeypatch):
+  monkeypatch.chdir(ROOT)
+  with zipfile.ZipFile(tmp_path / build_wheel(str(tmp_path))) as wheel:
+    held = set(wheel.namelist())
+    [about] = {name.split("/")[0] for name in held if ".dist-info/" in name}
+    doors = wheel.read(f"{about}/entry_points.txt").decode().splitlines()
+  package = {
+    path.relative_to(ROOT).as_posix()
+    for path in (ROOT / "micronet_jax").rglob("*")
+    if path.is_file() and "__pycache__" not in path.parts
+  }
+  assert package <= held
+  static = "micronet_jax/annotate/static"
+  assert {
+    *("micronet_jax/napari.yaml", "micronet_jax/predict/page/page.html"),
+    *(f"{static}/index.html", f"{static}/openseadragon/openseadragon.min.js"),
+    f"{about}/licenses/{static}/openseadragon/LICENSE.txt",
+    f"{about}/licenses/micronet_jax/weights/LICENSE",
+  } <= held
+  assert "micronet = micronet_jax.cli:start" in doors
+  assert "micronet-jax = micronet_jax:napari.yaml" in doors
+  assert {name.split("/")[0] for name in held} == {"micronet_jax", about}

@@ -12,8 +12,9 @@ from micronet_jax import checkpoints, stored
 from micronet_jax.detection.detector import load
 from micronet_jax.errors import InputError
 from micronet_jax.predict import outputs
+from micronet_jax.stored import read_log
 from micronet_jax.training import curves
-from micronet_jax.training.progress import Progress, read_log
+from micronet_jax.training.progress import Progress
 
 JSON = st.recursive(
   st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),

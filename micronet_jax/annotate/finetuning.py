@@ -5,14 +5,17 @@ what it does is read from the files of its run. Called by `annotate.server`.
 """
 
 import contextlib
-import json
+import functools
+import math
 import os
 import pathlib
+import re
 import shlex
 import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from typing import Any
 
 from micronet_jax.annotate.folder import KEPT, RUNS, Folder
@@ -20,11 +23,17 @@ from micronet_jax.errors import InputError
 from micronet_jax.files import read_json, write_json
 from micronet_jax.locks import locked
 from micronet_jax.signals import INTERRUPTED
+from micronet_jax.stored import COUNT, Number, read_log, read_stored
 
 PICTURES = ("training.png", "detections.png", "precision_recall.png")
 """What a run draws, that the page shows."""
 
 
+MOST_STEPS = 1_000_000
+
+
+_NOTE = {"run": str, "weights": str, "steps": Number(1, MOST_STEPS, whole=True),
+         "process": COUNT}  # fmt: skip
 _ENDING = 60.0  # seconds that a run has to save
 
 
@@ -48,10 +57,8 @@ class FineTuning:
       number = 1
       while self._folder.place(RUNS, f"finetune-{number}").exists():
         number += 1
-      arguments = [str(self._folder.root), "-o", self._run(f"finetune-{number}")]
-      arguments += ["--weights", weights] if weights != "base" else []
-      arguments += ["--set", f"num_steps={steps}", "--set", "compare=base"]
-      self._start(f"finetune-{number}", arguments)
+      run = {"run": f"finetune-{number}", "weights": weights, "steps": steps}
+      self._start(run)
 
   def resume(self) -> None:
     """Goes on with the run that was stopped, or whose server was.
@@ -61,15 +68,15 @@ class FineTuning:
     """
     with self._lock:
       self._check_idle()
-      note = read_json(self._note)
+      note = self._noted()
       if not note:
         raise InputError("no run was begun here")
-      self._start(str(note["run"]), [str(each) for each in note["arguments"]])
+      self._start(note)
 
   def stop(self) -> None:
     """Asks the run to save and end; returns at once."""
-    note = read_json(self._note) or {}
-    if self._is_running(note):
+    note = self._noted()
+    if note and self._is_running(note):
       with contextlib.suppress(ProcessLookupError):
         os.kill(int(note["process"]), signal.SIGTERM)
 
@@ -84,18 +91,18 @@ class FineTuning:
 
   def status(self) -> dict[str, Any]:
     """The newest run, for the page; `state` is none, running, stopped, failed, done."""
-    note = read_json(self._note)
+    note = self._noted()
     if not note:
       return {"state": "none"}
-    run = str(note["run"])
+    run = note["run"]
     folder = self._folder.place(RUNS, run)
     said: dict[str, Any] = {
       "run": run,
       "folder": f"{RUNS}/{run}",
-      "command": self._command(note),
+      "command": shlex.join(["micronet", "finetune", *self._arguments(note)]),
+      "records": _records(folder / "log.jsonl"),
+      "steps": note["steps"],
     }
-    said["records"] = _records(folder / "log.jsonl")
-    said["steps"] = (read_json(folder / "config.json") or {}).get("num_steps")
     report = read_json(folder / "report.json")
     if self._is_running(note):
       last = _last_line(self._folder.place(KEPT, "finetune.log"))
@@ -135,20 +142,36 @@ class FineTuning:
   def _run(self, name: str) -> str:
     return str(self._folder.place(RUNS, name))
 
-  def _command(self, note: dict[str, Any]) -> str:
-    return shlex.join(["micronet", "finetune", *map(str, note["arguments"])])
+  def _noted(self) -> dict[str, Any] | None:
+    """The newest run; None if there was none.
+
+    Raises:
+      InputError: the note of it is damaged, or names another folder than a run's.
+    """
+    note = read_stored(self._note, _NOTE)
+    if note and not re.fullmatch(r"finetune-[0-9]+", note["run"]):
+      raise InputError(f"{self._note} names no run; remove it")
+    return note
+
+  def _arguments(self, note: Mapping[str, Any]) -> list[str]:
+    """Of the command; made anew, as the folder may have been moved since."""
+    weights = note["weights"]
+    return [
+      *(str(self._folder.root), "-o", self._run(note["run"])),
+      *(["--weights", weights] if weights != "base" else []),
+      *("--set", f"num_steps={note['steps']}", "--set", "compare=base"),
+    ]
 
   def _check_idle(self) -> None:
-    if self._is_running(read_json(self._note) or {}):
+    note = self._noted()
+    if note and self._is_running(note):
       raise InputError("a run is under way; stop it first")
 
-  def _is_running(self, note: dict[str, Any]) -> bool:
+  def _is_running(self, note: Mapping[str, Any]) -> bool:
     """Also of a run that another server began, which has locked its folder."""
-    if self._process and self._process.pid == note.get("process"):
+    if self._process and self._process.pid == note["process"]:
       return self._process.poll() is None
-    if "run" not in note:
-      return False
-    folder = self._folder.place(RUNS, str(note["run"]))
+    folder = self._folder.place(RUNS, note["run"])
     if not (folder / "lock").exists():
       return False
     try:
@@ -157,10 +180,11 @@ class FineTuning:
     except InputError:
       return True
 
-  def _start(self, run: str, arguments: list[str]) -> None:
+  def _start(self, run: Mapping[str, Any]) -> None:
     log = self._folder.place(KEPT, "finetune.log")
     log.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "micronet_jax.cli", "finetune", *arguments]
+    command = [sys.executable, "-m", "micronet_jax.cli", "finetune"]
+    command += self._arguments(run)
     with log.open("wb") as output:
       # A session of its own: the end of this one's terminal is not its end.
       self._process = subprocess.Popen(
@@ -170,20 +194,24 @@ class FineTuning:
         stderr=subprocess.STDOUT,
         start_new_session=True,
       )
-    note = {"run": run, "arguments": arguments, "process": self._process.pid}
-    write_json(self._note, note)
+    write_json(self._note, {**run, "process": self._process.pid})
 
 
 def _records(path: pathlib.Path) -> list[dict[str, Any]]:
-  """The lines of a run's log; one that is not written to its end is left out."""
+  """The log of a run; a loss that is no number is null, as JSON has no other word."""
   try:
-    lines = path.read_text("utf-8").splitlines()
+    at = path.stat()
   except FileNotFoundError:
     return []
-  records = []
-  for line in lines:
-    with contextlib.suppress(ValueError):
-      records.append(json.loads(line))
+  return _read_records(path, at.st_mtime_ns, at.st_size)
+
+
+@functools.lru_cache(1)  # the page asks every second; what is damaged is said once
+def _read_records(path: pathlib.Path, *_: int) -> list[dict[str, Any]]:
+  records = read_log(path)
+  for record in records:
+    if not math.isfinite(record.get("loss") or 0):
+      record["loss"] = None
   return records
 
 

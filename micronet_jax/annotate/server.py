@@ -19,17 +19,18 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from micronet_jax.annotate.detecting import LEAST, Candidates
+from micronet_jax.annotate.finetuning import MOST_STEPS
 from micronet_jax.annotate.folder import KEPT, Picture
 from micronet_jax.annotate.guard import Guard
 from micronet_jax.annotate.site import Site
 from micronet_jax.annotate.store import Outdated
 from micronet_jax.errors import InputError
 from micronet_jax.files import digest
-from micronet_jax.predict import tables
+from micronet_jax.stored import Number, check_stored
 
 _STATIC = importlib.resources.files("micronet_jax.annotate") / "static"
 
-_MOST_STEPS = 1_000_000
+_PLACE = {"key": str, "center": [Number()]}
 
 _Answer = Callable[[Site, Request, Any], Any]
 
@@ -173,6 +174,8 @@ def _export(site: Site, request: Request, _: Any) -> Response:
   picture, form = _picture(site, request), request.path_params["form"]
   if form not in ("csv", "geojson"):
     raise _Missing
+  from micronet_jax.predict import tables  # it brings matplotlib: half of the start
+
   nuclei = site.nuclei(picture)
   path = site.folder.place(KEPT, "export", f"{picture.name}.{form}")
   if form == "csv":
@@ -203,16 +206,17 @@ def _detect(site: Site, _: Request, given: Any) -> Any:
   elif what.get("all"):
     site.searches.want_all(site.folder.refresh())
   else:
-    picture = site.folder.find(str(what.get("key")))
+    check_stored(what, _PLACE, "the request")
+    picture = site.folder.find(what["key"])
     if picture is None:
       raise _Missing
-    x, y = (float(value) for value in what["center"])
+    x, y = what["center"]
     site.searches.want(picture, (x, y))
   return site.searches.status()
 
 
 def _set_threshold(site: Site, _: Request, given: Any) -> Any:
-  if given is not None and not (isinstance(given, int | float) and 0 <= given <= 1):
+  if given is not None and not (type(given) in (int, float) and 0 <= given <= 1):
     raise InputError("the threshold is a number from 0 to 1, or null")
   site.set_threshold(None if given is None else float(given))
   return {"threshold": site.threshold}
@@ -224,8 +228,8 @@ def _tune(site: Site, _: Request, given: Any) -> Any:
   match what.get("do"):
     case "begin":
       steps = what.get("steps")
-      if not isinstance(steps, int) or not 1 <= steps <= _MOST_STEPS:
-        raise InputError(f"steps is a whole number from 1 to {_MOST_STEPS}")
+      if type(steps) is not int or not 1 <= steps <= MOST_STEPS:
+        raise InputError(f"steps is a whole number from 1 to {MOST_STEPS}")
       site.tuning.begin(site.weights, steps)
     case "resume":
       site.tuning.resume()

@@ -23,7 +23,10 @@ from micronet_jax.annotate.suggestions import (
 )
 from micronet_jax.annotate.tiles import SIDE, Pictures, top_level
 from micronet_jax.errors import InputError
-from micronet_jax.files import read_json, write_json
+from micronet_jax.files import write_json
+from micronet_jax.stored import Either, Number, read_stored
+
+_SETTINGS = {"weights": str, "threshold?": Either((Number(0, 1), None))}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,12 +64,12 @@ class Site:
     """
     self.folder = folder
     self._settings = folder.place(KEPT, "settings.json")
-    stored = read_json(self._settings) or {}
-    last = stored.get("weights", "base")
-    self.weights: str = weights or str(last)
+    stored = read_stored(self._settings, _SETTINGS) or {"weights": "base"}
+    last = stored["weights"]
+    self.weights: str = weights or last
     self.threshold: float | None = None
-    if self.weights == last and isinstance(stored.get("threshold"), float):
-      self.threshold = stored["threshold"]
+    if self.weights == last:
+      self.threshold = stored.get("threshold")
     self.pictures = Pictures(folder)
     self.store = Store(folder)
     self.searches = Searches(folder, self.pictures, self.weights)
@@ -186,6 +189,8 @@ class Site:
     }  # fmt: skip
     found = self.searches.found(picture)
     try:
+      if fault := self.pictures.fault(picture):
+        return {**said, "state": "error", "error": fault}
       if found is None and not self.store.knows(picture):
         return said
       seen = found and (found.weights, len(found.rows), found.threshold)

@@ -15,6 +15,7 @@ import numpy as np
 import PIL.Image
 
 from micronet_jax.annotate.folder import Folder, Picture
+from micronet_jax.errors import InputError
 from micronet_jax.imaging.opening import open_image
 from micronet_jax.imaging.reader import ArrayReader, Reader
 from micronet_jax.imaging.thumbnails import thumbnail
@@ -54,6 +55,7 @@ class Pictures:
     self._open: collections.OrderedDict[str, _Opened] = collections.OrderedDict()
     self._made: collections.OrderedDict[Hashable, bytes] = collections.OrderedDict()
     self._bytes = 0
+    self._faults: dict[str, tuple[int, str]] = {}
 
   @contextlib.contextmanager
   def opened(self, picture: Picture) -> Iterator[Reader]:
@@ -72,7 +74,11 @@ class Pictures:
         if held:
           held.users += 1
       if held is None:
-        reader = _with_levels(open_image(picture.path))
+        try:
+          reader = _with_levels(open_image(picture.path))
+        except InputError as error:
+          self._faults[key] = stamp, str(error)
+          raise
         reader.mpp = self._folder.stated_mpp(picture) or reader.mpp
         held = _Opened(reader, stamp)
         with self._lock:
@@ -86,6 +92,11 @@ class Pictures:
     finally:
       with self._lock:
         held.users -= 1
+
+  def fault(self, picture: Picture) -> str:
+    """Why an image could not be read as it is now; "" if nobody tried, or could."""
+    stamp, fault = self._faults.get(picture.key, (0, ""))
+    return fault if stamp == picture.path.stat().st_mtime_ns else ""
 
   def _close_unused(self) -> None:
     idle = [key for key, held in self._open.items() if not held.users]

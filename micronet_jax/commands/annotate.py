@@ -11,6 +11,7 @@ import socket
 import sys
 from typing import Any
 
+import micronet_jax
 from micronet_jax.errors import InputError
 from micronet_jax.terminal import notes
 
@@ -47,7 +48,8 @@ def add_annotate(commands: Any) -> None:
     "-w",
     "--weights",
     metavar="NAME|DIR",
-    help='"base", or the folder of a run (default: those of the last time, else base)',
+    help='"base", "base-nc", or the folder of a run (default: those of the last time,'
+    " else base)",
   )
   annotate.add_argument(
     "--port", type=int, metavar="N", help=f"default: {PORT}, or the next that is free"
@@ -100,7 +102,8 @@ def serve(root: pathlib.Path, weights: str | None, host: str, port: int | None) 
     ) from error
   from micronet_jax.locks import locked
 
-  if weights not in (None, "base"):
+  packaged = pathlib.Path(micronet_jax.__file__).with_name("weights")
+  if weights is not None and weights not in os.listdir(packaged):
     weights = os.path.abspath(weights)  # it is remembered, wherever one starts next
   images = folder.Folder(root)
   with contextlib.ExitStack() as stack:
@@ -109,6 +112,8 @@ def serve(root: pathlib.Path, weights: str | None, host: str, port: int | None) 
     token = guard.new_token()
     app = server.make_app(site.Site(images, weights), token, _names(host))
     _say(host, bound.getsockname()[1], token)
+    # Tiles are made while other threads read many points: nobody holds Python long.
+    sys.setswitchinterval(5e-4)
     config = uvicorn.Config(app, log_level="warning", access_log=False, ws="none")
     uvicorn.Server(config).run([bound])
   return 0

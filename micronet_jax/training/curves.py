@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter
 
 from micronet_jax.figures import COLORS, LINES, new_figure
-from micronet_jax.training.progress import read_log
+from micronet_jax.stored import read_log
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

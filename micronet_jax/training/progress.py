@@ -5,51 +5,18 @@ Called by `training.loop`.
 
 import contextlib
 import json
-import logging
 import pathlib
 import shutil
 import sys
 import time
 from collections.abc import Iterator
-from typing import Any
 
 from tensorboardX import summary
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
-from micronet_jax.errors import InputError
 from micronet_jax.files import cannot_write, replacing
-from micronet_jax.stored import LOGGED, check_stored
-
-log = logging.getLogger("micronet_jax")
-
-
-def read_log(path: pathlib.Path) -> list[dict[str, Any]]:
-  """The records of a log, oldest first.
-
-  Lines that are none are left out, and counted in a note; but for a last one that was
-  cut short, as a run that is killed leaves it.
-
-  Raises:
-    InputError: it cannot be read.
-  """
-  try:
-    text = path.read_bytes().decode(errors="replace") if path.exists() else ""
-  except OSError as error:
-    raise InputError(f"{path} cannot be read ({error.strerror})") from error
-  records, bad = [], []
-  for number, line in enumerate(text.split("\n"), start=1):
-    try:
-      records.append(check_stored(json.loads(line), LOGGED, f"{path}, line {number}"))
-    except (ValueError, RecursionError):
-      bad.append(number)
-  last = text.count("\n") + 1
-  if lines := [number for number in bad if number != last]:
-    log.warning(
-      "%s: %d line(s) are no records and are left out, first line %d",
-      *(path, len(lines), lines[0]),
-    )
-  return records
+from micronet_jax.stored import read_log
 
 
 class Progress:

@@ -187,7 +187,11 @@ def test_an_older_edit_is_a_conflict_and_a_strange_one_a_fault(known):
   answer = known.post(f"/api/images/{key}/edit", content=b"{" * 100_000)
   assert answer.status_code == 400
   assert known.post("/api/tune", json={"do": "begin", "steps": 0}).status_code == 400
-  assert known.post("/api/threshold", json=2).status_code == 400
+  for threshold in (2, True, "0.5"):
+    assert known.post("/api/threshold", json=threshold).status_code == 400
+  for center in ([0], [0, None], [0, "1"], None):
+    asked = {"key": key, "center": center}
+    assert known.post("/api/detect", json=asked).status_code == 400
   assert (
     known.post("/api/detect", json={"key": "no", "center": [0, 0]}).status_code == 404
   )
@@ -228,3 +232,6 @@ def test_a_broken_image_says_what_is_wrong(known, folder):
   answer = known.get(f"/api/images/{key}")
   assert answer.status_code == 400
   assert "broken.png" in answer.json()["error"]
+  images = known.get("/api/state").json()["images"]
+  states = {image["name"]: image["state"] for image in images}
+  assert states == {"a": "new", "b": "new", "broken": "error"}

@@ -11,7 +11,8 @@ import tissue
 
 from micronet_jax import checkpoints
 from micronet_jax.errors import InputError
-from micronet_jax.training.progress import Progress, read_log
+from micronet_jax.stored import read_log
+from micronet_jax.training.progress import Progress
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 

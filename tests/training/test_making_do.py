@@ -9,10 +9,10 @@ from cohorts import sample
 
 from micronet_jax.datasets.sample import share_pixels
 from micronet_jax.detection.detector import load
+from micronet_jax.stored import read_log
 from micronet_jax.training import loop
 from micronet_jax.training.data import arrange_data
 from micronet_jax.training.job import train_and_evaluate
-from micronet_jax.training.progress import read_log
 
 
 @pytest.mark.parametrize(

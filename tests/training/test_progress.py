@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from micronet_jax.stored import read_log
 from micronet_jax.training import progress
-from micronet_jax.training.curves import read_log
 from micronet_jax.training.progress import Progress
 
 

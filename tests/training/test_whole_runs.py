@@ -13,11 +13,11 @@ from micronet_jax import checkpoints, errors, models
 from micronet_jax.errors import InputError
 from micronet_jax.evaluation import metrics, thresholds
 from micronet_jax.settings import changed
+from micronet_jax.stored import read_log
 from micronet_jax.training import loop
 from micronet_jax.training import step as steps
 from micronet_jax.training.job import train_and_evaluate
 from micronet_jax.training.loop import check_finite, fit
-from micronet_jax.training.progress import read_log
 from micronet_jax.training.run import (
   TrainingRun,
   as_saved,

@@ -152,12 +152,12 @@ export function markRegion(page, drawn) {
 
 export const KEYS = [
   ["← ↑ → ↓", "move (Shift: a little)"], ["+ −", "zoom"],
-  ["N P", "next, previous image"], ["F 1", "whole image; pixel by pixel"],
+  ["N P", "next, previous image"], ["F 1", "whole image; 1:1"],
   ["A", "add a nucleus at the cross"], ["Delete", "remove what is chosen, or nearest the cross"],
   ["M", "take the nucleus nearest the cross; M again: put it down there"], ["Z", "undo (Shift+Z: redo)"],
   ["R", "mark a region: drag, or R again at its other corner"], ["W", "mark all that is in view"],
   ["[ ]", "threshold down, up"], ["H", "hide or show the points"],
-  ["Esc", "leave off"], ["?", "this help"],
+  ["Esc", "cancel"], ["?", "this help"],
   ["click", "add; on a nucleus: choose it"], ["right click", "remove"],
   ["drag", "move the image; on a nucleus: move it"], ["wheel", "zoom"],
 ];
@@ -200,7 +200,7 @@ export function bindKeys(viewer, page) {
     const hit = nearest();
     if (!hit) return page.say("No nucleus is near the cross.");
     page.look.taken = page.look.chosen = hit;
-    page.mode("Move the image; M puts the nucleus down at the cross, Esc leaves off");
+    page.mode("Move the image; M puts the nucleus down at the cross (Esc cancels)");
     page.redraw();
   }
 

@@ -11,7 +11,7 @@ export function make(tag, properties = {}, ...children) {
 
 export const number = (value) => value.toLocaleString("en");
 
-export const plural = (n, word) => `${number(n)} ${word}${n === 1 ? "" : "s"}`;
+export const plural = (n, word, words = `${word}s`) => `${number(n)} ${n === 1 ? word : words}`;
 
 /** A canvas made ready to draw on, in CSS pixels. */
 export function prepared(canvas) {

@@ -4,7 +4,9 @@ import { draw, scaleBar } from "./draw.js";
 import { KEYS, bindKeys, bindMouse, markRegion, region } from "./editing.js";
 import { $, make, number } from "./elements.js";
 import { Model, inverse } from "./model.js";
-import { listImages, reveal, showDetection, showRegions, showSuggestions } from "./panels.js";
+import {
+  listImages, reveal, showDetection, showNoDetection, showRegions, showSuggestions,
+} from "./panels.js";
 import { Saving } from "./saving.js";
 import { detections, get, post } from "./server.js";
 import { bindTuning, showTuning } from "./tuning.js";
@@ -29,6 +31,7 @@ const page = {
   blocked() {
     const { model } = page;
     if (model?.foreign) page.say("These annotations are shown, but not changed here.");
+    if (model?.refused) page.say("First load what is on disk (above).");
     return !model?.editable || !!model.refused;
   },
   commit(change) {
@@ -52,7 +55,7 @@ const page = {
     page.look.marking = on;
     page.look.corner = page.look.drawing = null;
     $("region-button").setAttribute("aria-pressed", on);
-    page.mode(on ? "Draw a rectangle around what is corrected (Esc: leave off)" : "");
+    page.mode(on ? "Draw a rectangle in which every nucleus is right (Esc cancels)" : "");
     page.redraw();
   },
   markView() {
@@ -70,7 +73,8 @@ const page = {
     page.mark(false);
   },
   step(by) {
-    const { images } = page.state;
+    const images = page.state?.images ?? [];
+    if (!images.length) return;
     const place = images.findIndex((image) => image.key === (viewer.image?.key ?? page.failed));
     const next = images[(place + by + images.length) % images.length];
     choose(next.key);
@@ -130,6 +134,7 @@ function perform(change) {
   model.apply(change);
   saving.send(model, change);
   update();
+  if (change.regions) page.saved().then(look).catch(() => {}); // `watch` says what is wrong
 }
 
 /** After the model changed. */
@@ -166,8 +171,9 @@ function footer() {
   if (!model || !viewer.image) return;
   const [x0, y0, x1, y1] = viewer.view();
   const pixels = Math.max(0, x1 - x0) * Math.max(0, y1 - y0);
-  $("in-view").textContent = `${number(page.view.count)} in view`;
-  $("per-area").textContent = model.mpp && pixels
+  const known = model.network || model.own.alive;
+  $("in-view").textContent = known ? `${number(page.view.count)} in view` : "";
+  $("per-area").textContent = known && model.mpp && pixels
     ? `${number(Math.round(page.view.count / (pixels * (model.mpp / 1000) ** 2)))} per mm²` : "";
   const { scale } = viewer.frame();
   const percent = scale * 100;
@@ -198,21 +204,21 @@ async function choose(key, again = false) {
     if (!stays) {
       page.model = null;
       viewer.canvas.width = 0;
-      viewer.open(about, () => {
+      await viewer.open(about, () => {
         if (page.goal) viewer.show(page.goal);
         page.goal = null;
-        detect();
-        paint();
       });
+      if (turn !== page.turn) return;
+      detect();
     }
     const said = await get(`api/images/${key}/annotation`);
     if (turn !== page.turn) return;
     page.model = new Model({ ...about, ...said });
   } catch (error) {
-    if (turn === page.turn) fail(key, error);
+    if (turn === page.turn) fail(key, error.message);
     return;
   }
-  for (const form of ["csv", "geojson"]) $(form).href = `api/images/${key}/export/${form}`;
+  offer(key);
   saving.fault = null;
   saving.tell();
   page.model.threshold = page.state.threshold ?? 0.5;
@@ -220,17 +226,29 @@ async function choose(key, again = false) {
   update();
 }
 
-function fail(key, error) {
+/** Nothing of an image is shown, but why. */
+function fail(key, text) {
   page.model = null;
   page.failed = key;
   viewer.close();
   viewer.canvas.width = 0;
   $("scale").hidden = true;
   $("empty").hidden = false;
-  $("empty").textContent = error.message;
-  $("count").textContent = "–";
+  $("empty").textContent = text;
+  showNoDetection();
   $("regions").replaceChildren();
+  for (const id of ["undo", "redo", "region-button", "whole-button"]) $(id).disabled = true;
+  for (const id of ["where", "in-view", "per-area", "zoom-level", "saved"]) $(id).textContent = "";
+  offer(null);
   listImages(page.state.images, key, choose);
+}
+
+/** The files of an image that can be taken away. */
+function offer(key) {
+  for (const form of ["csv", "geojson"]) {
+    if (key) $(form).href = `api/images/${key}/export/${form}`;
+    else $(form).removeAttribute("href");
+  }
 }
 
 /** Asks for detections of what is shown, from the middle of the view on. */
@@ -266,7 +284,13 @@ async function look() {
   $("threshold").min = state.least;
   listImages(state.images, viewer.image?.key ?? page.failed, choose);
   showTuning(state);
-  if (page.model) {
+  if (!state.images.length) {
+    fail(null, `There is no image in ${state.path} any more. It is shown here as soon as there is one.`);
+  } else if (page.model && !state.images.some((image) => image.key === page.model.key)) {
+    fail(page.model.key, `${page.model.name} is no longer in the folder.`);
+  } else if (was && !was.images.length) {
+    await choose(state.images[0].key);
+  } else if (page.model) {
     await receive();
     if (page.model) showDetection(page.model, state);
   }
@@ -291,7 +315,7 @@ async function suggest() {
 async function watch() {
   try {
     await look();
-    if (page.lost) banner("");
+    if (page.lost) saving.tell();
     page.lost = false;
   } catch (error) {
     page.lost = true;

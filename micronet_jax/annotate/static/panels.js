@@ -16,6 +16,7 @@ export function listImages(images, current, choose) {
     let row = rows.get(image.key);
     if (!row) {
       const picture = make("img", { src: `api/images/${image.key}/thumbnail`, alt: "", loading: "lazy" });
+      picture.addEventListener("error", () => picture.removeAttribute("src"));
       const state = make("span", { className: "state" });
       const button = make("button", { title: image.file }, picture,
         make("span", {}, make("span", { className: "name", textContent: image.name }), state));
@@ -68,7 +69,7 @@ export function showDetection(model, state) {
     const more = state.detection.waiting ? `, ${plural(state.detection.waiting, "image")} after it` : "";
     const other = state.images.find((image) => image.key === busy);
     $("search-text").textContent = here
-      ? `${model.network ? `${Math.round((100 * done) / Math.max(total, 1))} %` : "starting"}${more}`
+      ? `${model.network ? `${Math.round((100 * done) / Math.max(total, 1))} %` : "loading the network"}${more}`
       : `${other?.name.slice(0, 18) ?? ""}${more}`;
   }
   $("search-error").hidden = !state.detection.error;
@@ -81,6 +82,17 @@ export function showDetection(model, state) {
   $("threshold-reset").hidden = !stored;
   $("threshold").disabled = !model.network;
   histogram(model);
+}
+
+/** Where no image can be shown. */
+export function showNoDetection() {
+  $("count").textContent = "–";
+  $("count-note").textContent = "nuclei";
+  $("search").hidden = true;
+  $("threshold-value").textContent = $("threshold-note").textContent = "";
+  $("threshold").disabled = true;
+  $("foreign").hidden = true;
+  prepared($("histogram"));
 }
 
 /** Scores of what is not decided on; those that count are orange. */
@@ -115,9 +127,12 @@ export function showRegions(model, look, { go, remove }) {
   const micron = model.mpp ?? null;
   const length = (px) => (micron ? `${Math.round(px * micron)}` : `${px}`);
   $("regions").replaceChildren(...model.regions.map((region, i) => {
-    const [, , w, h] = region;
-    const text = `Region ${i + 1}: ${length(w)} × ${length(h)} ${micron ? "µm" : "px"}`;
-    const show = make("button", { textContent: text });
+    const [x, y, w, h] = region;
+    let held = 0;
+    model.own.within(x - 0.5, y - 0.5, x + w - 0.5, y + h - 0.5, () => { held++; });
+    const show = make("button", { title: "Show it" },
+      make("span", { textContent: `Region ${i + 1}: ${length(w)} × ${length(h)} ${micron ? "µm" : "px"}` }),
+      make("span", { className: "quiet", textContent: plural(held, "nucleus", "nuclei") }));
     show.addEventListener("click", () => go(region));
     const drop = make("button", { textContent: "×", className: "small", title: "No longer marked; its nuclei stay" });
     drop.setAttribute("aria-label", `Remove region ${i + 1}`);

@@ -46,6 +46,7 @@ export function showTuning(state) {
   $("tune-ready").textContent = regions
     ? `${plural(regions, "region")} in ${plural(corrected.length, "image")}.`
       + (regions < 3 ? " Three are needed to hold one out: there will be no score." : "")
+      + (running ? "" : " 300 steps take 2 to 5 minutes on two CPU cores.")
     : "Mark a corrected region first. From three regions on, some are held out and give a score.";
   const now = JSON.stringify([tuning, state.weights]);
   if (now === shown) return;
@@ -79,8 +80,8 @@ function progress(tuning) {
   const left = rate && steps > last ? `, ${minutes((steps - last) / rate)} left` : "";
   const finishing = last >= steps && last ? ", scoring" : "";
   $("tune-text").textContent = tuning.state === "running"
-    ? last ? `${number(last)} of ${number(steps)}${left}${finishing}` : "starting"
-    : `${tuning.state} at ${number(last)}`;
+    ? last ? `${number(last)} of ${number(steps)}${left}${finishing}` : "starting, about 1 min"
+    : `${tuning.state} at step ${number(last)} of ${number(steps)}`;
   course(records, steps);
 }
 
@@ -133,15 +134,22 @@ function result(tuning, state) {
       : "Nothing was held out, so there is no score: three corrected regions or more give one.";
   const table = $("result-table");
   table.hidden = !["test", "validation"].includes(report.part);
-  if (!table.hidden) {
-    const rows = [...Object.entries(report.compared), [report.detector, report]];
+  const rows = table.hidden ? [] : [...Object.entries(report.compared), [report.detector, report]];
+  const f1 = ([, entry]) => entry.radius_px["12"].f1 ?? 0;
+  const best = rows.reduce((most, row) => Math.max(most, f1(row)), 0);
+  const worse = rows.length > 0 && f1(rows[rows.length - 1]) < best;
+  $("use-note").textContent = used
+    ? "The images are searched anew with it; your points and regions stay."
+    : (worse ? "It does no better here than what you have: correct more regions first. " : "")
+      + "If you use it, the images are searched anew; your points and regions stay.";
+  if (rows.length) {
     const cells = (values, tag = "td") => values.map((value) => make(tag, { textContent: value }));
     table.replaceChildren(
       make("tr", {}, ...cells(["within 3 µm", "F1", "precision", "recall"], "th")),
       ...rows.map(([name, entry]) => {
         const at = entry.radius_px["12"];
-        const values = [at.f1, at.precision, at.recall].map((value) => (value ?? 0).toFixed(3));
-        return make("tr", { className: name === report.detector ? "best" : "" },
+        const values = [at.f1, at.precision, at.recall].map((value) => value?.toFixed(3) ?? "–");
+        return make("tr", { className: f1([name, entry]) === best ? "best" : "" },
           ...cells([NAMES[name] ?? name, ...values]));
       }));
   }

@@ -1,6 +1,7 @@
 // Shows an image by deep zoom, and tells places on it from places on the screen.
 
 const OSD = window.OpenSeadragon;
+const LONGEST = 2000; // milliseconds that the rest waits for the first view
 
 // OpenSeadragon writes a style of its own unless one is there, which the policy of this
 // page refuses. This is one by its name alone.
@@ -29,6 +30,7 @@ export class Viewer {
       zoomPerScroll: 1.25,
       immediateRender: true,
       imageLoaderLimit: 6,
+      timeout: 600_000, // of a tile: an image without a pyramid is read as a whole first
       maxImageCacheCount: 300,
       clickTimeThreshold: 1500,
       gestureSettingsMouse: { clickToZoom: false, dblClickToZoom: false, flickEnabled: false },
@@ -45,14 +47,26 @@ export class Viewer {
     }
   }
 
-  /** Opens an image; `then` is called when its first tiles are asked for. */
+  /** Opens an image; `then` is called when its first tiles are asked for.
+   *
+   * Resolves when they are all there, or after LONGEST: whatever else the server is asked
+   * for would delay them.
+   */
   open(image, then) {
     this.image = image;
     const { width, height, side, top, key, stamp } = image;
-    this.osd.addOnceHandler("open", then);
-    this.osd.open({
-      width, height, tileSize: side, tileOverlap: 0, minLevel: 0, maxLevel: top,
-      getTileUrl: (level, x, y) => `api/images/${key}/tiles/${level}/${x}/${y}?v=${stamp}`,
+    return new Promise((resolve) => {
+      setTimeout(resolve, LONGEST);
+      this.osd.addOnceHandler("open", () => {
+        then();
+        const shown = this.osd.world.getItemAt(0);
+        if (shown.getFullyLoaded()) resolve();
+        else shown.addOnceHandler("fully-loaded-change", resolve);
+      });
+      this.osd.open({
+        width, height, tileSize: side, tileOverlap: 0, minLevel: 0, maxLevel: top,
+        getTileUrl: (level, x, y) => `api/images/${key}/tiles/${level}/${x}/${y}?v=${stamp}`,
+      });
     });
   }
 
