@@ -147,7 +147,9 @@ def _condition(field: str, value: Any, facts: Mapping[str, Any]) -> Any:
   return (value,) if field == "x" and isinstance(value, int | float) else value
 
 
-def judge_claim(claim: Claim, rows: Iterable[Row]) -> Finding:
+def judge_claim(
+  claim: Claim, rows: Iterable[Row], *, unit: str = "patients"
+) -> Finding:
   """Decides a claim from the rows of its study; what diverged is left out."""
   if claim.exact is not None:
     estimate = Estimate(claim.exact, None, None, "every pixel of the image")
@@ -174,7 +176,8 @@ def judge_claim(claim: Claim, rows: Iterable[Row]) -> Finding:
     "above chance": lambda scores: (scores - chance).mean(-1),
   }[claim.measure]
   part = [[row[i] for i in used.tolist()] for row in by_seed]
-  found = intervals.estimate_statistic(part, statistic, metric=claim.metric)
+  options: dict[str, Any] = {"metric": claim.metric, "unit": unit}
+  found = intervals.estimate_statistic(part, statistic, **options)
   return Finding(claim, found, found.verdict(claim.least))
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from micronet_jax.config import Config, check_config
-from micronet_jax.datasets.organs import Organ, find_organs
+from micronet_jax.datasets.organs import NUINSSEG, Organ, find_organs
 from micronet_jax.errors import InputError
 from micronet_jax.models import complete_options
 from micronet_jax.settings import as_dict, changed, from_dict
@@ -40,6 +40,16 @@ class Setting:
     return [name for name in NAMES if not wanted or name in wanted]
 
   @property
+  def one_slide(self) -> bool:
+    """Whether each organ is one slide, so that images are split, and not patients."""
+    return self.config.data == NUINSSEG
+
+  @property
+  def unit(self) -> str:
+    """What is drawn, with all of its images, for intervals."""
+    return "images" if self.one_slide else "patients"
+
+  @property
   def model(self) -> str:
     """The network that the other figures are about."""
     return "frcn" if self.config.study in ("fig10", "fig11") else MICRONET
@@ -61,6 +71,7 @@ class Setting:
       # Others have no such argument; it changes no result.
       "model.remat": remat and model == MICRONET,
       "warp.patch": numbers.patch,
+      "working_mpp": numbers.working_mpp,
       "optimizer.learning_rate": own_rate or numbers.learning_rate,
       "optimizer.schedule": numbers.schedule,
       "log_every": max(1, numbers.num_steps // 4),

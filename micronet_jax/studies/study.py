@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
+from micronet_jax import figures
 from micronet_jax.errors import InputError
-from micronet_jax.figures import save_figure
 from micronet_jax.files import replacing
 from micronet_jax.settings import as_dict
 from micronet_jax.signals import caught_signals
@@ -22,6 +22,8 @@ from micronet_jax.studies.execution import Archive, describe_plan, work_off
 from micronet_jax.studies.results import Row, read_results, write_results
 from micronet_jax.studies.schema import StudyConfig
 from micronet_jax.studies.setting import Setting, find_setting, setting_from_json
+
+SAME_SLIDE = "one slide an organ: tested on the same organ is tested on the same slide"
 
 
 class Study(NamedTuple):
@@ -90,6 +92,7 @@ def run_study(config: StudyConfig, workdir: str | pathlib.Path) -> None:
         )
       rows = list(rows_of(setting, archive))
   name = f"{config.study}-{config.budget}-{pathlib.Path(config.data).name}"
+  name += "-even_steps" if config.even_steps else ""
   write_study(rows, setting, place / name)
 
 
@@ -98,8 +101,10 @@ def write_study(rows: Sequence[Row], setting: Setting, folder: pathlib.Path) -> 
   name = setting.config.study
   write_results(folder / "results.csv", name, setting.to_json(), rows)
   for title, figure in STUDIES[name].draw(rows, setting).items():
+    if setting.one_slide and rows:
+      figures.add_caption(figure, SAME_SLIDE)
     for ending in ("pdf", "png"):
-      save_figure(figure, folder / f"{title}.{ending}")
+      figures.save_figure(figure, folder / f"{title}.{ending}")
   text, found = judge_study(rows, setting)
   with replacing(folder / "findings.md") as beside:
     beside.write_text(text, encoding="utf-8")
@@ -124,7 +129,8 @@ def judge_study(
   """The text of findings.md, and what was found of each claim."""
   name = setting.config.study
   facts, paper = STUDIES[name].facts(rows, setting), claims.read_paper()[name]
-  found = [claims.judge_claim(claim, rows) for claim in claims.list_claims(name, facts)]
+  listed = claims.list_claims(name, facts)
+  found = [claims.judge_claim(claim, rows, unit=setting.unit) for claim in listed]
   heads = claims.read_paper()["basis"]["heads"]
   lines = [f"# {paper['title']}", "", _describe_basis(rows, setting), ""]
   lines += [f"| {heads} |", "|---" * len(heads.split("|")) + "|"]
@@ -154,8 +160,11 @@ def _describe_basis(rows: Sequence[Row], setting: Setting) -> str:
     "data": pathlib.Path(setting.config.data).name,
     "shown": f"at most {numbers.images}" if numbers.images else "all",
     "names": ", ".join(organ.label for organ in setting.organs),
-    "over": texts["seeds" if len(seeds) >= 3 else "few_seeds"],
+    "split": texts["one_slide" if setting.one_slide else "patients"],
+    "units": setting.unit,
   }
+  over = texts["seeds" if len(seeds) >= 3 else "few_seeds"]
+  facts["over"] = claims.fill(over, facts)
   return claims.fill(texts["text"], facts) if seeds else texts["nothing"]
 
 
