@@ -27,6 +27,8 @@ class Setting:
   config: StudyConfig
   organs: tuple[Organ, ...]
   targets: tuple[Organ, ...] = ()
+  # By label what `traits.describe_traits` says, in studies that draw it.
+  tissue: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
 
   @property
   def numbers(self) -> Budget:
@@ -83,13 +85,15 @@ class Setting:
     name = pathlib.Path(self.config.data).name
     config = changed(self.config, {"data": name, "data_root": "", "data_dir": ""})
     names = [[organ.name for organ in each] for each in (self.organs, self.targets)]
-    return {"config": as_dict(config), "organs": names[0], "targets": names[1]}
+    values = {"config": as_dict(config), "organs": names[0], "targets": names[1]}
+    return values | ({"tissue": dict(self.tissue)} if self.tissue else {})
 
 
 def setting_from_json(values: Mapping[str, Any]) -> Setting:
   """The inverse of `Setting.to_json`; its organs have names, but no images."""
   parts = [tuple(map(Organ, values[kind])) for kind in ("organs", "targets")]
-  return Setting(from_dict(StudyConfig, values["config"]), *parts)
+  config, tissue = from_dict(StudyConfig, values["config"]), values.get("tissue", {})
+  return Setting(config, *parts, tissue)
 
 
 def find_setting(config: StudyConfig, paper: Sequence[str] = ()) -> Setting:

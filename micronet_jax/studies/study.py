@@ -4,6 +4,7 @@ Called by `launch.py`. `python -m micronet_jax.studies.study RESULTS.csv` prints
 findings.md of a results.csv anew.
 """
 
+import dataclasses
 import json
 import pathlib
 import sys
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple
 from matplotlib.figure import Figure
 
 from micronet_jax import figures
+from micronet_jax.datasets.organs import load_organ
 from micronet_jax.errors import InputError
 from micronet_jax.files import replacing
 from micronet_jax.settings import as_dict
@@ -22,6 +24,7 @@ from micronet_jax.studies.execution import Archive, describe_plan, work_off
 from micronet_jax.studies.results import Row, read_results, write_results
 from micronet_jax.studies.schema import StudyConfig
 from micronet_jax.studies.setting import Setting, find_setting, setting_from_json
+from micronet_jax.studies.traits import describe_traits
 
 SAME_SLIDE = "one slide an organ: tested on the same organ is tested on the same slide"
 
@@ -30,14 +33,18 @@ class Study(NamedTuple):
   """One table or figure; what it claims and says, with the `facts`, is in paper.toml.
 
   `rows` gives those that the archive has, and asks for all others that can be named.
+  `tissue`: whether what the organs' tissue is like is part of it.
   """
 
   rows: Callable[[Setting, Archive], Iterable[Row]]
   draw: Callable[[Sequence[Row], Setting], dict[str, Figure]]
   facts: Callable[[Sequence[Row], Setting], dict[str, Any]]
+  tissue: bool = False
 
 
-_MATRIX = Study(compare.matrix_rows, compare.draw_matrix, compare.matrix_facts)
+_MATRIX = Study(
+  compare.matrix_rows, compare.draw_matrix, compare.matrix_facts, tissue=True
+)
 _MIXED = Study(
   transfer.auxiliary_rows, transfer.draw_by_target, transfer.auxiliary_facts
 )
@@ -91,6 +98,10 @@ def run_study(config: StudyConfig, workdir: str | pathlib.Path) -> None:
           "on:" + "".join(f"\n  {sentence}" for sentence in failures.values())
         )
       rows = list(rows_of(setting, archive))
+  if STUDIES[config.study].tissue:
+    organs = setting.organs
+    tissue = {each.label: describe_traits(load_organ(each)) for each in organs}
+    setting = dataclasses.replace(setting, tissue=tissue)
   name = f"{config.study}-{config.budget}-{pathlib.Path(config.data).name}"
   name += "-even_steps" if config.even_steps else ""
   write_study(rows, setting, place / name)
@@ -145,7 +156,8 @@ def judge_study(
     if "needs" not in words or facts[words["needs"]]:
       lines.append(claims.fill(words["text"], facts))
   if rows:
-    numbers = json.dumps(as_dict(setting.numbers), sort_keys=True)
+    given = {n: v for n, v in as_dict(setting.numbers).items() if v is not None}
+    numbers = json.dumps(given, sort_keys=True)
     lines += ["", f"All numbers of the budget: `{numbers}`"]
   return "\n".join(lines).rstrip() + "\n", found
 
