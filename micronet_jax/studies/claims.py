@@ -73,6 +73,7 @@ class Claim(NamedTuple):
       at least that of `minus`; "above chance", less F1 of random points; "diverged",
       the share of `plus` that did.
     exact: the number itself, where nothing is estimated: 1 if the claim holds.
+    told: by "holds" and "does not hold", a sentence for a user.
   """
 
   text: str
@@ -85,6 +86,7 @@ class Claim(NamedTuple):
   per: str = "panel"
   measure: str = "difference"
   exact: float | None = None
+  told: Mapping[str, str] = {}
 
 
 class Finding(NamedTuple):
@@ -117,6 +119,7 @@ def list_claims(study: str, facts: Mapping[str, Any]) -> list[Claim]:
 def _make_claim(given: Mapping[str, Any], facts: Mapping[str, Any]) -> Claim:
   made = {name: value for name, value in given.items() if name != "for"}
   made |= {field: fill(given[field], facts) for field in ("text", "number")}
+  made["told"] = {name: fill(text, facts) for name, text in given["told"].items()}
   for field in {"plus", "minus"} & set(given):
     where = {k: _condition(k, value, facts) for k, value in given[field].items()}
     made[field] = Where(**where)

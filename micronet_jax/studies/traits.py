@@ -124,7 +124,7 @@ def order_alike(matrix: np.ndarray) -> np.ndarray:
 def draw_transfer(
   names: list[str], matrix: np.ndarray, predictors: Mapping[str, Predictor]
 ) -> Figure:
-  """The matrix as a heat map, organs that are alike side by side; then what predicts it.
+  """The matrix as a heat map, organs that are alike side by side; what predicts it.
 
   Args:
     names: of the organs.
