@@ -13,10 +13,9 @@ from study_tables import Made, found, organ, row, rows_of, setting
 
 from micronet_jax.errors import InputError
 from micronet_jax.evaluation.intervals import Estimate
-from micronet_jax.settings import from_dict
 from micronet_jax.studies import study
-from micronet_jax.studies.results import Row, read_results, write_results
-from micronet_jax.studies.schema import NAMES, Budgets, StudyConfig
+from micronet_jax.studies.results import read_results, write_results
+from micronet_jax.studies.schema import StudyConfig
 from micronet_jax.studies.setting import Setting
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -114,52 +113,6 @@ def test_results_name_no_place_of_this_machine(tmp_path):
 # The committed results, which are of version 0.1.
 
 
-def old_setting(folder, text):
-  """Budget, organs and targets as findings.md names them."""
-  numbers = json.loads(re.search(r"All numbers of the budget: `(.*)`", text)[1])
-  data, names = re.search(r"^Data: (\w+), .*by patient: (.*)\.$", text, re.M).groups()
-  seeds = tuple(map(int, re.search(r"; seeds (.*)\.$", text, re.M)[1].split(", ")))
-  labels = names.split(", ")
-  organs = tuple(organ(_name(label)) for label in labels)
-  with (folder / "results.csv").open(encoding="utf-8") as file:
-    lines = list(csv.DictReader(file))
-  models = [n for n, name in NAMES.items() if name in {x["series"] for x in lines}]
-  name = lines[0]["study"]
-  asked = ",".join(models) if name == "table1" and len(models) < len(NAMES) else ""
-  budgets = from_dict(Budgets, {"cpu": numbers})
-  config = StudyConfig(
-    study=name, data=data, seeds=seeds, models=asked, budgets=budgets
-  )
-  panels = {re.split(": | \\+ ", line["panel"])[0] for line in lines}
-  targets = tuple(each for each in organs if each.label in panels)
-  return Setting(config, organs, targets), lines
-
-
-def _name(label):
-  return label.replace("bone marrow", "bonemarrow").replace(" ", "_")
-
-
-def old_row(line):
-  """A row of version 0.1: all counts, worked out from the scores, are one patient's."""
-  place = {name: line[name] for name in ("panel", "series", "run", "run_title")}
-  place |= {"x": float(line["x"]), "seed": int(line["seed"]), "organ": line["organ"]}
-  network, _, target = line["run_title"].partition(" -> ")
-  trained = re.sub(r"^(MicroNet|FRCN|FCRN[AB]|FCN|U-Net) ", "", network.split(" @")[0])
-  place |= {"trained_on": re.split(r" \+| λ| \d", target or trained)[0]}
-  place |= {"base": trained if target else "", "diverged": line["diverged"]}
-  if line["diverged"]:
-    return Row(**place)
-  nuclei, recall = int(line["nuclei"]), float(line["recall"])
-  tp, precision = round(nuclei * recall), float(line["precision"])
-  fp = round(tp / precision - tp) if tp else 1
-  distance = tp * float(line["ed"]) if tp else 0.0
-  by_patient = {"all": [tp, fp, nuclei - tp, distance]}
-  patients = int(line["patients"])
-  by_patient |= {f"none {i}": [0, 0, 0, 0] for i in range(1, patients)}
-  number = {"step": int(line["step"]), "f1_chance": float(line["f1_chance"])}
-  return Row(by_patient=by_patient, images=int(line["images"]), **place, **number)
-
-
 @pytest.mark.parametrize("folder", COMMITTED, ids=lambda folder: folder.name)
 def test_the_committed_findings_are_what_the_claims_give(folder):
   """Everything in findings.md but the intervals' ends, of every committed study.
@@ -169,8 +122,7 @@ def test_the_committed_findings_are_what_the_claims_give(folder):
   value is to three decimals, as written; so are the notes, tables and texts.
   """
   text = (folder / "findings.md").read_text(encoding="utf-8")
-  chosen, lines = old_setting(folder, text)
-  table = [old_row(line) for line in lines]
+  chosen, table = read_folder(folder)
   for line, each in zip(lines, table, strict=True):
     if not each.diverged:
       assert each.score() == pytest.approx(float(line["f1"]), abs=2e-6)
