@@ -1,6 +1,7 @@
 """results.csv and findings.md: what they hold, and that the one gives the other."""
 
 import csv
+import dataclasses
 import json
 import pathlib
 import re
@@ -13,7 +14,9 @@ from study_tables import Made, found, organ, row, rows_of, setting
 
 from micronet_jax.errors import InputError
 from micronet_jax.evaluation.intervals import Estimate
+from micronet_jax.settings import changed
 from micronet_jax.studies import study
+from micronet_jax.studies.earlier import read_folder, read_lines
 from micronet_jax.studies.results import read_results, write_results
 from micronet_jax.studies.schema import StudyConfig
 from micronet_jax.studies.setting import Setting
@@ -123,6 +126,8 @@ def test_the_committed_findings_are_what_the_claims_give(folder):
   """
   text = (folder / "findings.md").read_text(encoding="utf-8")
   chosen, table = read_folder(folder)
+  with (folder / "results.csv").open(encoding="utf-8") as file:
+    lines = list(csv.DictReader(file))
   for line, each in zip(lines, table, strict=True):
     if not each.diverged:
       assert each.score() == pytest.approx(float(line["f1"]), abs=2e-6)
@@ -145,3 +150,32 @@ def test_the_committed_findings_are_what_the_claims_give(folder):
       assert json.loads(before.split("`")[1]) == json.loads(now.split("`")[1])
     elif before not in old:
       assert before == now
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("results/nuinsseg/*/results.csv")))
+def test_committed_findings_are_made_of_their_results(path):
+  assert study.findings_from_results(path) == (path.parent / "findings.md").read_text()
+
+
+def test_findings_of_one_slide_an_organ_say_so(tmp_path):
+  chosen = setting("fig4", names="abcdef", seeds=(0, 1, 2))
+  config = changed(chosen.config, {"data": "nuinsseg", "budget": "coarse"})
+  tissue = {"stain": [0.1, 0.2, 0.2], "density": 900.0}
+  known = {name: {**tissue, "size": 5.0 + i} for i, name in enumerate("abcdef")}
+  chosen = dataclasses.replace(chosen, config=config, tissue=known)
+  table = rows_of(chosen, Made())
+  study.write_study(table, chosen, tmp_path)
+  text = (tmp_path / "findings.md").read_text()
+  assert study.findings_from_results(tmp_path / "results.csv") == text
+  assert "split by patient" not in text
+  assert "tested on the very slide that it was trained on" in text
+  assert "seeds and test images" in text
+  assert "3 seeds, 36 test images" in text
+  assert "Spearman's ρ over all pairs" in text
+  patients = dataclasses.replace(chosen, config=setting("fig4").config)
+  assert "slide" not in study.judge_study(table, patients)[0]
+  again, rows = read_folder(tmp_path)
+  assert again.tissue == known
+  assert len(rows) == len(table)
+  lines = read_lines(tmp_path)
+  assert [each.source for each in lines] == ["3 seeds, 36 test images"] * 2
