@@ -160,8 +160,10 @@ def test_committed_findings_are_made_of_their_results(path):
 def test_findings_of_one_slide_an_organ_say_so(tmp_path):
   chosen = setting("fig4", names="abcdef", seeds=(0, 1, 2))
   config = changed(chosen.config, {"data": "nuinsseg", "budget": "coarse"})
-  tissue = {"stain": [0.1, 0.2, 0.2], "density": 900.0}
-  known = {name: {**tissue, "size": 5.0 + i} for i, name in enumerate("abcdef")}
+  known = {
+    name: {"stain": [0.1, 0.2, i / 10], "size": 5.0 + i, "density": 900.0 / (i + 1)}
+    for i, name in enumerate("abcdef")
+  }
   chosen = dataclasses.replace(chosen, config=config, tissue=known)
   table = rows_of(chosen, Made())
   study.write_study(table, chosen, tmp_path)
