@@ -19,7 +19,7 @@ HEAD = """\
 
 `pip install 'micronet-jax[slides]'` brings these on Linux, with Python {python};
 made by `docs/licences.py` from what the packages say of themselves. micronet_jax is
-Apache-2.0; its weights have a licence of their own (`micronet_jax/weights/LICENSE`).
+Apache-2.0; its weights have licences of their own (`micronet_jax/weights/LICENSE*`).
 Extras for tests and notebooks are not listed, nor are NVIDIA's libraries, which the
 extras [cuda12] and [cuda13] bring and which are not free software.
 

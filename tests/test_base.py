@@ -47,18 +47,25 @@ def _f1(detector, samples):
   return metrics.evaluate_points(found, [s.centers for s in samples])["12"]["f1"]
 
 
-def test_the_base_is_small_whole_and_says_where_it_is_from():
-  folder = checkpoints.find_checkpoint("base")
+@pytest.mark.parametrize(
+  ("name", "stage", "licence"),
+  [("base", "second", "CC BY 4.0"), ("base-nc", "nc", "CC BY-NC-SA 4.0")],
+)
+def test_packaged_weights_are_small_whole_and_say_where_they_are_from(
+  name, stage, licence
+):
+  folder = checkpoints.find_checkpoint(name)
   size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
-  assert size < 15e6
-  weights, meta = checkpoints.load_weights("base")  # compares the checksums
+  assert size < 7e6
+  weights, meta = checkpoints.load_weights(name)  # compares the checksums
   assert sum(x.size for x in jax.tree.leaves(weights["params"])) == 3_086_625
-  assert (meta["mpp"], meta["threshold_rule"]) == (0.5, "absolute")
+  assert (meta["mpp"], meta["threshold_rule"]) == (0.5, "median")
   assert meta["config"]["target"]["root"] == ""
-  ours = as_dict(from_dict(Config, base_config.get_config("second").to_dict()))
+  ours = as_dict(from_dict(Config, base_config.get_config(stage).to_dict()))
   fields = ("num_steps", "eval_every", "split", "optimizer", "warp", "working_mpp")
-  for field in (*fields, "loss_floor", "smoothing", "select_slack", "auxiliary"):
+  for field in (*fields, "loss_floor", "smoothing", "threshold_rule"):
     assert meta["config"][field] == ours[field]
+  assert meta["config"]["auxiliary"]["organs"] == ours["auxiliary"]["organs"]
   assert meta["config"]["appearance"]["stain"] == ours["appearance"]["stain"]
   records = provenance_of(meta).own
   validation = {each.patient for each in records if each.part == "validation"}
@@ -69,9 +76,11 @@ def test_the_base_is_small_whole_and_says_where_it_is_from():
     each.patient for each in records
   }
   assert all(each.startswith("artefacts__") for each in drawn)
-  assert all(each.patient.startswith(("human_", "mouse_")) for each in records)
+  free = [each for each in records if each.patient.startswith(("human_", "mouse_"))]
+  assert (len(free) == len(records)) == (name == "base")
+  assert not any(each.name.startswith("prostate") for each in records)
   card = (folder.parent / "README.md").read_text()
-  for word in ("CC BY 4.0", "NuInsSeg", "CPU", "human_kidney", "F1"):
+  for word in (f"# `{name}`", licence, "NuInsSeg", "CPU", "human_kidney", "F1"):
     assert word in card
 
 

@@ -13,12 +13,12 @@ from scipy import ndimage
 
 import micronet_jax as mn
 from micronet_jax import models
-from micronet_jax.config import ABSOLUTE, RELATIVE, Config
-from micronet_jax.detection import peaks
+from micronet_jax.config import ABSOLUTE, MEDIAN, RELATIVE, Config
+from micronet_jax.detection import peaks, units
 from micronet_jax.detection import scan as scan_module
 from micronet_jax.detection.detector import Detector
 from micronet_jax.detection.scan import sample_statistics
-from micronet_jax.imaging.canvas import Canvas
+from micronet_jax.imaging.canvas import Canvas, inside
 from micronet_jax.imaging.opening import open_image
 from micronet_jax.imaging.resampling import rescale_centers, rescale_image
 from micronet_jax.models import CONTEXT_FACTORS, graphs
@@ -111,9 +111,10 @@ def test_tiles_equal_one_pass_of_smoothed_maps(detector, half):
 
 @pytest.mark.parametrize("half", [False, True])
 def test_tiles_equal_one_pass_on_real_tissue(base, real_data, half):
-  if not half:  # the same weights, as if of version 0.1
-    old = {"mpp": 0.25, "threshold_rule": "relative", "min_distance": 5}
-    base = Detector(base.weights, {**base.meta, **old})
+  now = {"threshold_rule": "absolute", "xi": 0.2}
+  # Or the same weights, as if of version 0.1.
+  old = {"mpp": 0.25, "threshold_rule": "relative", "min_distance": 5}
+  base = Detector(base.weights, {**base.meta, **(now if half else old)})
   path = sorted((real_data / "monuseg" / "images").glob("*.jpg"))[7]
   with open_image(path) as reader:
     image = reader.read(0, 0, 0, *reader.levels[0])
@@ -127,6 +128,7 @@ def test_tiles_equal_one_pass_on_real_tissue(base, real_data, half):
 def test_a_slide_is_the_same_whatever_the_tiles(base, real_data):
   path = real_data / "slides" / "CMU-1-Small-Region.svs"
   base = base.with_threshold(xi=0.05, min_distance=5)  # many points on little tissue
+  base = base.with_search(Config(threshold_rule=ABSOLUTE))
   around = [(1000, 1200, 131, 127)]
   expected = base.detect(path, regions=around, tile=512, devices=1)
   assert len(expected.scores) > 10
@@ -216,6 +218,69 @@ def test_an_absolute_threshold_asks_no_other_score(detector):
   for each, least in ((absolute, 0.2), (relative, 0.2 * every.scores.max())):
     kept = every.scores >= np.float32(least)
     np.testing.assert_array_equal(each.detect(image).centers, every.centers[kept])
+
+
+def median_unless_faint(scores):
+  held = sorted(score for score in scores.tolist() if score >= np.float32(0.1))
+  middle = len(held) // 2
+  return held[middle] if len(held) % 2 else (held[middle - 1] + held[middle]) / 2
+
+
+@pytest.mark.parametrize("tile", [None, SMALLEST])
+def test_a_share_of_the_median_of_maxima_that_are_not_faint(detector, tile):
+  image = tissue.dots("h", size=400, nuclei=60).image
+  every = detector.detect(image, threshold=0.0)
+  unit = median_unless_faint(every.scores)
+  chosen = detector.with_threshold(xi=0.9, min_distance=5)
+  chosen = chosen.with_search(Config(threshold_rule=MEDIAN))
+  kept = every.scores >= np.float32(0.9) * np.float32(unit)
+  assert 0 < kept.sum() < len(kept)
+  expected = mn.Detections(every.centers[kept], every.scores[kept])
+  assert_same(chosen.detect(image, tile=tile), expected)
+  # A region's points are those of the whole image there.
+  part = chosen.detect(image, tile=tile, regions=[(0, 0, 170, 400)])
+  here = expected.centers[:, 1] < 169.5
+  assert_same(part, mn.Detections(expected.centers[here], expected.scores[here]))
+  # What ξ and min_distance are chosen by counts the same.
+  [points] = chosen.peaks([(image, 0.25)], [5])[5]
+  assert len(points.over(0.9)) == kept.sum()
+
+
+def test_the_palest_image_has_a_least_threshold(detector, monkeypatch):
+  image = tissue.dots("h", size=160, nuclei=16).image
+  every = detector.detect(image, threshold=0.0)
+  best = float(every.scores.max())
+  chosen = detector.with_threshold(xi=0.5, min_distance=5)
+  chosen = chosen.with_search(Config(threshold_rule=MEDIAN))
+  monkeypatch.setattr(units, "FAINT", 1.01 * best)  # all are
+  monkeypatch.setattr(units, "PALEST", 1.5 * best)
+  kept = every.scores >= 0.75 * best
+  assert 0 < kept.sum() < len(kept)
+  np.testing.assert_array_equal(chosen.detect(image).scores, every.scores[kept])
+  monkeypatch.setattr(units, "PALEST", 2.1 * best)
+  assert len(chosen.detect(image).scores) == 0
+
+
+def test_on_a_slide_samples_stand_for_its_scores(detector, monkeypatch):
+  monkeypatch.setattr(scan_module, "SLIDE_PIXELS", 400 * 400)
+  monkeypatch.setattr(scan_module, "SAMPLE_SIDE", 64)
+  monkeypatch.setattr(scan_module, "SCORED", 3)
+  image = tissue.dots("s", size=640, nuclei=200).image
+  chosen = detector.with_threshold(xi=0.9, min_distance=5)
+  chosen = chosen.with_search(Config(threshold_rule=MEDIAN))
+  with open_image(image) as reader:
+    scan = chosen.scan(reader, mpp=0.25)
+    region = chosen.scan(reader, mpp=0.25, tile=400, regions=[(9, 9, 50, 50)])
+  assert scan.unit == region.unit
+  every = chosen.detect(image, mpp=0.25, threshold=0.0, tissue=False)
+  cores = [tile.core for tile in scan.samples.tiles]
+  assert len(cores) == 3
+  held = [inside(every.centers.astype(float), core) for core in cores]
+  decisive = np.concatenate([every.scores[each] for each in held])
+  assert scan.unit == pytest.approx(median_unless_faint(decisive), abs=1e-4)
+  found = chosen.detect(image, mpp=0.25, tissue=False)
+  kept = every.scores >= 0.9 * scan.unit
+  assert_same(found, mn.Detections(every.centers[kept], every.scores[kept]))
 
 
 def test_glass_is_not_looked_at_on_slides(detector, monkeypatch):

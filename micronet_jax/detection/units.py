@@ -1,0 +1,56 @@
+"""What ξ is a share of in an image, by the rule that a network follows.
+
+"relative": the highest score of the image, as in the paper. "absolute": 1, the score of
+a clear centre. "median": the median score of the image's maxima that are not faint, as
+all scores of an image are lower where it is pale or blurred, and one odd maximum moves
+it by nothing; at least `PALEST`, or an image without nuclei would be full of them.
+Called by `detection.detector`, which sees the scores tile by tile.
+"""
+
+import numpy as np
+
+from micronet_jax.config import ABSOLUTE, MEDIAN
+
+FAINT = 0.1
+"""Scores below are left out of the median: in all tissue there are many."""
+
+
+PALEST = 0.2
+"""Least unit, about that of the palest tissue that was tried."""
+
+
+def decisive_scores(rule: str, scores: np.ndarray) -> np.ndarray:
+  """Of the scores of a part of an image, those that the unit follows from.
+
+  Args:
+    rule: of the network.
+    scores: float32 `[N]`, of all its maxima of at least `FAINT`, in any order.
+
+  Returns:
+    float32 `[M]`: what `unit_of` asks for, put together over the parts.
+  """
+  if rule == ABSOLUTE:
+    return scores[:0]
+  if rule == MEDIAN:
+    return scores[scores >= np.float32(FAINT)]
+  return scores[scores == scores.max(initial=0)][:1]
+
+
+def unit_of(rule: str, decisive: np.ndarray) -> float:
+  """What ξ is a share of.
+
+  Args:
+    rule: of the network.
+    decisive: float32 `[M]`, of all parts of an image.
+
+  Returns:
+    A score.
+  """
+  if rule == MEDIAN:
+    return max(float(np.median(decisive)), PALEST) if len(decisive) else PALEST
+  return 1.0 if rule == ABSOLUTE else float(decisive.max(initial=0))
+
+
+def least_that_counts(rule: str, xi: float) -> float:
+  """A score below which none counts, whatever the unit turns out to be."""
+  return min(xi * PALEST, FAINT) if rule == MEDIAN else 0.0
