@@ -90,10 +90,23 @@ class Setting:
 
 
 def setting_from_json(values: Mapping[str, Any]) -> Setting:
-  """The inverse of `Setting.to_json`; its organs have names, but no images."""
+  """The inverse of `Setting.to_json`; its organs have names, but no images.
+
+  Fields that only the version had which wrote it are passed over.
+  """
   parts = [tuple(map(Organ, values[kind])) for kind in ("organs", "targets")]
-  config, tissue = from_dict(StudyConfig, values["config"]), values.get("tissue", {})
+  config = from_dict(StudyConfig, _known(values["config"], as_dict(StudyConfig())))
+  tissue = values.get("tissue", {})
   return Setting(config, *parts, tissue)
+
+
+def _known(values: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
+  """What of nested values there is a field for."""
+  return {
+    name: _known(value, fields[name]) if isinstance(value, Mapping) else value
+    for name, value in values.items()
+    if name in fields
+  }
 
 
 def find_setting(config: StudyConfig, paper: Sequence[str] = ()) -> Setting:

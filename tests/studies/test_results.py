@@ -19,7 +19,7 @@ from micronet_jax.studies import study
 from micronet_jax.studies.earlier import read_folder, read_lines
 from micronet_jax.studies.results import read_results, write_results
 from micronet_jax.studies.schema import StudyConfig
-from micronet_jax.studies.setting import Setting
+from micronet_jax.studies.setting import Setting, setting_from_json
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 COMMITTED = sorted(path.parent for path in ROOT.glob("results/*/results.csv"))
@@ -62,6 +62,8 @@ def test_rows_survive_their_file(tmp_path):
   write_results(path, "fig4", chosen.to_json(), table)
   values, (first, second) = read_results(path)
   assert values == chosen.to_json()
+  values["config"]["recipe"]["gone"] = values["config"]["old"] = 1  # of a version since
+  assert setting_from_json(values).to_json() == chosen.to_json()
   for name in ("by_patient", "panel", "base", "f1_12px", "step", "images", "diverged"):
     assert getattr(first, name) == getattr(table[0], name)
   for name in ("diverged", "x", "seed", "series", "by_patient"):
