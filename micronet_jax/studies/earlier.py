@@ -10,7 +10,7 @@ import json
 import pathlib
 import re
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from micronet_jax.datasets.organs import Organ
 from micronet_jax.errors import InputError
@@ -104,7 +104,7 @@ def _row_of(line: Mapping[str, str]) -> Row:
   """A row whose counts, worked out from its scores, are all one patient's."""
   network, _, target = line["run_title"].partition(" -> ")
   trained = re.sub(r"^(MicroNet|FRCN|FCRN[AB]|FCN|U-Net) ", "", network.split(" @")[0])
-  place = {
+  place: dict[str, Any] = {
     "trained_on": re.split(r" \+| λ| \d", target or trained)[0],
     "base": trained if target else "",
     **{name: line[name] for name in ("panel", "series", "run", "run_title", "organ")},
@@ -119,5 +119,8 @@ def _row_of(line: Mapping[str, str]) -> Row:
   by_patient = {"all": [tp, fp, nuclei - tp, distance]}
   patients = int(line["patients"])
   by_patient |= {f"none {i}": [0, 0, 0, 0] for i in range(1, patients)}
-  number = {"step": int(line["step"]), "f1_chance": float(line["f1_chance"])}
+  number: dict[str, Any] = {
+    "step": int(line["step"]),
+    "f1_chance": float(line["f1_chance"]),
+  }
   return Row(by_patient=by_patient, images=int(line["images"]), **place, **number)

@@ -97,7 +97,7 @@ def setting_from_json(values: Mapping[str, Any]) -> Setting:
   parts = [tuple(map(Organ, values[kind])) for kind in ("organs", "targets")]
   config = from_dict(StudyConfig, _known(values["config"], as_dict(StudyConfig())))
   tissue = values.get("tissue", {})
-  return Setting(config, *parts, tissue)
+  return Setting(config, parts[0], parts[1], tissue)
 
 
 def _known(values: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """NuInsSeg as its makers distribute it, folders of organs, or in the folder layout."""
 
 import pathlib
+from typing import Any
 
 from micronet_jax.datasets.builders import FilesBuilder
 from micronet_jax.datasets.entries import Entry, visible_files
@@ -57,7 +58,7 @@ class Builder(FilesBuilder):
           with or_left_out():
             raise InputError(f"{image} has no label map; {labels} is needed.")
           continue
-        known = {"organ": organ, "patient": organ, "mpp": MPP, "published": True}
-        entries.append(Entry(image.stem, image, (labels,), **known))
+        known: dict[str, Any] = {"organ": organ, "patient": organ, "mpp": MPP}
+        entries.append(Entry(image.stem, image, (labels,), **known, published=True))
     converted = not entries and (root / "index.csv").exists()
     return folder.Builder.find(root) if converted else entries
