@@ -154,8 +154,9 @@ def connected(*, cpus: int, asked: str) -> Iterator[Cluster]:
   if own:
     before = signal.getsignal(signal.SIGTERM)
     try:
-      quiet = {"log_to_driver": False, "logging_level": logging.WARNING}
-      ray.init(include_dashboard=False, **quiet)
+      ray.init(
+        include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING
+      )
     except ConnectionError as error:
       raise InputError(
         f"Ray finds no cluster ({' '.join(str(error).split())[:200]}); RAY_ADDRESS"

@@ -24,8 +24,8 @@ SELECT_RADIUS = {RELATIVE: 16.0, ABSOLUTE: 12.0, MEDIAN: 12.0}
 class DataConfig:
   """A data set."""
 
-  # "synthetic_he", "folder", "monuseg", "crchisto", "bbbc038"; of auxiliary data "" for
-  # none.
+  # "synthetic_he", "folder", "monuseg", "crchisto", "bbbc038", "nuinsseg"; of auxiliary
+  # data "" for none.
   name: str = setting("synthetic_he")
   # Folder of the images and points (`folder`), or where the download lies.
   root: str = setting("")
@@ -183,6 +183,9 @@ class Config:
   # Least ȳ of a patch in Eq. 2. With the paper's 0 a patch without nuclei weighs
   # nothing, so that glass, hair or keratin teach nothing.
   loss_floor: float = setting(0.0, low=0, high=1)
+  # Divide the loss by 1 + λ, its mean weight in units of ȳ, and where γ balances by
+  # γ + 1, so that neither makes steps longer: what is left is how it weighs.
+  even_steps: bool = setting(False)
   # Which images configs/evaluate.py scores: all, or a part of the checkpoint's split.
   evaluate_part: str = setting("all", choices=("all", "test", "validation"))
 

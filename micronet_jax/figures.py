@@ -136,6 +136,11 @@ def add_legend(figure: Figure, axes: Iterable[Axes], *, columns: int) -> None:
   figure.legend(*entries, handlelength=3.0, frameon=False, **place)
 
 
+def add_caption(figure: Figure, text: str) -> None:
+  """A line above all panels that must not be read without it."""
+  figure.suptitle(text, fontsize=9, color="0.3")
+
+
 def new_grid(
   rows: int, columns: int, *, width: float = 4.0, height: float = 3.3, legend: int = 0
 ) -> tuple[Figure, Any]:

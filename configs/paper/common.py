@@ -16,7 +16,7 @@ SET_BY_STUDY = (
   *("init_from", "init_partial", "freeze_blocks", "compare", "evaluate_part"),
   *("warp.patch", "optimizer.learning_rate", "optimizer.schedule", "batch_size"),
   *("num_steps", "eval_every", "snapshot_every", "log_every", "min_distances"),
-  "split.validation_patients",
+  *("split.validation_patients", "working_mpp", "even_steps"),
 )
 
 

@@ -16,7 +16,10 @@ from micronet_jax.errors import InputError, or_left_out
 if TYPE_CHECKING:
   from micronet_jax.datasets.entries import Entry
 
-DATASETS = ("folder", "monuseg", "crchisto", "bbbc038", "synthetic_he")
+DATASETS = (
+  *("folder", "monuseg", "crchisto", "bbbc038", "nuinsseg"),
+  "synthetic_he",
+)
 ALL_ORGANS = "all"
 
 __all__ = ["ALL_ORGANS", "DATASETS", "Sample", "load_samples", "read_samples"]

@@ -3,6 +3,7 @@
 Called by `studies.setting`, which finds them, and `studies.execution`, which reads.
 """
 
+import dataclasses
 import functools
 import os
 import pathlib
@@ -21,6 +22,11 @@ REAL = {
 }
 """The public organs with enough patients to split, and the folders they lie in."""
 
+NUINSSEG = "nuinsseg"
+"""Its organs are one slide each, so that images are split there, not patients."""
+
+MOUSE = "mouse_"  # its organs that must be asked for by name
+
 SYNTHETIC_IMAGES, SYNTHETIC_SIDE = 50, 500
 LEAST_PATIENTS = 3
 
@@ -30,7 +36,7 @@ class Organ(NamedTuple):
 
   Attributes:
     name: of the organ.
-    kind: "synthetic_he" or "folder".
+    kind: "synthetic_he", "folder" or `NUINSSEG`.
     digest: of the images' and points' contents, or the generator's version.
     images: at most so many, patients taking turns; 0 for all.
     side: that larger images are cut to, pixels at 0.25 microns; 0 for none.
@@ -49,7 +55,8 @@ class Organ(NamedTuple):
   @property
   def label(self) -> str:
     """The name as people write it."""
-    return self.name.replace("_", " ").replace("bonemarrow", "bone marrow")
+    name = self.name.removeprefix("human_").replace("bonemarrow", "bone_marrow")
+    return name.replace("_", " ")
 
   def identity(self) -> dict[str, Any]:
     """What determines the images."""
@@ -57,14 +64,19 @@ class Organ(NamedTuple):
 
 
 @functools.lru_cache(maxsize=4)
-def _all_samples(root: str, data_dir: str) -> tuple[Sample, ...]:
-  """Every image of a folder, as it is; kept in memory."""
-  return tuple(load_samples("folder", root=root, data_dir=data_dir or None))
+def _all_samples(kind: str, root: str, data_dir: str) -> tuple[Sample, ...]:
+  """Every image below a folder, kept in memory; of one slide each its own patient."""
+  samples = load_samples(kind, root=root, data_dir=data_dir or None)
+  if kind == NUINSSEG:
+    samples = [dataclasses.replace(each, patient=each.name) for each in samples]
+  return tuple(samples)
 
 
 def load_data_set(organ: Organ) -> Sequence[Sample]:
   """All images of the data set that an organ is of: a patient may have several."""
-  return _all_samples(organ.root, organ.data_dir) if organ.root else load_organ(organ)
+  if not organ.root:
+    return load_organ(organ)
+  return _all_samples(organ.kind, organ.root, organ.data_dir)
 
 
 @functools.lru_cache(maxsize=64)
@@ -92,9 +104,9 @@ def find_organs(
   """Finds the organs of a data set.
 
   Args:
-    data: "synthetic", "real" (`REAL`), or the root of a `folder` data set.
-    root: for "real", where its data sets lie; "" for MICRONET_DATA.
-    only: these organs; () for all.
+    data: "synthetic", "real" (`REAL`), `NUINSSEG`, or the root of a `folder` data set.
+    root: for "real" and `NUINSSEG`, where data sets lie; "" for MICRONET_DATA.
+    only: these organs; () for all, of `NUINSSEG` for all human ones.
     count: the first so many by name; 0 for all.
     images: see `Organ`, as the next two.
     side: of larger images after cutting.
@@ -109,24 +121,26 @@ def find_organs(
     raise InputError(
       f"config.organs names {unknown[0]!r}; the data has {', '.join(places)}"
     )
-  wanted = [name for name in places if not only or name in only][: count or None]
+  usual = [n for n in places if data != NUINSSEG or not n.startswith(MOUSE)]
+  wanted = [name for name in places if name in (only or usual)][: count or None]
   if data == "synthetic":
     from micronet_jax.datasets.synthetic_he.presets import GENERATOR_VERSION
 
-    kind = "synthetic_he", str(GENERATOR_VERSION)
+    made = "synthetic_he", str(GENERATOR_VERSION)
     size = images or SYNTHETIC_IMAGES, side or SYNTHETIC_SIDE
-    return [Organ(name, *kind, *size, "", data_dir) for name in wanted]
-  found, few = [], []
+    return [Organ(name, *made, *size, "", data_dir) for name in wanted]
+  found, few, kind = [], [], NUINSSEG if data == NUINSSEG else "folder"
   for name in wanted:
-    samples = [s for s in _all_samples(places[name], data_dir) if s.organ == name]
+    every = _all_samples(kind, places[name], data_dir)
+    samples = [s for s in every if s.organ == name]
     if not samples:
       raise InputError(f"{places[name]} has no organ {name!r} in its index.csv")
     if len({sample.patient for sample in samples}) < LEAST_PATIENTS:
       few.append(name)
     fields = ("name", "patient", "pixels_digest", "points_digest")
     contents = sorted([getattr(s, field) for field in fields] for s in samples)
-    kind = "folder", digest(contents, digits=16)
-    found.append(Organ(name, *kind, images, side, places[name], data_dir))
+    known = digest(contents, digits=16)
+    found.append(Organ(name, kind, known, images, side, places[name], data_dir))
   if few:
     enough = ",".join(name for name in wanted if name not in few)
     raise InputError(
@@ -143,19 +157,24 @@ def _find_places(data: str, root: str, data_dir: str) -> dict[str, str]:
     from micronet_jax.datasets.synthetic_he.presets import ORGANS
 
     return dict.fromkeys(ORGANS, "")
-  if data == "real" and not root:
+  if data in ("real", NUINSSEG) and not root:
+    lies = f"{NUINSSEG} lies in"
+    if data == "real":
+      lies = "monuseg, gbm40, mbm and crchisto lie in"
     raise InputError(
-      "config.data is 'real', but nothing says where it lies: set config.data_root or "
-      "the environment variable MICRONET_DATA to the folder of monuseg, gbm40, mbm "
-      "and crchisto"
+      f"config.data is {data!r}, but nothing says where it is: set config.data_root or "
+      f"the environment variable MICRONET_DATA to the folder that {lies}"
     )
-  places = {organ: str(pathlib.Path(root) / name) for organ, name in REAL.items()}
-  if data != "real":
-    places = {"": str(pathlib.Path(data).expanduser())}
+  if data == "real":
+    places = {organ: str(pathlib.Path(root) / name) for organ, name in REAL.items()}
+  else:
+    own = pathlib.Path(root) / NUINSSEG if data == NUINSSEG else pathlib.Path(data)
+    places = {"": str(own.expanduser())}
   for place in places.values():
     if not pathlib.Path(place).is_dir():
       raise InputError(f"there is no folder {place}; config.data names the data")
   if data == "real":
     return places
-  organs = {sample.organ for sample in _all_samples(places[""], data_dir)}
+  kind = NUINSSEG if data == NUINSSEG else "folder"
+  organs = {sample.organ for sample in _all_samples(kind, places[""], data_dir)}
   return dict.fromkeys(sorted(organs), places[""])

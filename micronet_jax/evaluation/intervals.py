@@ -95,6 +95,7 @@ def estimate_statistic(
   *,
   metric: str = "f1",
   seed: int = 0,
+  unit: str = "patients",
 ) -> Estimate:
   """Estimates a number made of the scores of several detectors.
 
@@ -109,12 +110,13 @@ def estimate_statistic(
     statistic: maps scores `[..., detectors]` to numbers `[...]`.
     metric: one of `metrics.METRICS`.
     seed: of the bootstrap.
+    unit: what patients are called; images, where each counts as one.
   """
   values = statistic(np.array([[t.score(metric) for t in row] for row in by_seed]))
   value = float(np.mean(values))
   every = [tested for row in by_seed for tested in row]
   patients = {(tested.organ, p) for tested in every for p in tested.patients}
-  source = f"{len(patients)} test patients"
+  source = f"{len(patients)} test {unit}"
   if len(by_seed) >= 3:
     source = f"{len(by_seed)} seeds, {source}"
   drawn = draw_scores(every, metric, seed=seed)

@@ -142,8 +142,11 @@ class _Spread:
     self._seconds: dict[Job, list[float]] = {}  # of each part that is done
 
   def submit(self, key: Share | Part) -> None:
-    action = _predict_share if isinstance(key, Share) else _search_part
-    self._cluster.submit(Task(key, functools.partial(action, self._order, key)))
+    if isinstance(key, Share):
+      action = functools.partial(_predict_share, self._order, key)
+    else:
+      action = functools.partial(_search_part, self._order, key)
+    self._cluster.submit(Task(key, action))
 
   def after_share(self, share: Share, outcome: Outcome) -> Iterator[dict[str, Any]]:
     if outcome.error:

@@ -73,6 +73,7 @@ class Claim(NamedTuple):
       at least that of `minus`; "above chance", less F1 of random points; "diverged",
       the share of `plus` that did.
     exact: the number itself, where nothing is estimated: 1 if the claim holds.
+    told: by "holds" and "does not hold", a sentence for a user.
   """
 
   text: str
@@ -85,6 +86,7 @@ class Claim(NamedTuple):
   per: str = "panel"
   measure: str = "difference"
   exact: float | None = None
+  told: Mapping[str, str] = {}
 
 
 class Finding(NamedTuple):
@@ -117,6 +119,7 @@ def list_claims(study: str, facts: Mapping[str, Any]) -> list[Claim]:
 def _make_claim(given: Mapping[str, Any], facts: Mapping[str, Any]) -> Claim:
   made = {name: value for name, value in given.items() if name != "for"}
   made |= {field: fill(given[field], facts) for field in ("text", "number")}
+  made["told"] = {name: fill(text, facts) for name, text in given["told"].items()}
   for field in {"plus", "minus"} & set(given):
     where = {k: _condition(k, value, facts) for k, value in given[field].items()}
     made[field] = Where(**where)
@@ -147,13 +150,49 @@ def _condition(field: str, value: Any, facts: Mapping[str, Any]) -> Any:
   return (value,) if field == "x" and isinstance(value, int | float) else value
 
 
-def judge_claim(claim: Claim, rows: Iterable[Row]) -> Finding:
+def judge_claim(
+  claim: Claim, rows: Iterable[Row], *, unit: str = "patients"
+) -> Finding:
   """Decides a claim from the rows of its study; what diverged is left out."""
   if claim.exact is not None:
     estimate = Estimate(claim.exact, None, None, "every pixel of the image")
     return Finding(claim, estimate, "holds" if claim.exact == 1 else "does not hold")
   if claim.measure == "diverged":
     return _judge_divergence(claim, [row for row in rows if claim.plus.holds(row)])
+  weighed = weigh_claim(claim, rows)
+  if weighed is None:
+    return Finding(claim, NOTHING, "cannot tell")
+  weights, sides, per = weighed.weights, weighed.sides, weighed.per
+  chance = np.array([row.f1_chance for row in weighed.rows])
+  statistic = {
+    "difference": lambda scores: scores @ weights,
+    "share": lambda scores: intervals.share_won(scores, sides, per),
+    "above chance": lambda scores: (scores - chance).mean(-1),
+  }[claim.measure]
+  options: dict[str, Any] = {"metric": claim.metric, "unit": unit}
+  found = intervals.estimate_statistic(weighed.by_seed, statistic, **options)
+  return Finding(claim, found, found.verdict(claim.least))
+
+
+class Weighed(NamedTuple):
+  """The rows that decide a claim, of the first seed, and what each counts.
+
+  Attributes:
+    by_seed: what was counted, for each seed, in the order of `rows`.
+    weights: `[N]`, none of them 0; the scores' sum with them is the difference.
+    sides: `[N]`, 1 for what is compared, -1 for what it is compared with.
+    per: `[N]`, the group that each is of.
+  """
+
+  rows: list[Row]
+  by_seed: list[list[Tally]]
+  weights: np.ndarray
+  sides: np.ndarray
+  per: np.ndarray
+
+
+def weigh_claim(claim: Claim, rows: Iterable[Row]) -> Weighed | None:
+  """What a claim compares, without what diverged; None if that is nothing."""
   kept, by_seed = align_seeds(row for row in rows if _side(claim, row))
   sides = np.array([_side(claim, row) for row in kept])
   per = np.array([getattr(row, claim.per) for row in kept])
@@ -164,18 +203,11 @@ def judge_claim(claim: Claim, rows: Iterable[Row]) -> Finding:
   elif claim.minus:
     weights = weigh_difference(sides, per)
   if weights is None or not weights.any():
-    return Finding(claim, NOTHING, "cannot tell")
+    return None
   (used,) = np.nonzero(weights)  # whose patients count
-  weights, sides, per = weights[used], sides[used], per[used]
-  chance = np.array([kept[i].f1_chance for i in used])
-  statistic = {
-    "difference": lambda scores: scores @ weights,
-    "share": lambda scores: intervals.share_won(scores, sides, per),
-    "above chance": lambda scores: (scores - chance).mean(-1),
-  }[claim.measure]
   part = [[row[i] for i in used.tolist()] for row in by_seed]
-  found = intervals.estimate_statistic(part, statistic, metric=claim.metric)
-  return Finding(claim, found, found.verdict(claim.least))
+  chosen = [kept[i] for i in used]
+  return Weighed(chosen, part, weights[used], sides[used], per[used])
 
 
 def _side(claim: Claim, row: Row) -> int:

@@ -26,10 +26,17 @@ from micronet_jax.studies.results import Row
 from micronet_jax.studies.runs import make_run
 from micronet_jax.studies.schema import MICRONET, NAMES
 from micronet_jax.studies.setting import Setting
+from micronet_jax.studies.traits import (
+  TRAITS,
+  Predictor,
+  draw_transfer,
+  predict_transfer,
+)
 from micronet_jax.training.targets import proximity_map
 
 HEADS = ["Precision (%)", "Recall (%)", "F1 score (%)", "Euclidean distance (px)"]
 MOST = 12  # images in Fig. 3
+LEAST_ORGANS = 5  # fewer say nothing of what predicts transfer
 # Dark blue at zero, light blue at the centres, as in the paper.
 BLUES = LinearSegmentedColormap.from_list("blues", ["#04084a", "#1f6fd0", "#9fe4ff"])
 
@@ -120,8 +127,8 @@ def matrix_rows(setting: Setting, archive: Archive) -> Iterable[Row]:
     yield from column_rows(setting, organ, setting.config.seeds, archive)
 
 
-def summarise_matrix(rows: Sequence[Row]) -> tuple[list[str], np.ndarray, np.ndarray]:
-  """Targets, F1 of the same organ `[T]`, and of the different ones `[T, T - 1]`.
+def average_matrix(rows: Sequence[Row]) -> tuple[list[str], np.ndarray]:
+  """Organs, and F1 `[T, T]` of the network of the row on the organ of the column.
 
   Averaged over seeds, without organs whose network diverged with any of them.
   """
@@ -129,19 +136,32 @@ def summarise_matrix(rows: Sequence[Row]) -> tuple[list[str], np.ndarray, np.nda
   panels = group_panels(r for r in rows if not lost & {r.trained_on, r.panel})
   if len(panels) < 2:
     raise InputError("fewer than two organs have a network: the others diverged")
-  same, different = [], []
+  scores: dict[tuple[str, str], list[float]] = {}
   for target, here in panels.items():
-    scores: dict[str, list[float]] = {}
     for row in here:
-      scores.setdefault(row.trained_on, []).append(row.score())
-    means = {name: float(np.mean(values)) for name, values in scores.items()}
-    same.append(means.pop(target))
-    different.append(list(means.values()))
-  return list(panels), np.array(same), np.array(different)
+      scores.setdefault((row.trained_on, target), []).append(row.score())
+  names = list(panels)
+  means = [[np.mean(scores[source, target]) for target in names] for source in names]
+  return names, np.array(means)
+
+
+def summarise_matrix(rows: Sequence[Row]) -> tuple[list[str], np.ndarray, np.ndarray]:
+  """Targets, F1 of the same organ `[T]`, and of the different ones `[T, T - 1]`."""
+  names, matrix = average_matrix(rows)
+  off = ~np.eye(len(names), dtype=bool)
+  different = matrix.T[off].reshape(len(names), -1)
+  return names, np.diag(matrix), different
+
+
+def _predictors(rows: Sequence[Row], setting: Setting) -> dict[str, Predictor]:
+  """What predicts transfer, where the tissue is known of enough organs to tell."""
+  names, matrix = average_matrix(rows)
+  known = set(names) <= set(setting.tissue) and len(names) >= LEAST_ORGANS
+  return predict_transfer(names, matrix, setting.tissue) if known else {}
 
 
 def draw_matrix(rows: Sequence[Row], setting: Setting) -> dict[str, Figure]:
-  """Boxes of the different, a star for the same, a triangle for the average."""
+  """Boxes of the different, a star for the same, a triangle for the average; a map."""
   targets, same, different = summarise_matrix(rows)
   width = max(0.5 * len(targets) + 2.4, 6.4)
   figure, axes = figures.new_grid(1, 1, width=width, height=4.6, legend=1)
@@ -161,7 +181,9 @@ def draw_matrix(rows: Sequence[Row], setting: Setting) -> dict[str, Figure]:
   panel.set_xticks(at, targets, rotation=45, ha="right", rotation_mode="anchor")
   panel.yaxis.grid(color="0.9")
   figures.add_legend(figure, [panel], columns=3)
-  return {setting.config.study: figure}
+  names, matrix = average_matrix(rows)
+  heat = draw_transfer(names, matrix, _predictors(rows, setting))
+  return {setting.config.study: figure, f"{setting.config.study}_map": heat}
 
 
 def matrix_facts(rows: Sequence[Row], setting: Setting) -> dict[str, Any]:
@@ -173,6 +195,10 @@ def matrix_facts(rows: Sequence[Row], setting: Setting) -> dict[str, Any]:
     for i in np.flatnonzero(best > same)
   ]
   own = [row for row in rows if row.series == "same" and row.diverged]
+  transfer = [
+    f"{TRAITS[name]} {each.rho:+.2f} ({each.low:+.2f} to {each.high:+.2f})"
+    for name, each in _predictors(rows, setting).items()
+  ]
   more = "the paper says: better than many of the different ones; here: "
   return {
     "model": NAMES[setting.model],
@@ -181,6 +207,7 @@ def matrix_facts(rows: Sequence[Row], setting: Setting) -> dict[str, Any]:
     **{"count": len(targets), "beaten": len(beaten)},
     "names": ", ".join(beaten) or "none",
     "lost": ", ".join(f"{row.run_title}, seed {row.seed}" for row in own),
+    "transfer": "; ".join(transfer),
   }
 
 

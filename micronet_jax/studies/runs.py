@@ -57,6 +57,8 @@ class Run:
   def identity(self) -> dict[str, Any]:
     """What determines the run, ready for JSON."""
     config, dropped = determining(self.config), list(NOT_DETERMINING)
+    if not config["even_steps"]:
+      dropped.append("even_steps")  # as for runs that are older than the field
     if not self.auxiliary:
       dropped += ["auxiliary_percentage", "gamma", "naive_pooling"]
     elif config["naive_pooling"]:
@@ -143,13 +145,18 @@ def make_run(
 
   It is trained on so many `percent` of the target's images, and a `share` of those of
   `others`, balanced by `gamma` or pooled naively; begins with `base` `at` a step, so
-  many blocks `frozen`, or at random; and has λ `lam`, or the recipe's.
+  many blocks `frozen`, or at random; and has λ `lam`, or the recipe's. The study says
+  whether γ and λ may make steps longer.
   """
   config = setting.recipe(model, seed)
   usual = config.loss_lambda
   lam = usual if lam is None else lam
   values = {"target_fraction": percent / 100, "freeze_blocks": frozen}
   values["loss_lambda"] = lam
+  if setting.config.even_steps and (lam != usual or gamma is not None):
+    # With the recipe's λ this is the usual step: that of the target alone.
+    rate = config.optimizer.learning_rate * (1 + usual)
+    values |= {"even_steps": True, "optimizer.learning_rate": rate}
   title = f"{NAMES[model]} {target.label}"
   if base:
     title = f"{base.title} @{at} -> {target.label}"

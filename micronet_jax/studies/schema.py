@@ -36,6 +36,9 @@ class Budget:
 
   # Channels of MicroNet's first block; other networks keep their proportion to it.
   width: int = setting(32, low=1)
+  # Microns per pixel that networks see; None for the paper's 0.25.
+  working_mpp: float | None = setting(None, low=0.05, high=2.0, unit="microns")
+  # Side of a patch, in the networks' own pixels.
   patch: int = setting(200, low=16, unit="px")
   batch_size: int = setting(4, low=1)
   num_steps: int = setting(100_000, low=1)
@@ -87,6 +90,7 @@ class Budgets:
 
   paper: Budget = dataclasses.field(default=_read_budget("paper"))
   cpu: Budget = dataclasses.field(default=_read_budget("cpu"))
+  coarse: Budget = dataclasses.field(default=_read_budget("coarse"))
   smoke: Budget = dataclasses.field(default=_read_budget("smoke"))
 
 
@@ -97,18 +101,23 @@ class StudyConfig:
   job: str = setting("study", choices=("study",))
   # Which table or figure of the paper, at which of `budgets`.
   study: str = setting("table1")
-  budget: str = setting("cpu", choices=("paper", "cpu", "smoke"))
-  # "synthetic" (23 organs), "real" (the public ones of datasets/organs.py), or the root
-  # of a `folder` data set whose index.csv names organs (the paper's own).
+  budget: str = setting("cpu", choices=("paper", "cpu", "coarse", "smoke"))
+  # "synthetic" (23 organs), "real" (the public ones of datasets/organs.py), "nuinsseg"
+  # (23, of one slide each), or the root of a `folder` data set whose index.csv names
+  # organs (the paper's own).
   data: str = setting("synthetic")
-  # For "real": where monuseg, gbm40, mbm and crchisto lie; "" for MICRONET_DATA.
+  # For "real": where monuseg, gbm40, mbm and crchisto lie, for "nuinsseg" where that
+  # does; "" for MICRONET_DATA.
   data_root: str = setting("")
-  # Only these organs, separated by commas; "" for all (smoke: the first few).
+  # Only these organs, separated by commas; "" for all (smoke: the first few; nuinsseg:
+  # human ones).
   organs: str = setting("")
   # What figures 5 to 9 and 11 are about; "" for the paper's organs, else by chance.
   targets: str = setting("")
   # For table1: only these models, separated by commas ("micronet,fcrna"); "" for all.
   models: str = setting("")
+  # For fig7_8 and fig9: γ and λ do not make steps longer (`Config.even_steps`).
+  even_steps: bool = setting(False)
   # Where prepared data sets are kept; "" for TFDS's own place.
   data_dir: str = setting("")
   # Each run is repeated with each of these; from three on, intervals cover seeds too.
@@ -161,6 +170,8 @@ def check_study(config: StudyConfig) -> Budget:
   refuse(not part, f"config.recipe.split.test_fraction is {part}; {wanted}")
   wrong, wanted = names and config.study != "table1", "has models of its own"
   refuse(wrong, f"config.models is for table1; {config.study} {wanted}")
+  wrong = config.even_steps and config.study not in ("fig7_8", "fig9")
+  refuse(wrong, f"config.even_steps is for fig7_8 and fig9, not {config.study}")
   wanted = f"name {MICRONET} and at least one other of {', '.join(NAMES)}"
   wrong = names and not {MICRONET} < set(names) <= set(NAMES)
   refuse(wrong, f"config.models is {config.models!r}; {wanted}")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from micronet_jax.config import Config, check_config
-from micronet_jax.datasets.organs import Organ, find_organs
+from micronet_jax.datasets.organs import NUINSSEG, Organ, find_organs
 from micronet_jax.errors import InputError
 from micronet_jax.models import complete_options
 from micronet_jax.settings import as_dict, changed, from_dict
@@ -27,6 +27,8 @@ class Setting:
   config: StudyConfig
   organs: tuple[Organ, ...]
   targets: tuple[Organ, ...] = ()
+  # By label what `traits.describe_traits` says, in studies that draw it.
+  tissue: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
 
   @property
   def numbers(self) -> Budget:
@@ -38,6 +40,16 @@ class Setting:
     """The models of Table 1 that are asked for, in its order."""
     wanted = schema.split_names(self.config.models)
     return [name for name in NAMES if not wanted or name in wanted]
+
+  @property
+  def one_slide(self) -> bool:
+    """Whether each organ is one slide, so that images are split, and not patients."""
+    return self.config.data == NUINSSEG
+
+  @property
+  def unit(self) -> str:
+    """What is drawn, with all of its images, for intervals."""
+    return "images" if self.one_slide else "patients"
 
   @property
   def model(self) -> str:
@@ -61,6 +73,7 @@ class Setting:
       # Others have no such argument; it changes no result.
       "model.remat": remat and model == MICRONET,
       "warp.patch": numbers.patch,
+      "working_mpp": numbers.working_mpp,
       "optimizer.learning_rate": own_rate or numbers.learning_rate,
       "optimizer.schedule": numbers.schedule,
       "log_every": max(1, numbers.num_steps // 4),
@@ -72,13 +85,28 @@ class Setting:
     name = pathlib.Path(self.config.data).name
     config = changed(self.config, {"data": name, "data_root": "", "data_dir": ""})
     names = [[organ.name for organ in each] for each in (self.organs, self.targets)]
-    return {"config": as_dict(config), "organs": names[0], "targets": names[1]}
+    values = {"config": as_dict(config), "organs": names[0], "targets": names[1]}
+    return values | ({"tissue": dict(self.tissue)} if self.tissue else {})
 
 
 def setting_from_json(values: Mapping[str, Any]) -> Setting:
-  """The inverse of `Setting.to_json`; its organs have names, but no images."""
+  """The inverse of `Setting.to_json`; its organs have names, but no images.
+
+  Fields that only the version had which wrote it are passed over.
+  """
   parts = [tuple(map(Organ, values[kind])) for kind in ("organs", "targets")]
-  return Setting(from_dict(StudyConfig, values["config"]), *parts)
+  config = from_dict(StudyConfig, _known(values["config"], as_dict(StudyConfig())))
+  tissue = values.get("tissue", {})
+  return Setting(config, parts[0], parts[1], tissue)
+
+
+def _known(values: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
+  """What of nested values there is a field for."""
+  return {
+    name: _known(value, fields[name]) if isinstance(value, Mapping) else value
+    for name, value in values.items()
+    if name in fields
+  }
 
 
 def find_setting(config: StudyConfig, paper: Sequence[str] = ()) -> Setting:

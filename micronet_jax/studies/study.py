@@ -4,6 +4,7 @@ Called by `launch.py`. `python -m micronet_jax.studies.study RESULTS.csv` prints
 findings.md of a results.csv anew.
 """
 
+import dataclasses
 import json
 import pathlib
 import sys
@@ -12,8 +13,9 @@ from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
+from micronet_jax import figures
+from micronet_jax.datasets.organs import load_organ
 from micronet_jax.errors import InputError
-from micronet_jax.figures import save_figure
 from micronet_jax.files import replacing
 from micronet_jax.settings import as_dict
 from micronet_jax.signals import caught_signals
@@ -27,20 +29,27 @@ from micronet_jax.studies.execution import (
 from micronet_jax.studies.results import Row, read_results, write_results
 from micronet_jax.studies.schema import StudyConfig
 from micronet_jax.studies.setting import Setting, find_setting, setting_from_json
+from micronet_jax.studies.traits import describe_traits
+
+SAME_SLIDE = "one slide an organ: tested on the same organ is tested on the same slide"
 
 
 class Study(NamedTuple):
   """One table or figure; what it claims and says, with the `facts`, is in paper.toml.
 
   `rows` gives those that the archive has, and asks for all others that can be named.
+  `tissue`: whether what the organs' tissue is like is part of it.
   """
 
   rows: Callable[[Setting, Archive], Iterable[Row]]
   draw: Callable[[Sequence[Row], Setting], dict[str, Figure]]
   facts: Callable[[Sequence[Row], Setting], dict[str, Any]]
+  tissue: bool = False
 
 
-_MATRIX = Study(compare.matrix_rows, compare.draw_matrix, compare.matrix_facts)
+_MATRIX = Study(
+  compare.matrix_rows, compare.draw_matrix, compare.matrix_facts, tissue=True
+)
 _MIXED = Study(
   transfer.auxiliary_rows, transfer.draw_by_target, transfer.auxiliary_facts
 )
@@ -94,7 +103,12 @@ def run_study(config: StudyConfig, workdir: str | pathlib.Path) -> None:
           "on:" + "".join(f"\n  {sentence}" for sentence in failures.values())
         )
       rows = list(rows_of(setting, archive))
+  if STUDIES[config.study].tissue:
+    organs = setting.organs
+    tissue = {each.label: describe_traits(load_organ(each)) for each in organs}
+    setting = dataclasses.replace(setting, tissue=tissue)
   name = f"{config.study}-{config.budget}-{pathlib.Path(config.data).name}"
+  name += "-even_steps" if config.even_steps else ""
   write_study(rows, setting, place / name)
 
 
@@ -103,8 +117,10 @@ def write_study(rows: Sequence[Row], setting: Setting, folder: pathlib.Path) -> 
   name = setting.config.study
   write_results(folder / "results.csv", name, setting.to_json(), rows)
   for title, figure in STUDIES[name].draw(rows, setting).items():
+    if setting.one_slide and rows:
+      figures.add_caption(figure, SAME_SLIDE)
     for ending in ("pdf", "png"):
-      save_figure(figure, folder / f"{title}.{ending}")
+      figures.save_figure(figure, folder / f"{title}.{ending}")
   text, found = judge_study(rows, setting)
   with replacing(folder / "findings.md") as beside:
     beside.write_text(text, encoding="utf-8")
@@ -129,7 +145,8 @@ def judge_study(
   """The text of findings.md, and what was found of each claim."""
   name = setting.config.study
   facts, paper = STUDIES[name].facts(rows, setting), claims.read_paper()[name]
-  found = [claims.judge_claim(claim, rows) for claim in claims.list_claims(name, facts)]
+  listed = claims.list_claims(name, facts)
+  found = [claims.judge_claim(claim, rows, unit=setting.unit) for claim in listed]
   heads = claims.read_paper()["basis"]["heads"]
   lines = [f"# {paper['title']}", "", _describe_basis(rows, setting), ""]
   lines += [f"| {heads} |", "|---" * len(heads.split("|")) + "|"]
@@ -144,7 +161,8 @@ def judge_study(
     if "needs" not in words or facts[words["needs"]]:
       lines.append(claims.fill(words["text"], facts))
   if rows:
-    numbers = json.dumps(as_dict(setting.numbers), sort_keys=True)
+    given = {n: v for n, v in as_dict(setting.numbers).items() if v is not None}
+    numbers = json.dumps(given, sort_keys=True)
     lines += ["", f"All numbers of the budget: `{numbers}`"]
   return "\n".join(lines).rstrip() + "\n", found
 
@@ -159,8 +177,11 @@ def _describe_basis(rows: Sequence[Row], setting: Setting) -> str:
     "data": pathlib.Path(setting.config.data).name,
     "shown": f"at most {numbers.images}" if numbers.images else "all",
     "names": ", ".join(organ.label for organ in setting.organs),
-    "over": texts["seeds" if len(seeds) >= 3 else "few_seeds"],
+    "split": texts["one_slide" if setting.one_slide else "patients"],
+    "units": setting.unit,
   }
+  over = texts["seeds" if len(seeds) >= 3 else "few_seeds"]
+  facts["over"] = claims.fill(over, facts)
   return claims.fill(texts["text"], facts) if seeds else texts["nothing"]
 
 

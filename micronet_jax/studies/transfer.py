@@ -266,7 +266,6 @@ def draw_balance(rows: Sequence[Row], setting: Setting) -> dict[str, Figure]:
 
 def balance_facts(rows: Sequence[Row], setting: Setting) -> dict[str, Any]:
   """The sources and γ that are compared, and what a large γ gains in each panel."""
-  del setting
   mixed, single = [row for row in rows if row.series != ALONE], ("(worst)", "(best)")
   gammas = sorted({row.x for row in mixed if row.panel.endswith(single)})
   most = max((row.x for row in mixed), default=1.0)
@@ -274,7 +273,13 @@ def balance_facts(rows: Sequence[Row], setting: Setting) -> dict[str, Any]:
   return {
     **{"gammas": gammas, "small_gammas": [gamma for gamma in gammas if gamma <= 0.999]},
     **{"most": most, "gains": describe_by_panel(rows, large, alone)},
+    **_steps_facts(setting),
   }
+
+
+def _steps_facts(setting: Setting) -> dict[str, bool]:
+  """Whether γ and λ make steps longer, as in the paper, or the loss makes up for it."""
+  return {"longer": not setting.config.even_steps, "even": setting.config.even_steps}
 
 
 def lambda_rows(setting: Setting, archive: Archive) -> Iterable[Row]:
@@ -302,4 +307,4 @@ def lambda_facts(rows: Sequence[Row], setting: Setting) -> dict[str, Any]:
       lines.append(f"- {row.run_title}, seed {row.seed}: {what}")
   gains = describe_by_panel(rows, Where(low=5, high=50), Where(high=0.5))
   facts = {"rate": setting.numbers.learning_rate, "extreme": EXTREME, "gains": gains}
-  return {**facts, "runs": "\n".join(lines or ["- none"])}
+  return {**facts, **_steps_facts(setting), "runs": "\n".join(lines or ["- none"])}

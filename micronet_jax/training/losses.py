@@ -66,6 +66,19 @@ def cross_entropy_per_example(logits: jax.Array, target: jax.Array) -> jax.Array
   return jnp.mean(optax.sigmoid_binary_cross_entropy(logits, target), axis=(-2, -1))
 
 
+def loss_divisor(*, lam: float, gamma: float | None) -> float:
+  """What the loss grows with λ and γ by, which is no other direction but a longer step.
+
+  The mean weight of Eq. 2 over a patch is (1 + λ)·ȳ; ȳ stays, by which an image counts
+  for its nuclei. L = γ·L_T + L_A has the weights of γ + 1 batches.
+
+  Args:
+    lam: λ of Eq. 2, or 0 for a loss without.
+    gamma: γ, or None where nothing is balanced.
+  """
+  return (1.0 + lam) * (1.0 if gamma is None else gamma + 1.0)
+
+
 def balance_weights(is_target: jax.Array, *, gamma: float | jax.Array) -> jax.Array:
   """Weights w with sum(w · loss) = γ · mean over target + mean over auxiliary.
 

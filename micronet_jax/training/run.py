@@ -27,6 +27,7 @@ from micronet_jax.models import graphs
 from micronet_jax.settings import as_dict
 from micronet_jax.training import step as steps
 from micronet_jax.training.data import Data
+from micronet_jax.training.losses import loss_divisor
 from micronet_jax.version import __version__
 from micronet_jax.workdir import like_checkpoint, with_whole_model
 
@@ -171,11 +172,17 @@ def prepare_training(
     weight_decay=optimizer.weight_decay,
     decay_steps=config.num_steps if optimizer.schedule == "cosine" else None,
   )
+  divisor = 1.0
+  if config.even_steps:
+    lam = config.loss_lambda if recipe.model.TARGET != "disks" else 0.0
+    gamma = config.gamma if recipe.balanced else None
+    divisor = loss_divisor(lam=lam, gamma=gamma)
   numbers = steps.as_numbers(
     seed=config.seed,
     lam=config.loss_lambda,
     gamma=config.gamma,
     learning_rate=optimizer.learning_rate,
+    divisor=divisor,
   )
   weights = jax.tree.map(jnp.asarray, weights)
   return Prepared(recipe, numbers, weights, transferred=start is not None)

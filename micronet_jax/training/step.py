@@ -99,17 +99,22 @@ class Numbers(NamedTuple):
     lam: float32, λ of Eq. 2.
     gamma: float32, γ; without effect unless the recipe is balanced.
     learning_rate: float32, of the first step.
+    divisor: float32, of the loss.
   """
 
   seed: Any
   lam: Any
   gamma: Any
   learning_rate: Any
+  divisor: Any
 
 
-def as_numbers(*, seed: int, lam: float, gamma: float, learning_rate: float) -> Numbers:
+def as_numbers(
+  *, seed: int, lam: float, gamma: float, learning_rate: float, divisor: float = 1.0
+) -> Numbers:
   """The numbers of a step as host arrays; `devices.replicate` brings them there."""
-  floats = (np.asarray(value, np.float32) for value in (lam, gamma, learning_rate))
+  each = (lam, gamma, learning_rate, divisor)
+  floats = (np.asarray(value, np.float32) for value in each)
   return Numbers(np.asarray(seed, np.uint32).astype(np.int32), *floats)
 
 
@@ -238,6 +243,7 @@ def train_step(
   if recipe.balanced:
     is_target = jnp.arange(recipe.batch) % 2 == 0
     share_of_loss = balance_weights(is_target, gamma=numbers.gamma)
+  share_of_loss /= numbers.divisor
 
   def loss_of(params: Any) -> tuple[jax.Array, Any]:
     model = merge_model(recipe.graph, {**state.weights, "params": params})

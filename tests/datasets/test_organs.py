@@ -8,7 +8,7 @@ import tissue
 
 from micronet_jax.datasets.organs import find_organs, load_data_set, load_organ
 from micronet_jax.datasets.sample import cut_middle
-from micronet_jax.datasets.splits import take_turns
+from micronet_jax.datasets.splits import split_by_patient, take_turns
 from micronet_jax.errors import InputError
 
 
@@ -79,6 +79,36 @@ def test_the_real_stand_in(real_data, monkeypatch, tmp_path):
   images = load_organ(found[1])
   assert len(images) == 24
   assert max(max(sample.image.shape) for sample in images) <= 500
+
+
+def test_organs_of_one_slide_are_split_by_image(tmp_path, monkeypatch):
+  """Mice only where they are named; a folder with an index stands for the download."""
+  samples = [
+    dataclasses.replace(tissue.dots(f"{name}_{i}"), organ=name, patient=name)
+    for name in ("human_tonsil", "human_liver", "mouse_liver")
+    for i in range(4)
+  ]
+  tissue.write_folder(tmp_path / "nuinsseg", samples)
+  kept = {"root": str(tmp_path), "data_dir": str(tmp_path / "tfds")}
+  found = find_organs("nuinsseg", **kept)
+  assert [organ.label for organ in found] == ["liver", "tonsil"]
+  assert {organ.kind for organ in found} == {"nuinsseg"}
+  assert [sample.patient for sample in load_organ(found[1])] == [
+    f"human_tonsil_{i}" for i in range(4)
+  ]
+  split = split_by_patient(load_organ(found[1]))
+  assert [len(part) for part in (split.train, split.validation, split.test)] == [
+    1,
+    1,
+    2,
+  ]
+  mice = find_organs("nuinsseg", only=["mouse_liver", "human_liver"], **kept)
+  assert [organ.label for organ in mice] == ["liver", "mouse liver"]
+  monkeypatch.delenv("MICRONET_DATA", raising=False)
+  with pytest.raises(
+    InputError, match="MICRONET_DATA to the folder that nuinsseg lies"
+  ):
+    find_organs("nuinsseg")
 
 
 def test_patients_take_turns():

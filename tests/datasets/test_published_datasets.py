@@ -102,6 +102,7 @@ def test_real_folder_in_the_uniform_layout(real_data, tmp_path):
     ("monuseg", "monuseg.grand-challenge.org"),
     ("crchisto", "University of Warwick"),
     ("bbbc038", "bbbc.broadinstitute.org/BBBC038"),
+    ("nuinsseg", "Kaggle (ipateam/nuinsseg)"),
   ],
 )
 def test_missing_published_set_says_where_it_is_from(tmp_path, name, site):
@@ -138,6 +139,44 @@ def test_published_sets_side_by_side_in_the_default_place(tmp_path):
   ]
   (nucleus,) = load_samples("bbbc038", data_dir=tmp_path / "cache")
   np.testing.assert_array_equal(nucleus.centers, [[3, 3]])
+
+
+def test_nuinsseg_as_its_makers_distribute_it(tmp_path):
+  """Folders as unpacked, one misspelt; the label maps with overlaps are not read."""
+  root = tmp_path / "NuInsSeg"
+  labels = np.zeros((8, 9), np.uint16)
+  labels[1:4, 2:5], labels[1:4, 5:8] = 3, 300  # two that touch
+  overlapping = labels.copy()
+  overlapping[1:4, 4:6] = 301
+  for folder, stem in (("human tonsile", "human_tonsile_01"), ("mouse liver", "m_1")):
+    for kind in ("tissue images", "label masks modify", "label masks", "overlay"):
+      (root / folder / kind).mkdir(parents=True)
+    pixels = np.full((8, 9, 3), 200, np.uint8)
+    PIL.Image.fromarray(pixels).save(root / folder / f"tissue images/{stem}.png")
+    PIL.Image.fromarray(pixels).save(root / folder / f"overlay/{stem}.png")
+    for kind, values in (("label masks modify", labels), ("label masks", overlapping)):
+      PIL.Image.fromarray(values).save(root / folder / kind / f"{stem}.tif")
+  kept = {"root": tmp_path, "data_dir": tmp_path / "cache"}
+  tonsil, mouse = load_samples("nuinsseg", **kept)
+  assert (tonsil.name, tonsil.organ) == ("human_tonsile_01", "human_tonsil")
+  assert (tonsil.patient, tonsil.mpp) == ("human_tonsil", 0.2)
+  assert mouse.organ == "mouse_liver"
+  np.testing.assert_array_equal(tonsil.centers, [[2, 3], [2, 6]])
+  (root / "mouse liver/label masks modify/m_1.tif").unlink()
+  with pytest.raises(InputError, match=r"m_1\.png has no label map; .*m_1\.tif is ne"):
+    load_samples("nuinsseg", **kept)
+
+
+def test_nuinsseg_in_the_uniform_layout(real_data, tmp_path):
+  """The counts are those of the makers' article and of the folder's README."""
+  from micronet_jax.datasets.nuinsseg.nuinsseg_dataset_builder import Builder
+
+  entries = Builder.find(real_data / "nuinsseg")
+  assert len(entries) == 665
+  organs = {entry.organ for entry in entries}
+  assert sum(name.startswith("human_") for name in organs) == 23
+  assert sum(name.startswith("mouse_") for name in organs) == 8
+  assert {entry.mpp for entry in entries} == {0.2}
 
 
 def test_faults_in_published_sets(tmp_path):

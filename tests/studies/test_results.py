@@ -1,6 +1,7 @@
 """results.csv and findings.md: what they hold, and that the one gives the other."""
 
 import csv
+import dataclasses
 import json
 import pathlib
 import re
@@ -13,11 +14,12 @@ from study_tables import Made, found, organ, row, rows_of, setting
 
 from micronet_jax.errors import InputError
 from micronet_jax.evaluation.intervals import Estimate
-from micronet_jax.settings import from_dict
+from micronet_jax.settings import changed
 from micronet_jax.studies import study
-from micronet_jax.studies.results import Row, read_results, write_results
-from micronet_jax.studies.schema import NAMES, Budgets, StudyConfig
-from micronet_jax.studies.setting import Setting
+from micronet_jax.studies.earlier import read_folder, read_lines
+from micronet_jax.studies.results import read_results, write_results
+from micronet_jax.studies.schema import StudyConfig
+from micronet_jax.studies.setting import Setting, setting_from_json
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 COMMITTED = sorted(path.parent for path in ROOT.glob("results/*/results.csv"))
@@ -60,6 +62,8 @@ def test_rows_survive_their_file(tmp_path):
   write_results(path, "fig4", chosen.to_json(), table)
   values, (first, second) = read_results(path)
   assert values == chosen.to_json()
+  values["config"]["recipe"]["gone"] = values["config"]["old"] = 1  # of a version since
+  assert setting_from_json(values).to_json() == chosen.to_json()
   for name in ("by_patient", "panel", "base", "f1_12px", "step", "images", "diverged"):
     assert getattr(first, name) == getattr(table[0], name)
   for name in ("diverged", "x", "seed", "series", "by_patient"):
@@ -114,52 +118,6 @@ def test_results_name_no_place_of_this_machine(tmp_path):
 # The committed results, which are of version 0.1.
 
 
-def old_setting(folder, text):
-  """Budget, organs and targets as findings.md names them."""
-  numbers = json.loads(re.search(r"All numbers of the budget: `(.*)`", text)[1])
-  data, names = re.search(r"^Data: (\w+), .*by patient: (.*)\.$", text, re.M).groups()
-  seeds = tuple(map(int, re.search(r"; seeds (.*)\.$", text, re.M)[1].split(", ")))
-  labels = names.split(", ")
-  organs = tuple(organ(_name(label)) for label in labels)
-  with (folder / "results.csv").open(encoding="utf-8") as file:
-    lines = list(csv.DictReader(file))
-  models = [n for n, name in NAMES.items() if name in {x["series"] for x in lines}]
-  name = lines[0]["study"]
-  asked = ",".join(models) if name == "table1" and len(models) < len(NAMES) else ""
-  budgets = from_dict(Budgets, {"cpu": numbers})
-  config = StudyConfig(
-    study=name, data=data, seeds=seeds, models=asked, budgets=budgets
-  )
-  panels = {re.split(": | \\+ ", line["panel"])[0] for line in lines}
-  targets = tuple(each for each in organs if each.label in panels)
-  return Setting(config, organs, targets), lines
-
-
-def _name(label):
-  return label.replace("bone marrow", "bonemarrow").replace(" ", "_")
-
-
-def old_row(line):
-  """A row of version 0.1: all counts, worked out from the scores, are one patient's."""
-  place = {name: line[name] for name in ("panel", "series", "run", "run_title")}
-  place |= {"x": float(line["x"]), "seed": int(line["seed"]), "organ": line["organ"]}
-  network, _, target = line["run_title"].partition(" -> ")
-  trained = re.sub(r"^(MicroNet|FRCN|FCRN[AB]|FCN|U-Net) ", "", network.split(" @")[0])
-  place |= {"trained_on": re.split(r" \+| λ| \d", target or trained)[0]}
-  place |= {"base": trained if target else "", "diverged": line["diverged"]}
-  if line["diverged"]:
-    return Row(**place)
-  nuclei, recall = int(line["nuclei"]), float(line["recall"])
-  tp, precision = round(nuclei * recall), float(line["precision"])
-  fp = round(tp / precision - tp) if tp else 1
-  distance = tp * float(line["ed"]) if tp else 0.0
-  by_patient = {"all": [tp, fp, nuclei - tp, distance]}
-  patients = int(line["patients"])
-  by_patient |= {f"none {i}": [0, 0, 0, 0] for i in range(1, patients)}
-  number = {"step": int(line["step"]), "f1_chance": float(line["f1_chance"])}
-  return Row(by_patient=by_patient, images=int(line["images"]), **place, **number)
-
-
 @pytest.mark.parametrize("folder", COMMITTED, ids=lambda folder: folder.name)
 def test_the_committed_findings_are_what_the_claims_give(folder):
   """Everything in findings.md but the intervals' ends, of every committed study.
@@ -169,8 +127,9 @@ def test_the_committed_findings_are_what_the_claims_give(folder):
   value is to three decimals, as written; so are the notes, tables and texts.
   """
   text = (folder / "findings.md").read_text(encoding="utf-8")
-  chosen, lines = old_setting(folder, text)
-  table = [old_row(line) for line in lines]
+  chosen, table = read_folder(folder)
+  with (folder / "results.csv").open(encoding="utf-8") as file:
+    lines = list(csv.DictReader(file))
   for line, each in zip(lines, table, strict=True):
     if not each.diverged:
       assert each.score() == pytest.approx(float(line["f1"]), abs=2e-6)
@@ -193,3 +152,34 @@ def test_the_committed_findings_are_what_the_claims_give(folder):
       assert json.loads(before.split("`")[1]) == json.loads(now.split("`")[1])
     elif before not in old:
       assert before == now
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("results/nuinsseg/*/results.csv")))
+def test_committed_findings_are_made_of_their_results(path):
+  assert study.findings_from_results(path) == (path.parent / "findings.md").read_text()
+
+
+def test_findings_of_one_slide_an_organ_say_so(tmp_path):
+  chosen = setting("fig4", names="abcdef", seeds=(0, 1, 2))
+  config = changed(chosen.config, {"data": "nuinsseg", "budget": "coarse"})
+  known = {
+    name: {"stain": [0.1, 0.2, i / 10], "size": 5.0 + i, "density": 900.0 / (i + 1)}
+    for i, name in enumerate("abcdef")
+  }
+  chosen = dataclasses.replace(chosen, config=config, tissue=known)
+  table = rows_of(chosen, Made())
+  study.write_study(table, chosen, tmp_path)
+  text = (tmp_path / "findings.md").read_text()
+  assert study.findings_from_results(tmp_path / "results.csv") == text
+  assert "split by patient" not in text
+  assert "tested on the very slide that it was trained on" in text
+  assert "seeds and test images" in text
+  assert "3 seeds, 36 test images" in text
+  assert "Spearman's ρ over all pairs" in text
+  patients = dataclasses.replace(chosen, config=setting("fig4").config)
+  assert "slide" not in study.judge_study(table, patients)[0]
+  again, rows = read_folder(tmp_path)
+  assert again.tissue == known
+  assert len(rows) == len(table)
+  lines = read_lines(tmp_path)
+  assert [each.source for each in lines] == ["3 seeds, 36 test images"] * 2

@@ -1,5 +1,6 @@
 """What a run is known by, what figures share, and who is chosen as a base."""
 
+import dataclasses
 import itertools
 import json
 import os
@@ -15,11 +16,11 @@ from study_tables import Made, organ, row, rows_of, run_of, setting
 
 from micronet_jax.config import Config
 from micronet_jax.errors import InputError
-from micronet_jax.settings import as_dict, determining
+from micronet_jax.settings import as_dict, changed, determining
 from micronet_jax.studies import runs, study, transfer
 from micronet_jax.studies.compare import summarise_matrix
 from micronet_jax.studies.runs import make_run, order_runs
-from micronet_jax.studies.schema import NAMES
+from micronet_jax.studies.schema import NAMES, check_study
 
 TESTS = pathlib.Path(__file__).resolve().parents[1]
 
@@ -48,6 +49,7 @@ OTHER = {
   **{"loss_floor": 0.5, "smoothing": 4.0},
   "split.make_do": True,
   **{"split.validation_patients": ("p7",), "appearance.stain": 0.1},
+  "even_steps": True,
 }
 
 
@@ -167,6 +169,34 @@ def test_what_may_diverge():
   assert make_run(place, breast, 0, **mix, gamma=100).may_diverge
   assert not make_run(place, breast, 0, lam=0.5).may_diverge
   assert make_run(place, breast, 0, lam=50).may_diverge
+
+
+def test_even_steps_are_as_long_as_those_of_the_target_alone():
+  place, breast, liver = setting("fig9"), organ("breast"), [organ("liver")]
+  even = dataclasses.replace(place, config=changed(place.config, {"even_steps": True}))
+  for change in ({"lam": 50}, {"others": liver, "share": 5, "gamma": 1}):
+    usual, run = (
+      make_run(place, breast, 0, **change),
+      make_run(even, breast, 0, **change),
+    )
+    assert (usual.config.even_steps, run.config.even_steps) == (False, True)
+    # λ = 5 divides by 6, which the rate makes up for: at λ = 5, the same step.
+    rates = (each.config.optimizer.learning_rate for each in (run, usual))
+    assert next(rates) == pytest.approx(6 * next(rates))
+    assert run.key != usual.key
+  for change in ({}, {"lam": 5}, {"others": liver, "share": 5}):
+    assert make_run(even, breast, 0, **change).key == (
+      make_run(place, breast, 0, **change).key
+    )
+  chosen = setting("fig4").config
+  with pytest.raises(InputError, match=r"even_steps is for fig7_8 and fig9, not fig4"):
+    check_study(changed(chosen, {"even_steps": True}))
+
+
+def test_runs_that_are_older_than_a_field_keep_their_keys():
+  fields = run_of().identity()["config"]
+  assert "even_steps" not in fields
+  assert run_of(even_steps=True).identity()["config"]["even_steps"] is True
 
 
 @pytest.mark.parametrize("model", NAMES)

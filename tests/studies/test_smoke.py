@@ -24,6 +24,7 @@ from micronet_jax.studies.setting import find_setting
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 FIGURES = {name: [name] for name in study.STUDIES} | {"fig7_8": ["fig7", "fig8"]}
+FIGURES |= {name: [name, f"{name}_map"] for name in ("fig4", "fig10")}
 
 
 def _config(name, tfds, **changes):

@@ -13,6 +13,7 @@ from torch.nn import functional
 from micronet_jax.training.losses import (
   balance_weights,
   cross_entropy_per_example,
+  loss_divisor,
   weighted_mse,
   weighted_mse_per_example,
 )
@@ -148,6 +149,14 @@ def test_cross_entropy_by_hand():
   assert cross_entropy_per_example(logits.astype(jnp.bfloat16), disks).dtype == (
     jnp.float32
   )
+
+
+def test_what_losses_are_divided_by_by_hand():
+  # Weights of test_by_hand with λ = 5: 2.875 + 1.875 + 2.375 + 1.875, of mean 2.25,
+  # which is 6 times the mean of y, 0.375; with γ = 3 as of four batches.
+  assert loss_divisor(lam=5.0, gamma=None) == 6 == 2.25 / 0.375
+  assert loss_divisor(lam=0.0, gamma=3.0) == 4
+  assert loss_divisor(lam=5.0, gamma=3.0) == 24
 
 
 def test_balance_by_hand():

@@ -185,6 +185,27 @@ def test_runs_that_differ_in_numbers_share_one_program():
   assert one.numbers != other.numbers
 
 
+def test_even_steps_divide_the_loss_and_nothing_else():
+  usual = {"loss_lambda": 3.0, "optimizer__weight_decay": 0.0}
+  before, after, (plain,) = _run(tissue.config(**usual), calls=1)
+  even = {**usual, "even_steps": True, "optimizer__learning_rate": 0.04}  # 4 times
+  _, same, (divided,) = _run(tissue.config(**even), calls=1)
+  np.testing.assert_allclose(divided.loss, plain.loss / 4, rtol=1e-6)
+  _assert_close(same.weights, after.weights)
+  moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), before, after).weights
+  assert max(jax.tree.leaves(moved["params"])) > 1e-3
+
+  def divisor(**changes):
+    config = tissue.config(even_steps=True, loss_lambda=3.0, gamma=4.0, **changes)
+    return prepare_training(config).numbers.divisor
+
+  assert divisor() == 4  # nothing is balanced by γ
+  assert divisor(auxiliary__name="folder") == 4 * 5
+  assert divisor(auxiliary__name="folder", naive_pooling=True) == 4
+  assert divisor(model__name="unet") == 1  # cross-entropy has no λ
+  assert prepare_training(tissue.config(gamma=4.0)).numbers.divisor == 1
+
+
 def test_the_floor_of_the_loss_is_the_configs():
   recipe = prepare_training(tissue.config(loss_floor=0.125)).recipe
   _, losses_of = steps.make_objective(recipe, 5.0)

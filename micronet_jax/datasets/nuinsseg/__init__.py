@@ -1,0 +1,1 @@
+"""NuInsSeg, many organs; TFDS finds the builder here."""

@@ -1,0 +1,269 @@
+"""The pages over all committed results: every claim's answer, and what one would take.
+
+  python -m micronet_jax.studies.answers results
+
+writes the part of results/README.md between its two marks, and results/power.md, from
+what lies in the folders beside them: of organs split by patient in FOLDER, of one slide
+each in nuinsseg/FOLDER. Where the two disagree, the first decides.
+"""
+
+import pathlib
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from micronet_jax.datasets.organs import NUINSSEG
+from micronet_jax.errors import InputError
+from micronet_jax.evaluation.intervals import Estimate, share_won
+from micronet_jax.files import replacing
+from micronet_jax.studies.claims import Claim, list_claims, weigh_claim
+from micronet_jax.studies.earlier import Line, read_folder, read_lines
+from micronet_jax.studies.power import HEADS, describe_power, needs, organs_of_claim
+from micronet_jax.studies.results import Row
+from micronet_jax.studies.setting import Setting
+from micronet_jax.studies.study import STUDIES
+
+BEGIN, END = "<!-- answers: generated -->", "<!-- end of answers -->"
+OPEN = "cannot tell"
+SOME = (3, 6, 12, 23)  # organs that a study may be spent on
+
+
+class Answer(NamedTuple):
+  """One claim, with what one folder of results says of it."""
+
+  folder: str
+  setting: Setting
+  claim: Claim
+  line: Line
+  rows: Sequence[Row]
+
+
+def read_answers(results: pathlib.Path) -> dict[str, list[Answer]]:
+  """The answers of each folder of results, by its path below it.
+
+  Raises:
+    InputError: of a folder, what it holds does not belong together.
+  """
+  found = {}
+  for path in sorted(results.rglob("results.csv"), key=_place):
+    name = path.parent.relative_to(results).as_posix()
+    setting, rows = read_folder(path.parent)
+    study = setting.config.study
+    facts = STUDIES[study].facts(rows, setting)
+    claims, lines = list_claims(study, facts), read_lines(path.parent)
+    if [each.text for each in claims] != [each.text for each in lines]:
+      raise InputError(
+        f"{path.parent}/findings.md has other claims than paper.toml; make it again: "
+        f"python -m micronet_jax.studies.study {path}"
+      )
+    pairs = zip(claims, lines, strict=True)
+    found[name] = [Answer(name, setting, *pair, rows) for pair in pairs]
+  return found
+
+
+def _place(path: pathlib.Path) -> tuple[int, str]:
+  """In the order of the paper's tables and figures, whatever stands behind the name."""
+  ours = [n for n, name in enumerate(STUDIES) if path.parent.name.startswith(name)]
+  return max(ours, default=0), str(path)
+
+
+def verdicts_without(answer: Answer) -> dict[str, str]:
+  """By organ, the verdict if it had not been there, where that is another one.
+
+  The number is worked out without its rows; the interval is taken to be as wide as with
+  it, times √(n / (n - 1)) for n organs.
+  """
+  claim, line, rows = answer.claim, answer.line, answer.rows
+  if line.low is None or line.high is None or claim.measure == "diverged":
+    return {}
+  below, above = line.value - line.low, line.high - line.value
+  labels = [organ.label for organ in answer.setting.organs]
+  there = [name for name in labels if any(_is_of(row, name) for row in rows)]
+  found = {}
+  for name in there:
+    value = _value(claim, [row for row in rows if not _is_of(row, name)])
+    wider = (len(there) / max(len(there) - 1, 1)) ** 0.5
+    ends = value - wider * below, value + wider * above
+    verdict = Estimate(value, *ends, "").verdict(claim.least)
+    if np.isfinite(value) and verdict != line.verdict:
+      found[name] = verdict
+  return found
+
+
+def _is_of(row: Row, label: str) -> bool:
+  """Whether a row was tested on, trained on or begun from an organ."""
+  tested = re.split(r": | \+ ", row.panel)[0]
+  return label in (tested, row.trained_on, row.base)
+
+
+def _value(claim: Claim, rows: Sequence[Row]) -> float:
+  """A claim's number, averaged over seeds; NaN if nothing is left to compare."""
+  weighed = weigh_claim(claim, rows)
+  if weighed is None:
+    return float("nan")
+  scores = np.array([[t.score(claim.metric) for t in row] for row in weighed.by_seed])
+  if claim.measure == "share":
+    return float(np.mean(share_won(scores, weighed.sides, weighed.per)))
+  if claim.measure == "above chance":
+    chance = np.array([row.f1_chance for row in weighed.rows])
+    return float((scores - chance).mean())
+  return float((scores @ weighed.weights).mean())
+
+
+def decide(patients: Answer | None, slides: Answer | None) -> tuple[str, str]:
+  """The verdict of both sets, and what is said beside it."""
+  first, second = (each.line.verdict if each else OPEN for each in (patients, slides))
+  if first != OPEN:
+    return first, "" if second in (first, OPEN) else "the 23 organs say otherwise"
+  return second, "on one slide an organ" if second != OPEN else ""
+
+
+def _tell(verdict: str, patients: Answer | None, slides: Answer | None) -> str:
+  """One sentence for a user; of an open claim, what it would take."""
+  if verdict != OPEN:
+    deciding = patients if patients and patients.line.verdict == verdict else slides
+    assert deciding is not None
+    return deciding.claim.told[verdict]
+  sets = [each for each in (patients, slides) if each]
+  said = [needs(each.claim, each.rows, each.line) for each in sets]
+  take = [each for each in said if each] or ["more test patients than there are"]
+  return f"Not decided; it would take {take[-1]}."
+
+
+def _cell(answer: Answer | None) -> str:
+  """What one set says: number, interval, verdict, and what leaving out changes."""
+  if answer is None:
+    return "not run"
+  line = answer.line
+  ends = "no interval"
+  if line.low is not None and line.high is not None:
+    ends = f"{line.low:+.3f} to {line.high:+.3f}"
+  text = f"{line.value:+.3f} ({ends}), [{line.verdict}]({answer.folder}/findings.md)"
+  without: dict[str, list[str]] = {}
+  for organ, verdict in verdicts_without(answer).items():
+    without.setdefault(verdict, []).append(organ)
+  parts = [f"{verdict} without {' or '.join(o)}" for verdict, o in without.items()]
+  return "; ".join([text, *parts])
+
+
+def describe_answers(found: Mapping[str, Sequence[Answer]]) -> str:
+  """The generated part of results/README.md."""
+  heads = ["", "the paper: what decides it", "7 organs, split by patient"]
+  heads += ["23 organs, one slide each", "verdict", "what we would tell a user"]
+  lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+  counts: dict[str, int] = {}
+  names = dict.fromkeys(name.removeprefix(f"{NUINSSEG}/") for name in found)
+  for name in names:
+    sides = [_by_text(found.get(each, ())) for each in (name, f"{NUINSSEG}/{name}")]
+    for key in dict.fromkeys([*sides[0], *sides[1]]):
+      pair = sides[0].get(key), sides[1].get(key)
+      verdict, beside = decide(*pair)
+      counts[verdict] = counts.get(verdict, 0) + 1
+      number = next(each.claim.number for each in pair if each)
+      words = f"**{verdict}**" + (f", {beside}" if beside else "")
+      cells = [title_of(name), f"{key[0]}: {number}", *map(_cell, pair), words]
+      lines.append(f"| {' | '.join([*cells, _tell(verdict, *pair)])} |")
+  total = sum(counts.values())
+  said = [f"{counts.get(v, 0)} {v}" for v in ("holds", "does not hold", OPEN)]
+  text = f"Of {total} numbers: {', '.join(said)}. "
+  text += (
+    "A verdict that leaving out one organ would change has that beside it; there the "
+    "interval is taken to be as wide as with it, times √(n / (n - 1)). [What it would "
+    "take](power.md) to decide each."
+  )
+  return "\n".join([text, "", *lines])
+
+
+def _by_text(answers: Sequence[Answer]) -> dict[tuple[str, int], Answer]:
+  """By the claim's words, and which with these words it is."""
+  found: dict[tuple[str, int], Answer] = {}
+  for each in answers:
+    same = sum(text == each.claim.text for text, _ in found)
+    found[each.claim.text, same] = each
+  return found
+
+
+def title_of(folder: str) -> str:
+  """How a folder of results is called: "Figs. 7, 8" of fig7_8."""
+  found = re.match(r"(fig|table)(\d+)(?:_(\d)(?!\d))?(?:_(.+))?", folder)
+  if found is None:
+    return folder
+  kind, number, more, rest = found.groups()
+  title = "Table" if kind == "table" else "Figs." if more else "Fig."
+  title = f"{title} {number}" + (f", {more}" if more else "")
+  return title + (f" ({rest.replace('_', ' ')})" if rest else "")
+
+
+POWER = """# What each claim would take
+
+Made by `python -m micronet_jax.studies.answers results` from the committed results. A
+claim's number is a mean over organs of a difference; *SD organs* is how much the true
+difference varies from organ to organ, *SD seeds* how much one organ's does by training
+again, *SD test images* by other test patients or images, as many as there were.
+*Organs* is how many would do, with so many seeds each, for Student's 95 % interval over
+organs in general to clear the margin, were the difference as found: half of such
+repetitions would. The last two columns are for the organs that there were: how many
+seeds, or how many times as many test images, the interval of findings.md would take.
+"chosen": the claim is about the one organ where the number is largest or least.
+"""
+
+
+def describe_needs(found: Mapping[str, Sequence[Answer]]) -> str:
+  """results/power.md."""
+  parts = [POWER, _summarise_needs(found)]
+  for name, answers in found.items():
+    setting = answers[0].setting
+    count = len(setting.targets) or len(setting.organs)
+    seeds = len(setting.config.seeds)
+    parts.append(
+      f"## {_head(name, answers)}\n\n{count} organs or targets, {seeds} seeds.\n"
+    )
+    lines = [f"| {HEADS} |", "|---" * len(HEADS.split("|")) + "|"]
+    for each in answers:
+      cells = describe_power(each.claim, each.rows, each.line)
+      lines.append(f"| {' | '.join(cells)} |")
+    parts.append("\n".join(lines) + "\n")
+  return "\n".join(parts)
+
+
+def _summarise_needs(found: Mapping[str, Sequence[Answer]]) -> str:
+  """How many of each study's claims about organs in general so many organs decide."""
+  lines = [
+    f"| claims decided by | {' | '.join(f'{n} organs' for n in SOME)} | of |",
+    "|---" * (len(SOME) + 2) + "|",
+  ]
+  for name, answers in found.items():
+    needed = [organs_of_claim(a.claim, a.rows, a.line) for a in answers]
+    counts = [sum(n is not None and n <= some for n in needed) for some in SOME]
+    cells = [_head(name, answers), *map(str, counts), str(len(needed))]
+    lines.append(f"| {' | '.join(cells)} |")
+  return "\n".join(lines) + "\n"
+
+
+def _head(name: str, answers: Sequence[Answer]) -> str:
+  """How a folder of results is called, and of which kind its organs are."""
+  slides = ", one slide an organ" if answers[0].setting.one_slide else ""
+  return title_of(name.removeprefix(f"{NUINSSEG}/")) + slides
+
+
+def write_pages(results: pathlib.Path) -> None:
+  """Writes both pages; InputError where README.md lacks the marks."""
+  found, page = read_answers(results), results / "README.md"
+  before, mark, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+  _, end, after = rest.partition(END)
+  if not mark or not end:
+    raise InputError(f"{page} lacks {BEGIN} or {END}, between which answers are put")
+  text = f"{before}{BEGIN}\n\n{describe_answers(found)}\n\n{END}{after}"
+  for path, content in ((page, text), (results / "power.md", describe_needs(found))):
+    with replacing(path) as beside:
+      beside.write_text(content, encoding="utf-8")
+
+
+if __name__ == "__main__":
+  try:
+    write_pages(pathlib.Path(*sys.argv[1:2]))
+  except InputError as error:
+    raise SystemExit(f"error: {error}") from None
