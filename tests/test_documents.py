@@ -8,7 +8,7 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PAGES = (
   *("README.md", "CONTRIBUTING.md", "CHANGELOG.md"),
-  *("docs/annotate.md", "docs/folders.md"),
+  *("docs/annotate.md", "docs/cluster.md", "docs/folders.md"),
   *("benchmarks/RESULTS.md", "results/README.md", "micronet_jax/weights/README.md"),
   *("docs/reliability.md", "docs/licences.md"),
 )
