@@ -29,11 +29,16 @@ from benchmarks.slide_memory import BLOCK, TILE, write_slide
 from benchmarks.train_step import pytorch, ratio, works
 from micronet_jax import models
 from micronet_jax.config import PredictConfig
-from micronet_jax.detection.detector import Detector, Found, load
+from micronet_jax.detection.detector import Detector, load
 from micronet_jax.detection.peaks import local_maxima
 from micronet_jax.detection.points import Detections
 from micronet_jax.detection.scan import Scan
-from micronet_jax.detection.searching import Program, compile_predict, compile_search
+from micronet_jax.detection.searching import (
+  Found,
+  Program,
+  compile_predict,
+  compile_search,
+)
 from micronet_jax.errors import InputError
 from micronet_jax.imaging.opening import open_image
 from micronet_jax.imaging.reader import Reader

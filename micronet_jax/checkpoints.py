@@ -274,9 +274,9 @@ def find_checkpoint(path_or_name: str) -> pathlib.Path:
   """The checkpoint folder that a path or a name stands for.
 
   Args:
-    path_or_name: the name of weights that come with the package (`base`); the
-      folder of a run, which stands for its best checkpoint, or its latest if none is
-      best; or the folder of one checkpoint.
+    path_or_name: the name of weights that come with the package (`base`, `base-nc`);
+      the folder of a run, which stands for its best checkpoint, or its latest if none
+      is best; or the folder of one checkpoint.
 
   Raises:
     InputError: there is no such checkpoint.

@@ -13,10 +13,10 @@ from typing import Any
 from micronet_jax.errors import InputError
 from micronet_jax.settings import check_ranges, from_dict, setting
 
-RELATIVE, ABSOLUTE = "relative", "absolute"
+RELATIVE, ABSOLUTE, MEDIAN = "relative", "absolute", "median"
 """What ξ may be: a share of the highest score of an image, or a score."""
 
-SELECT_RADIUS = {RELATIVE: 16.0, ABSOLUTE: 12.0}
+SELECT_RADIUS = {RELATIVE: 16.0, ABSOLUTE: 12.0, MEDIAN: 12.0}
 """Matching radius that ξ is chosen at by each rule, in pixels at 0.25 microns."""
 
 
@@ -117,6 +117,9 @@ class AppearanceConfig:
   # Haematoxylin, eosin and the rest: gains within 1 ± stain each, offsets of optical
   # density within ± stain / 5; the image's normalisation follows.
   stain: float = setting(0.0, low=0, high=0.9)
+  # Share of patches that are normalised by their own mean and deviation, as if each
+  # were an image: one without nuclei is all contrast then, and must be told from one.
+  own: float = setting(0.0, low=0, high=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,7 +167,7 @@ class Config:
   # At 0.5 it sees twice as far, and a square millimetre costs a quarter.
   working_mpp: float | None = setting(None, low=0.05, high=2.0, unit="microns")
   # Checkpoint to start from: the folder of a run or a checkpoint, or the name of
-  # packaged weights ("base"); "" to start from scratch.
+  # packaged weights ("base", "base-nc"); "" to start from scratch.
   init_from: str = setting("")
   # Take over what fits when the checkpoint is of another model, instead of refusing.
   init_partial: bool = setting(False)
@@ -206,10 +209,12 @@ class Config:
 
   # What a score is compared with: "relative", ξ times the highest of the image (beyond
   # 1 mm², ξ itself), chosen by the F1 of all validation nuclei, as in the paper; or
-  # "absolute", ξ itself, chosen by an F1 in which each validation patient counts alike.
-  # None is the checkpoint's, else "relative".
+  # "absolute", ξ itself, or "median", ξ times the median of the image's scores of 0.1
+  # and more (beyond 1 mm², of samples), lower where the image is pale or blurred; these
+  # two are chosen by an F1 in which each validation patient counts alike. None is the
+  # checkpoint's, else "relative".
   threshold_rule: str | None = setting(
-    None, choices=(RELATIVE, ABSOLUTE), source="Results"
+    None, choices=(RELATIVE, ABSOLUTE, MEDIAN), source="Results"
   )
   # Maps are smoothed by a Gaussian of this sd before their maxima are taken, which
   # joins weak ones of one nucleus. None is the checkpoint's, else 0, the paper's.
@@ -217,14 +222,10 @@ class Config:
   # min_distance is chosen among these on the validation part, with ξ.
   min_distances: tuple[int, ...] = setting((3, 5, 7, 9, 11), low=1, unit="px")
   # Matching radius that the choice is made at; None is the rule's, 16 (relative, the
-  # paper's) or 12 (absolute).
+  # paper's) or 12 (the others).
   select_radius: float | None = setting(
     None, above=0, unit="px", source="Evaluation metrics"
   )
-  # Of the ξ whose F1 is within so much of the best, the lowest is taken: tissue unlike
-  # that of the validation part scores lower. About the standard error of that F1, for
-  # a network that is meant for other tissue; 0 for the best.
-  select_slack: float = setting(0.0, low=0, high=1)
 
 
 @dataclasses.dataclass(frozen=True)

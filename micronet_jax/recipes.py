@@ -6,6 +6,11 @@ Called by `configs/`, of which each takes its own, and by `commands`.
 from micronet_jax.config import Config
 from micronet_jax.settings import changed
 
+# What takes weights says this of them.
+NETWORKS = """\
+"base" (CC BY 4.0), "base-nc" (finds more; trained on MoNuSeg too, so for non-commercial
+use only: CC BY-NC-SA 4.0), or the folder of a run or checkpoint"""
+
 # A budget of minutes on two CPU cores; more steps help on real tissue.
 FINETUNE = changed(
   Config(),

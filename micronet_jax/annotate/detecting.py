@@ -20,6 +20,7 @@ import numpy as np
 import micronet_jax
 from micronet_jax.annotate.folder import KEPT, Folder, Picture
 from micronet_jax.annotate.tiles import Pictures
+from micronet_jax.detection.units import decisive_scores
 from micronet_jax.errors import InputError
 from micronet_jax.files import digest, replacing
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
   from micronet_jax.detection.detector import Detector
   from micronet_jax.detection.scan import Scan
 
-LEAST = 0.1
+LEAST = 0.05
 """Score from which on maxima are kept."""
 
 
@@ -282,9 +283,7 @@ class _Search:
       self._scan: Scan = detector.scan(reader)
       self._open = opening.pop_all()
     found.total = len(self._scan.tiles)
-    self._best = 0.0
-    if not self._scan.relative:
-      found.threshold = detector.lowest_score(self._scan, 0.0)
+    self._set_threshold()
 
   def turn(self, center: tuple[float, float] | None) -> None:
     """Searches the tiles that are nearest to a place, or the next."""
@@ -302,12 +301,16 @@ class _Search:
     for held in self.detector.run(part, threshold=LEAST):
       rows = np.column_stack([held.centers[:, ::-1], held.scores])
       rows[:, :2] = np.round(rows[:, :2], 2)
-      self._best = max(self._best, held.best)
-      if self._scan.relative:
-        self.found.threshold = self.detector.lowest_score(self._scan, self._best)
       self.found.rows.append(rows.astype(np.float32))
       self.found.done.add(held.tile.index)
+    self._set_threshold()
     self.turns += 1
+
+  def _set_threshold(self) -> None:
+    """From what is found so far: all scores that decide are above `LEAST`."""
+    scores = [np.zeros(0, np.float32), *(rows[:, 2] for rows in self.found.rows)]
+    decisive = decisive_scores(self.detector.rule, np.concatenate(scores))
+    self.found.threshold = self.detector.lowest_score(self._scan, decisive)
 
   def close(self) -> None:
     """Lets go of the image."""

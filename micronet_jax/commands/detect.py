@@ -12,6 +12,7 @@ from typing import Any
 from micronet_jax.commands.jobs import GOING_ON, ending
 from micronet_jax.config import PredictConfig
 from micronet_jax.errors import InputError
+from micronet_jax.recipes import NETWORKS
 from micronet_jax.settings import from_dict
 
 DETECT = """\
@@ -60,7 +61,7 @@ def add_detect(commands: Any) -> None:
     "--weights",
     default="base",
     metavar="NAME|DIR",
-    help='"base", or the folder of a run or checkpoint (default: base)',
+    help=f"{NETWORKS} (default: base)",
   )
   detect.add_argument(
     "--mpp",

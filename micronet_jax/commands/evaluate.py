@@ -7,7 +7,7 @@ import argparse
 from typing import Any
 
 from micronet_jax.commands.jobs import add_settings, run_recipe
-from micronet_jax.recipes import EVALUATE
+from micronet_jax.recipes import EVALUATE, NETWORKS
 
 _DESCRIPTION = """\
 Scores weights on annotated images: precision, recall and F1, with pictures.
@@ -25,9 +25,7 @@ def add_evaluate(commands: Any) -> None:
     description=_DESCRIPTION,
     formatter_class=argparse.RawDescriptionHelpFormatter,
   )
-  evaluate.add_argument(
-    "weights", metavar="RUN", help='"base", or the folder of a run or checkpoint'
-  )
+  evaluate.add_argument("weights", metavar="RUN", help=NETWORKS)
   evaluate.add_argument("folder", metavar="FOLDER", help="annotated images")
   evaluate.add_argument(
     "-o",

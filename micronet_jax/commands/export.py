@@ -8,6 +8,7 @@ import pathlib
 from typing import Any
 
 from micronet_jax.commands.jobs import ending
+from micronet_jax.recipes import NETWORKS
 
 _DESCRIPTION = """\
 Writes a trained network in a format that other programs read.
@@ -32,7 +33,7 @@ def add_export(commands: Any) -> None:
     description=_DESCRIPTION,
     formatter_class=argparse.RawDescriptionHelpFormatter,
   )
-  export.add_argument("network", metavar="RUN", help='"base", or a folder')
+  export.add_argument("network", metavar="RUN", help=NETWORKS)
   export.add_argument(
     "--format",
     default="micronet",

@@ -7,7 +7,7 @@ import argparse
 from typing import Any
 
 from micronet_jax.commands.jobs import add_settings, run_recipe
-from micronet_jax.recipes import FINETUNE
+from micronet_jax.recipes import FINETUNE, NETWORKS
 
 _DESCRIPTION = """\
 Trains the weights further on your own annotated images, and scores the result.
@@ -50,7 +50,7 @@ def add_finetune(commands: Any) -> None:
     "--weights",
     default="base",
     metavar="NAME|DIR",
-    help='"base", or the folder of a run or checkpoint, to start from (default: base)',
+    help=f"{NETWORKS}, to start from (default: base)",
   )
   add_settings(finetune, "finetune")
   finetune.set_defaults(run=_run)

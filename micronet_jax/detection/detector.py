@@ -15,7 +15,7 @@ from collections.abc import (
   Mapping,
   Sequence,
 )
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -23,10 +23,16 @@ import numpy as np
 
 from micronet_jax import checkpoints, models
 from micronet_jax.config import RELATIVE, Config, PredictConfig, check_predict
-from micronet_jax.detection.peaks import ScoredPoints
+from micronet_jax.detection import units
+from micronet_jax.detection.peaks import ScoredPoints, join_points
 from micronet_jax.detection.points import Detections
 from micronet_jax.detection.scan import SLIDE_PIXELS, Scan, prepare_scan
-from micronet_jax.detection.searching import Program, compile_predict, search_tiles
+from micronet_jax.detection.searching import (
+  Found,
+  Program,
+  compile_predict,
+  search_tiles,
+)
 from micronet_jax.detection.smoothing import kernel_radius
 from micronet_jax.detection.tiling import Tile, shared_side
 from micronet_jax.devices import check_count, replicate
@@ -53,22 +59,6 @@ OWN_PROGRAM = 8
 2 to 5 s; `benchmarks/many_sizes.py` measures what they lose in a shared one."""
 
 
-class Found(NamedTuple):
-  """What one tile of a scan held.
-
-  Attributes:
-    tile: of the scan.
-    centers: float64 `[N, 2]` (y, x) in the image's own pixels.
-    scores: float32 `[N]`, falling.
-    best: the highest score of the tile's core, before tissue and regions; 0 for none.
-  """
-
-  tile: Tile
-  centers: np.ndarray
-  scores: np.ndarray
-  best: float
-
-
 class Detector:
   """Finds nucleus centres; made by `load`, or from weights in hand.
 
@@ -76,7 +66,7 @@ class Detector:
     meta: what is stored with the checkpoint: `model`, `proximity`, `mpp`, `xi`,
       `min_distance`, `threshold_rule` and more.
     mpp: microns per pixel that the network sees.
-    rule: what ξ is, "relative" or "absolute" (`config.threshold_rule`).
+    rule: what ξ is a share of (`config.threshold_rule`, `detection.units`).
     smoothing: sd of the Gaussian that maps are smoothed by before their maxima are
       taken, in pixels at 0.25 microns; 0 for none (`config.smoothing`).
   """
@@ -170,9 +160,12 @@ class Detector:
         for distance, (centers, scores) in zip(distances, points, strict=True):
           own, _, wanted = scan.place(centers, tile)
           parts[distance].append((own[wanted], scores[wanted]))
-      unit = None if scan.relative else 1.0
-      for distance in distances:
-        found[distance].append(ScoredPoints(*_by_score(parts[distance]), unit))
+      shares = self._units(scan, windows)
+      for distance, unit in zip(distances, shares, strict=True):
+        centers, scores = join_points(parts[distance])
+        if unit is None:
+          unit = units.unit_of(self.rule, units.decisive_scores(self.rule, scores))
+        found[distance].append(ScoredPoints(centers, scores, unit))
     return found
 
   def detect(
@@ -197,8 +190,8 @@ class Detector:
         uint16, bool, or float in [0, 1]; `[H, W]`, RGB or RGBA), or a Pillow image.
       mpp: its microns per pixel, by default what the file says, else 0.25; the image
         is brought to the resolution that the network works at.
-      threshold: least score of a nucleus. By default the checkpoint's ξ; if it follows
-        the paper's rule, times the highest score of an image of up to 1 mm².
+      threshold: least score of a nucleus. By default the checkpoint's ξ times what its
+        rule makes it a share of (`detection.units`).
       regions: (x, y, width, height) each, in the image's own pixels; none for all.
       tissue: whether to look on tissue only; by default on images beyond 1 mm².
       tile: longest side of what is read at once, in pixels of the network.
@@ -226,9 +219,9 @@ class Detector:
     with open_image(image) as reader:
       scan = self.scan(reader, mpp=mpp, regions=regions, tissue=tissue, tile=tile)
       found = list(self.run(scan, threshold=threshold, batch=batch, devices=devices))
-    centers, scores = _by_score([(each.centers, each.scores) for each in found])
-    best = max((each.best for each in found), default=0.0)
-    kept = scores >= self.lowest_score(scan, best, threshold=threshold)
+    centers, scores = join_points([(each.centers, each.scores) for each in found])
+    decisive = np.concatenate([np.zeros(0), *(each.decisive for each in found)])
+    kept = scores >= self.lowest_score(scan, decisive, threshold=threshold)
     detections = Detections(centers[kept], scores[kept])
     detections.origin = scan.canvas.reader.origin
     return detections
@@ -248,14 +241,26 @@ class Detector:
       InputError: as `detect` raises it.
     """
     boxes = [Box(y, x, y + height, x + width) for x, y, width, height in regions]
-    return self._prepare(
-      reader,
-      self.meta["min_distance"],
-      mpp=mpp,
-      regions=boxes,
-      tissue=tissue,
-      tile=tile,
+    distance = self.meta["min_distance"]
+    scan = self._prepare(
+      reader, distance, mpp=mpp, regions=boxes, tissue=tissue, tile=tile
     )
+    [unit] = self._units(scan, (window_radius(distance, self.mpp),))
+    return dataclasses.replace(scan, unit=unit)
+
+  def _units(self, scan: Scan, windows: tuple[int, ...]) -> list[float | None]:
+    """What ξ is a share of, by window; None if all of the image's scores decide."""
+    part = scan.samples
+    if part is None:
+      return [scan.unit] * len(windows)
+    program = Program(self._graph, windows, 1, self._sd)
+    found: list[list[np.ndarray]] = [[] for _ in windows]
+    search = self._search(program, part, part.tiles, batch=1, least=units.CLEAR)
+    for tile, points in search:
+      for held, (centers, scores) in zip(found, points, strict=True):
+        _, owned, _ = part.place(centers, tile)
+        held.append(units.decisive_scores(self.rule, scores[owned]))
+    return [units.unit_of(self.rule, np.concatenate(held)) for held in found]
 
   def _prepare(
     self, reader: Reader, distance: int, *, tile: int | None = None, **options: Any
@@ -269,7 +274,7 @@ class Detector:
       # Two windows: maxima that tie with a neighbour's are one point.
       reach=self._model.REACH + kernel_radius(self._sd) + 2 * window,
       working_mpp=self.mpp,
-      relative=self.rule == RELATIVE,
+      rule=self.rule,
       largest=SLIDE_PIXELS if whole else largest,
       **options,
     )
@@ -318,8 +323,8 @@ class Detector:
       devices: as `detect` takes it.
 
     Yields:
-      What each tile holds. Where `threshold` is None and ξ relative, all maxima: what
-      counts follows from `lowest_score` when the best is known.
+      What each tile holds. Where `threshold` is None and `scan.unit` too, also maxima
+      that may not count: `lowest_score` tells when all are known.
 
     Raises:
       InputError: a tile cannot be read, or the device's memory does not suffice.
@@ -331,24 +336,32 @@ class Detector:
     batch = -(-(batch or devices) // devices) * devices
     window = window_radius(self.meta["min_distance"], self.mpp)
     program = self._program(scan, (window,), devices)
-    least = threshold if threshold is not None else 0.0
-    if threshold is None and not scan.relative:
-      least = self.meta["xi"]
+    least = threshold
+    if least is None:
+      least = units.least_that_counts(self.rule, self.meta["xi"])
+      if scan.unit is not None:
+        least = self.lowest_score(scan, np.zeros(0))
     for tile, [(centers, scores)] in self._search(
       program, scan, tiles, batch=batch, least=least
     ):
       own, owned, wanted = scan.place(centers, tile)
-      best = float(scores[owned].max(initial=0))
-      yield Found(tile, own[wanted], scores[wanted], best)
+      decisive = units.decisive_scores(self.rule, scores[owned])
+      yield Found(tile, own[wanted], scores[wanted], decisive)
 
   def lowest_score(
-    self, scan: Scan, best: float, *, threshold: float | None = None
+    self, scan: Scan, decisive: np.ndarray, *, threshold: float | None = None
   ) -> float:
-    """The least score that counts, given the best of all tiles of a scan."""
+    """The least score that counts.
+
+    Args:
+      scan: of this detector.
+      decisive: what all of its tiles held, put together.
+      threshold: as `detect` takes it.
+    """
     if threshold is not None:
       return float(np.float32(threshold))
-    xi = np.float32(self.meta["xi"])
-    return float(xi * np.float32(best) if scan.relative else xi)
+    unit = units.unit_of(self.rule, decisive) if scan.unit is None else scan.unit
+    return float(np.float32(self.meta["xi"]) * np.float32(unit))
 
   def _search(
     self,
@@ -372,22 +385,12 @@ class Detector:
     )
 
 
-def _by_score(
-  parts: Sequence[tuple[np.ndarray, np.ndarray]],
-) -> tuple[np.ndarray, np.ndarray]:
-  """Joins the points of tiles: by falling score, ties in raster order."""
-  centers = np.concatenate([np.zeros((0, 2)), *(part[0] for part in parts)])
-  scores = np.concatenate([np.zeros(0, np.float32), *(part[1] for part in parts)])
-  order = np.lexsort((centers[:, 1], centers[:, 0], -scores))
-  return centers[order].astype(np.float32), scores[order]
-
-
 def load(path_or_name: str | pathlib.Path) -> Detector:
   """Loads a detector.
 
   Args:
     path_or_name: the folder of a run (its best checkpoint), of one checkpoint, or the
-      name of packaged weights: "base".
+      name of packaged weights: "base" or "base-nc".
 
   Raises:
     InputError: there is no such checkpoint, or it is damaged.

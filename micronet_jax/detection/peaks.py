@@ -17,6 +17,7 @@ one point, and joining pixels becomes joining blocks, hundreds of times fewer. C
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -31,7 +32,7 @@ XI_GRID: tuple[float, ...] = tuple(round(0.05 * step, 2) for step in range(20))
 """The values of ξ tried on the validation split: 0, 0.05, …, 0.95 (the paper's)."""
 
 SCORE_GRID: tuple[float, ...] = tuple(round(0.025 * step, 3) for step in range(1, 39))
-"""The same where ξ is a score: 0.025, 0.05, …, 0.95."""
+"""The same where ξ is a score, or a share of the median: 0.025, 0.05, …, 0.95."""
 
 
 @jax.tree_util.register_dataclass
@@ -253,14 +254,31 @@ def select_peaks(
   return centers[kept], scores[kept]
 
 
+def join_points(
+  parts: Sequence[tuple[np.ndarray, np.ndarray]],
+) -> tuple[np.ndarray, np.ndarray]:
+  """Joins the points of tiles: by falling score, ties in raster order.
+
+  Args:
+    parts: centers `[N, 2]` (y, x) and scores `[N]` each, in the image's own pixels.
+
+  Returns:
+    float32 `[M, 2]` and `[M]`.
+  """
+  centers = np.concatenate([np.zeros((0, 2)), *(part[0] for part in parts)])
+  scores = np.concatenate([np.zeros(0, np.float32), *(part[1] for part in parts)])
+  order = np.lexsort((centers[:, 1], centers[:, 0], -scores))
+  return centers[order].astype(np.float32), scores[order]
+
+
 class ScoredPoints(NamedTuple):
   """All the local maxima of one image, and what a threshold means there.
 
   Attributes:
     centers: float32 `[N, 2]` (y, x).
     scores: float32 `[N]`, falling.
-    unit: what ξ is a share of: None for the highest score, as in the paper; 1, the
-      score of a clear centre, where ξ is a score itself.
+    unit: what ξ is a share of (`detection.units`); None for the highest score, as in
+      the paper.
   """
 
   centers: np.ndarray

@@ -5,9 +5,9 @@ are: normalised by the mean and deviation of all its pixels. On a slide glass wo
 decide the mean: there, mean and deviation are those of up to 64 samples of 256² pixels,
 spread evenly over the tissue.
 
-The threshold is ξ itself, in units of the proximity map, which is 1 at a centre; or, of
-checkpoints that follow the paper's rule, ξ times the highest score found in the image.
-On a slide one odd pixel would decide that, so there it is ξ itself for all.
+The threshold is ξ times a unit (`detection.units`), which may follow from all scores of
+the image. On a slide one odd pixel would decide the paper's, so there it is ξ itself,
+and the median is that of up to 16 samples of 256² pixels of the tissue.
 
 All of this depends on the image alone: not on tiles, regions or the number of devices.
 Called by `detection.detector`.
@@ -19,6 +19,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from micronet_jax.config import ABSOLUTE, RELATIVE
 from micronet_jax.detection.tiling import Tile, plan_tiles, tile_side
 from micronet_jax.errors import InputError
 from micronet_jax.imaging import tissue as tissues
@@ -40,6 +41,10 @@ SAMPLES = 64
 SAMPLE_SIDE = 256
 
 
+SCORED = 16
+"""Samples, of the `SAMPLES`, whose scores stand for a slide's: seconds of work."""
+
+
 log = logging.getLogger("micronet_jax")
 
 
@@ -54,24 +59,27 @@ class Scan:
     canvas: the image at working resolution.
     mpp: microns per pixel of the image; None if unknown.
     is_slide: which of the two rules of normalisation applies.
-    relative: whether the threshold is a share of the highest score.
+    unit: what ξ is a share of; None if it follows from scores: of `samples`, else of
+      all of the image.
     mean, std: float32 `[3]`, what pixels are normalised by.
     tissue: where centres are kept; None for everywhere.
     regions: parts of the image to look in, in its own pixels; none for all of it.
     sides: (height, width) of every tile.
     tiles: what is read; those without tissue or region are left out.
+    samples: the parts of a slide whose scores stand for all; None if none do.
   """
 
   canvas: Canvas
   mpp: float | None
   is_slide: bool
-  relative: bool
+  unit: float | None
   mean: np.ndarray
   std: np.ndarray
   tissue: Tissue | None
   regions: tuple[Box, ...]
   sides: tuple[int, int]
   tiles: tuple[Tile, ...]
+  samples: "Scan | None" = None
 
   @property
   def shape(self) -> tuple[int, int]:
@@ -116,7 +124,7 @@ def prepare_scan(
   reach: int,
   largest: int,
   working_mpp: float,
-  relative: bool,
+  rule: str,
   mpp: float | None = None,
   regions: Sequence[Box] = (),
   tissue: bool | None = None,
@@ -129,7 +137,7 @@ def prepare_scan(
     reach: how far beyond a pixel the network and the search for maxima look.
     largest: longest side of a tile, a multiple of the stride.
     working_mpp: microns per pixel that the network sees.
-    relative: whether ξ is a share of the highest score, where the image is no slide.
+    rule: what ξ is a share of, one of `config.threshold_rule`.
     mpp: microns per pixel; by default what the file says.
     regions: parts of the image to look in, in its own pixels; none for all of it.
     tissue: whether to look on tissue only; by default on slides.
@@ -145,23 +153,24 @@ def prepare_scan(
   regions = tuple(_clip(region, reader) for region in regions)
   canvas = Canvas(reader, mpp=mpp, working_mpp=working_mpp, stride=stride)
   is_slide = _is_slide(canvas)
-  relative = relative and not is_slide
+  unit = 1.0 if rule == ABSOLUTE or (rule == RELATIVE and is_slide) else None
   found = _find_tissue(canvas)
   mean, std = _statistics(canvas, found, is_slide=is_slide)
   where = None
   if tissue or (tissue is None and is_slide):
     where = Tissue(tissues.grow_tissue(found), canvas.shape)
-  # A relative threshold needs the highest score of all of the image.
-  limits = ((), None) if relative else (regions, where)
+  # Where scores of all of the image decide, all of it is searched.
+  everywhere = unit is None and not is_slide
+  limits = ((), None) if everywhere else (regions, where)
   tiles, sides = _plan(canvas, *limits, stride, reach, largest)
   if (std <= 1).all() or (tissue is not False and not found.any()):
     log.warning("%s shows no tissue, only one colour: no nuclei there", reader.name)
     tiles = []
-  return Scan(
+  scan = Scan(
     canvas=canvas,
     mpp=mpp,
     is_slide=is_slide,
-    relative=relative,
+    unit=unit,
     mean=mean,
     std=std,
     tissue=where,
@@ -169,6 +178,9 @@ def prepare_scan(
     sides=sides,
     tiles=tuple(tiles),
   )
+  if not (unit is None and is_slide and tiles):
+    return scan
+  return dataclasses.replace(scan, samples=_sample_scan(scan, found, stride, reach))
 
 
 def _is_slide(canvas: Canvas) -> bool:
@@ -237,14 +249,34 @@ def sample_statistics(
     As `channel_statistics`, of up to 64 samples of 256² pixels whose centres are the
     cells (k + ½)·n/64 of the n cells with tissue in raster order.
   """
+  samples = [
+    canvas.read(box.y0, box.x0, box.y1 - box.y0, box.x1 - box.x0)
+    for box in _samples(canvas, found, SAMPLES)
+  ]
+  return channel_statistics(np.concatenate(samples))
+
+
+def _samples(canvas: Canvas, found: np.ndarray, count: int) -> list[Box]:
+  """Up to so many samples, spread evenly over the tissue."""
   cells = np.argwhere(found if found.any() else np.ones_like(found))
-  picked = np.unique((np.arange(SAMPLES) + 0.5) * len(cells) // SAMPLES).astype(int)
+  picked = np.unique((np.arange(count) + 0.5) * len(cells) // count).astype(int)
   shape = np.asarray(canvas.shape)
   side = np.minimum(SAMPLE_SIDE, shape)
   corners = (cells[picked] + 0.5) * (shape / found.shape) - side / 2
   corners = np.clip(corners.astype(int), 0, shape - side)
-  samples = [canvas.read(y, x, *side.tolist()) for y, x in corners.tolist()]
-  return channel_statistics(np.concatenate(samples))
+  return [Box(y, x, *(np.array([y, x]) + side).tolist()) for y, x in corners.tolist()]
+
+
+def _sample_scan(scan: Scan, found: np.ndarray, stride: int, reach: int) -> Scan:
+  """The same slide in `SCORED` samples, whatever its regions."""
+  halo = -(-reach // stride) * stride
+  side = SAMPLE_SIDE + 2 * halo + stride
+  padded = scan.canvas.padded
+  sides = min(side, padded[0]), min(side, padded[1])
+  tiles: list[Tile] = []
+  for sample in _samples(scan.canvas, found, SCORED):
+    tiles += plan_tiles(padded, sample, sides, halo=halo, stride=stride)
+  return dataclasses.replace(scan, sides=sides, tiles=tuple(tiles), regions=())
 
 
 def _plan(

@@ -55,6 +55,23 @@ class Program(NamedTuple):
   stride: int = 0
 
 
+class Found(NamedTuple):
+  """What one tile of a scan held.
+
+  Attributes:
+    tile: of the scan.
+    centers: float64 `[N, 2]` (y, x) in the image's own pixels.
+    scores: float32 `[N]`, falling.
+    decisive: float32 `[M]`, the scores in its core, before tissue and regions, that
+      the unit of ξ follows from (`detection.units`).
+  """
+
+  tile: Tile
+  centers: np.ndarray
+  scores: np.ndarray
+  decisive: np.ndarray
+
+
 @functools.cache
 def compile_predict(graph: Any) -> Callable[[Any, jax.Array], jax.Array]:
   """A jitted function (weights, images `[B, H, W, 3]`) -> maps `[B, H, W]`."""

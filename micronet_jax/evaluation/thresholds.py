@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from micronet_jax.config import ABSOLUTE, SELECT_RADIUS, Config
+from micronet_jax.config import RELATIVE, SELECT_RADIUS, Config
 from micronet_jax.datasets.sample import Sample
 from micronet_jax.detection.detector import Detector
 from micronet_jax.detection.peaks import SCORE_GRID, XI_GRID, ScoredPoints
@@ -38,7 +38,6 @@ def select_threshold(
   radius: float = 16.0,
   grid: Sequence[float] = XI_GRID,
   slides: Sequence[str] | None = None,
-  slack: float = 0.0,
 ) -> Choice:
   """Chooses ξ and `min_distance` by the F1 on the validation split.
 
@@ -56,8 +55,6 @@ def select_threshold(
       annotated nuclei (at least 10, or an empty slide would outweigh all others) before
       they are pooled, so that each counts alike; None pools over all images, as the
       paper does.
-    slack: the lowest ξ is taken, with the best `min_distance`, whose F1 is within so
-      much of the best.
 
   Returns:
     The choice, with the scores it reached.
@@ -81,11 +78,7 @@ def select_threshold(
       ranked.append((-score, mean_distance, min_distance, xi))
   best = min(ranked)
   tied = sorted(rank for rank in ranked if rank[:3] == best[:3])
-  chosen = tied[(len(tied) - 1) // 2]
-  if slack:
-    near = [r for r in ranked if r[2] == best[2] and r[0] <= best[0] + slack]
-    chosen = min(near, key=lambda rank: rank[3])
-  f1, ed, distance, xi = chosen
+  f1, ed, distance, xi = tied[(len(tied) - 1) // 2]
   return Choice(xi, distance, -f1, ed if np.isfinite(ed) else None)
 
 
@@ -104,20 +97,19 @@ def choose_threshold(
 
   Args:
     config: its `threshold_rule` and `smoothing`, else the detector's; its
-      `select_radius`, else the rule's; its `min_distances` and `select_slack`.
+      `select_radius`, else the rule's; its `min_distances`.
     detector: whose own ξ and min_distance do not matter.
     samples: at least one.
   """
   detector = detector.with_search(config)
   rule = detector.rule
-  absolute = rule == ABSOLUTE
+  as_paper = rule == RELATIVE
   images = ((s.image, s.mpp) for s in samples)
   peaks = detector.peaks(images, config.min_distances)
   return select_threshold(
     {distance: in_reference(each, samples) for distance, each in peaks.items()},
     [s.in_reference(s.centers) for s in samples],
     radius=config.select_radius or SELECT_RADIUS[rule],
-    grid=SCORE_GRID if absolute else XI_GRID,
-    slides=[s.patient for s in samples] if absolute else None,
-    slack=config.select_slack,
+    grid=XI_GRID if as_paper else SCORE_GRID,
+    slides=None if as_paper else [s.patient for s in samples],
   )

@@ -169,7 +169,8 @@ def _predict_one(
         if not (isinstance(error, CannotWrite) and journal.done):
           journal.remove()  # else what was found so far is kept
         raise
-      lowest = detector.lowest_score(scan, journal.best, threshold=options.threshold)
+      given, decisive = options.threshold, journal.decisive
+      lowest = detector.lowest_score(scan, decisive, threshold=given)
       numbers, grid = outputs.count_nuclei(journal, scan, lowest)
       result = summary.summarise(
         name=image,
@@ -240,7 +241,7 @@ def _search(
   with bar, contextlib.closing(search):
     for found in search:
       index, core = found.tile.index, found.tile.core
-      journal.add(index, found.centers, found.scores, best=found.best)
+      journal.add(index, found.centers, found.scores, found.decisive)
       pixels += (core.y1 - core.y0) * (core.x1 - core.x0)
       rate = pixels / 1e6 / (time.monotonic() - began)
       bar.set_postfix_str(f"{rate:.2f} Mpx/s, {journal.count} points", refresh=False)

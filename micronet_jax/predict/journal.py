@@ -39,7 +39,7 @@ class Journal:
   Attributes:
     done: indices of the finished tiles.
     count: points written.
-    best: the highest score that any tile reported.
+    decisive: float32 `[M]`, the scores of all tiles that the threshold follows from.
   """
 
   def __init__(self, folder: pathlib.Path, settings: Mapping[str, Any]):
@@ -56,7 +56,7 @@ class Journal:
     self.folder = folder
     self.done: set[int] = set()
     self.count = 0
-    self.best = 0.0
+    self.decisive = np.zeros(0, np.float32)
     text = json.dumps(dict(settings), sort_keys=True)
     try:
       folder.mkdir(parents=True, exist_ok=True)
@@ -91,11 +91,12 @@ class Journal:
       return 0
     size = (self.folder / "points.bin").stat().st_size
     whole = 0
+    parts = [self.decisive]
     for line in (self.folder / "tiles.jsonl").read_bytes().splitlines(keepends=True):
       try:
         entry = json.loads(line)
         tile, count = int(entry["tile"]), int(entry["count"])
-        best = float(entry["best"])
+        decisive = np.asarray(entry["decisive"], np.float32).reshape(-1)
       except (ValueError, LookupError, TypeError):
         break
       if not line.endswith(b"\n") or count * POINT.itemsize > size:
@@ -103,7 +104,8 @@ class Journal:
       whole += len(line)
       self.done.add(tile)
       self.count = count
-      self.best = max(self.best, best)
+      parts.append(decisive)
+    self.decisive = np.concatenate(parts)
     return whole
 
   def __enter__(self) -> "Journal":
@@ -120,7 +122,7 @@ class Journal:
     self._open.close()
 
   def add(
-    self, tile: int, centers: np.ndarray, scores: np.ndarray, *, best: float
+    self, tile: int, centers: np.ndarray, scores: np.ndarray, decisive: np.ndarray
   ) -> None:
     """Writes one tile's points.
 
@@ -128,24 +130,25 @@ class Journal:
       tile: its index.
       centers: `[N, 2]` (y, x).
       scores: `[N]`.
-      best: the tile's highest score.
+      decisive: `[M]`, of the tile's scores those that the threshold follows from.
 
     Raises:
       CannotWrite: they cannot be written; the tiles before stay.
     """
     points = np.empty(len(scores), POINT)
     points["y"], points["x"], points["score"] = centers[:, 0], centers[:, 1], scores
-    entry = {"tile": tile, "count": self.count + len(scores), "best": best}
+    entry = {"tile": tile, "count": self.count + len(scores)}
+    line = json.dumps({**entry, "decisive": decisive.tolist()})
     try:
       self._points.write(points.tobytes())
       self._points.flush()
-      self._tiles.write(json.dumps(entry).encode() + b"\n")
+      self._tiles.write(line.encode() + b"\n")
       self._tiles.flush()
     except OSError as error:
       raise self._cannot_write(error) from error
     self.done.add(tile)
     self.count += len(scores)
-    self.best = max(self.best, best)
+    self.decisive = np.concatenate([self.decisive, decisive])
 
   def chunks(self, *, lowest: float = 0.0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Reads the points back from top to bottom and left to right.

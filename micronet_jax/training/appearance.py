@@ -1,8 +1,9 @@
-"""Colours of patches beyond the paper: stains vary, on the device.
+"""Colours of patches beyond the paper: stains and contrast vary, on the device.
 
 Networks read images normalised by their own mean and deviation. What changes a channel
 of the whole image linearly is undone by that, so stains vary before, and the
-normalisation follows. Called by `training.augmentation`, inside the compiled step.
+normalisation follows; and some patches are normalised as if they were images. Called by
+`training.augmentation`, inside the compiled step.
 """
 
 import jax
@@ -76,4 +77,8 @@ def vary_and_normalise(
     # What the palette shows of the change, applied to the image's own statistics.
     mean += after.mean(0) - before.mean(0)
     std = jnp.maximum(std * after.std(0) / jnp.maximum(before.std(0), 1.0), 1.0)
+  if appearance.own > 0:
+    alone = jax.random.bernoulli(jax.random.fold_in(key, 1), appearance.own)
+    mean = jnp.where(alone, values.mean((0, 1)), mean)
+    std = jnp.where(alone, jnp.maximum(values.std((0, 1)), 1.0), std)
   return (values - mean) / std

@@ -13,12 +13,12 @@ from scipy import ndimage
 
 import micronet_jax as mn
 from micronet_jax import models
-from micronet_jax.config import ABSOLUTE, RELATIVE, Config
-from micronet_jax.detection import peaks
+from micronet_jax.config import ABSOLUTE, MEDIAN, RELATIVE, Config
+from micronet_jax.detection import peaks, units
 from micronet_jax.detection import scan as scan_module
 from micronet_jax.detection.detector import Detector
 from micronet_jax.detection.scan import sample_statistics
-from micronet_jax.imaging.canvas import Canvas
+from micronet_jax.imaging.canvas import Canvas, inside
 from micronet_jax.imaging.opening import open_image
 from micronet_jax.imaging.resampling import rescale_centers, rescale_image
 from micronet_jax.models import CONTEXT_FACTORS, graphs
@@ -216,6 +216,64 @@ def test_an_absolute_threshold_asks_no_other_score(detector):
   for each, least in ((absolute, 0.2), (relative, 0.2 * every.scores.max())):
     kept = every.scores >= np.float32(least)
     np.testing.assert_array_equal(each.detect(image).centers, every.centers[kept])
+
+
+def median_of_clear(scores):
+  clear = sorted(score for score in scores.tolist() if score >= np.float32(0.1))
+  middle = len(clear) // 2
+  return clear[middle] if len(clear) % 2 else (clear[middle - 1] + clear[middle]) / 2
+
+
+@pytest.mark.parametrize("tile", [None, SMALLEST])
+def test_a_share_of_the_median_of_the_clear_maxima(detector, tile):
+  image = tissue.dots("h", size=400, nuclei=60).image
+  every = detector.detect(image, threshold=0.0)
+  unit = median_of_clear(every.scores)
+  chosen = detector.with_threshold(xi=0.9, min_distance=5)
+  chosen = chosen.with_search(Config(threshold_rule=MEDIAN))
+  kept = every.scores >= np.float32(0.9) * np.float32(unit)
+  assert 0 < kept.sum() < len(kept)
+  expected = mn.Detections(every.centers[kept], every.scores[kept])
+  assert_same(chosen.detect(image, tile=tile), expected)
+  # A region's points are those of the whole image there.
+  part = chosen.detect(image, tile=tile, regions=[(0, 0, 170, 400)])
+  here = expected.centers[:, 1] < 169.5
+  assert_same(part, mn.Detections(expected.centers[here], expected.scores[here]))
+  # What ξ and min_distance are chosen by counts the same.
+  [points] = chosen.peaks([(image, 0.25)], [5])[5]
+  assert len(points.over(0.9)) == kept.sum()
+
+
+def test_an_image_without_a_clear_maximum_has_none(detector, monkeypatch):
+  image = tissue.dots("h", size=160, nuclei=16).image
+  best = detector.detect(image, threshold=0.0).scores.max()
+  chosen = detector.with_threshold(xi=0.5, min_distance=5)
+  chosen = chosen.with_search(Config(threshold_rule=MEDIAN))
+  for clear, there in ((0.99 * best, True), (1.01 * best, False)):
+    monkeypatch.setattr(units, "CLEAR", clear)
+    assert (len(chosen.detect(image).scores) > 0) == there
+
+
+def test_on_a_slide_samples_stand_for_its_scores(detector, monkeypatch):
+  monkeypatch.setattr(scan_module, "SLIDE_PIXELS", 400 * 400)
+  monkeypatch.setattr(scan_module, "SAMPLE_SIDE", 64)
+  monkeypatch.setattr(scan_module, "SCORED", 3)
+  image = tissue.dots("s", size=640, nuclei=200).image
+  chosen = detector.with_threshold(xi=0.9, min_distance=5)
+  chosen = chosen.with_search(Config(threshold_rule=MEDIAN))
+  with open_image(image) as reader:
+    scan = chosen.scan(reader, mpp=0.25)
+    region = chosen.scan(reader, mpp=0.25, tile=400, regions=[(9, 9, 50, 50)])
+  assert scan.unit == region.unit
+  every = chosen.detect(image, mpp=0.25, threshold=0.0, tissue=False)
+  cores = [tile.core for tile in scan.samples.tiles]
+  assert len(cores) == 3
+  held = [inside(every.centers.astype(float), core) for core in cores]
+  decisive = np.concatenate([every.scores[each] for each in held])
+  assert scan.unit == pytest.approx(median_of_clear(decisive), abs=1e-4)
+  found = chosen.detect(image, mpp=0.25, tissue=False)
+  kept = every.scores >= 0.9 * scan.unit
+  assert_same(found, mn.Detections(every.centers[kept], every.scores[kept]))
 
 
 def test_glass_is_not_looked_at_on_slides(detector, monkeypatch):

@@ -150,21 +150,6 @@ def test_an_empty_slide_adds_its_false_points_and_no_more():
   assert choice.f1 == pytest.approx(2 / (2 + 0.1))
 
 
-def test_with_slack_the_lowest_of_nearly_equal_thresholds_is_taken():
-  """Ten nuclei over 0.6; below it one false point at 0.5, and four more at 0.2."""
-  far = np.stack([100.0 * np.arange(15), np.zeros(15)], -1)
-  scores = np.float32([0.9] * 9 + [0.6] + [0.5] + [0.2] * 4)
-  image = {3: [ScoredPoints(far, scores, 1.0)]}
-  options = {"radius": 5.0, "grid": (0.1, 0.3, 0.55, 0.8)}
-  best = thresholds.select_threshold(image, [far[:10]], **options)
-  assert (best.xi, best.f1) == (0.55, 1.0)
-  # F1 at 0.3 is 20 / 21, at 0.1 it is 20 / 25.
-  lower = thresholds.select_threshold(image, [far[:10]], slack=0.05, **options)
-  assert (lower.xi, lower.f1) == (0.3, pytest.approx(20 / 21))
-  lowest = thresholds.select_threshold(image, [far[:10]], slack=0.2, **options)
-  assert lowest.xi == 0.1
-
-
 def test_ties_are_broken_by_distance_then_window_then_middle():
   annotated = [np.array([[10.0, 10.0], [50.0, 50.0]])]
   values = np.array([1.0, 0.52], np.float32)

@@ -15,31 +15,36 @@ from micronet_jax.errors import InputError
 from micronet_jax.predict import journal as journals
 from micronet_jax.predict.journal import POINT, CannotWrite, Journal
 
+ONE = np.ones(1, np.float32)
 SETTINGS = {"file": "a.svs", "threshold": 0.4, "sides": (272, 272)}
 
 
 @st.composite
 def searches(draw):
-  """Tiles in any order, each with its points and the best score of its core."""
+  """Tiles in any order, each with its points and the scores that decide."""
   numbers = draw(st.lists(st.integers(0, 10**6), unique=True, max_size=6))
   generator = np.random.default_rng(draw(st.integers(0, 999)))
   tiles = []
   for number in numbers:
     n = draw(st.integers(0, 5))
     centers, scores = generator.uniform(0, 1e5, (n, 2)), generator.random(n, np.float32)
-    tiles.append((number, centers, scores, float(generator.random())))
+    tiles.append(
+      (number, centers, scores, generator.random(draw(st.integers(0, 3)), np.float32))
+    )
   return tiles
 
 
 def write(journal, tiles):
-  for number, centers, scores, best in tiles:
-    journal.add(number, centers, scores, best=best)
+  for each in tiles:
+    journal.add(*each)
 
 
 def assert_holds(journal, tiles, *, lowest=0.0):
   assert journal.done == {number for number, *_ in tiles}
   assert journal.count == sum(len(scores) for _, _, scores, _ in tiles)
-  assert journal.best == max([0.0, *(best for *_, best in tiles)])
+  decisive = [score for *_, scores in tiles for score in scores]
+  assert journal.decisive.dtype == np.float32
+  assert journal.decisive.tolist() == decisive
   chunks = list(journal.chunks(lowest=lowest))
   centers = np.concatenate([np.zeros((0, 2)), *(each[0] for each in chunks)])
   scores = np.concatenate([np.zeros(0, np.float32), *(each[1] for each in chunks)])
@@ -81,7 +86,7 @@ def test_what_is_cut_off_anywhere_goes_on_with_the_finished_tiles(tiles, data):
 
 @pytest.mark.parametrize("cut", [False, True])
 def test_other_settings_begin_anew(tmp_path, cut):
-  tile = (3, np.ones((2, 2)), np.ones(2, np.float32), 1.0)
+  tile = (3, np.ones((2, 2)), np.ones(2, np.float32), ONE)
   with Journal(tmp_path / "j", SETTINGS) as journal:
     write(journal, [tile])
   if cut:
@@ -100,10 +105,11 @@ def test_other_settings_begin_anew(tmp_path, cut):
 
 
 @pytest.mark.parametrize(
-  "line", ["[1, 2]", "7", '{"tile": 1}', '{"tile": 1, "count": "9", "best": 0}', "\0\0"]
+  "line",
+  ["[1, 2]", "7", '{"tile": 1}', '{"tile": 1, "count": "9", "decisive": []}', "\0\0"],
 )
 def test_a_line_that_is_none_of_ours_ends_what_is_finished(tmp_path, line):
-  tile = (3, np.ones((2, 2)), np.ones(2, np.float32), 1.0)
+  tile = (3, np.ones((2, 2)), np.ones(2, np.float32), ONE)
   with Journal(tmp_path / "j", SETTINGS) as journal:
     write(journal, [tile])
   with (tmp_path / "j" / "tiles.jsonl").open("a") as file:
@@ -117,7 +123,7 @@ def test_points_are_read_in_chunks(tmp_path, monkeypatch):
   monkeypatch.setattr(journals, "CHUNK", 3)
   scores = np.linspace(0, 1, 10, dtype=np.float32)
   with Journal(tmp_path / "j", SETTINGS) as journal:
-    write(journal, [(0, np.ones((10, 2)), scores, 1.0)])
+    write(journal, [(0, np.ones((10, 2)), scores, ONE)])
     assert [len(each) for _, each in journal.chunks()] == [3, 3, 3, 1]
     assert [len(each) for _, each in journal.chunks(lowest=0.5)] == [3, 2]
 
@@ -135,7 +141,7 @@ def test_the_order_is_that_of_the_image_not_of_the_tiles(tmp_path, monkeypatch, 
     with Journal(tmp_path / f"{i}", SETTINGS) as journal:
       for tile, part in enumerate(np.array_split(order, 5)):
         noise = generator.uniform(-1e-5, 1e-5, (len(part), 2))
-        journal.add(tile, centers[part] + noise, scores[part], best=1.0)
+        journal.add(tile, centers[part] + noise, scores[part], scores[:0])
       found.append(
         [np.concatenate(each) for each in zip(*journal.chunks(), strict=True)]
       )
@@ -147,7 +153,7 @@ def test_the_order_is_that_of_the_image_not_of_the_tiles(tmp_path, monkeypatch, 
 
 def test_points_that_another_program_took_are_missed(tmp_path):
   with Journal(tmp_path / "j", SETTINGS) as journal:
-    write(journal, [(0, np.ones((10, 2)), np.ones(10, np.float32), 1.0)])
+    write(journal, [(0, np.ones((10, 2)), np.ones(10, np.float32), ONE)])
     with (tmp_path / "j" / "points.bin").open("ab") as file:
       file.truncate(4 * POINT.itemsize)
     with pytest.raises(InputError, match="has lost 6 of 10 points"):
@@ -157,7 +163,7 @@ def test_points_that_another_program_took_are_missed(tmp_path):
 @pytest.mark.parametrize("limit", [5 * POINT.itemsize, 5 * POINT.itemsize + 7, 130])
 def test_a_full_disk_keeps_the_finished_tiles(tmp_path, limit):
   """Points or lines, whichever reaches the limit: 4 points or some 40 bytes a tile."""
-  tiles = [(i, np.full((4, 2), i), np.ones(4, np.float32), 1.0) for i in range(5)]
+  tiles = [(i, np.full((4, 2), i), np.ones(4, np.float32), ONE) for i in range(5)]
   with (
     Journal(tmp_path / "j", SETTINGS) as journal,
     full_disk(limit),
@@ -200,7 +206,7 @@ def test_two_processes_do_not_write_one_journal(tmp_path):
   spawned = multiprocessing.get_context("spawn")
   answers = spawned.Queue()
   arguments = (tmp_path / "j", answers)
-  tile = (3, np.ones((2, 2)), np.ones(2, np.float32), 1.0)
+  tile = (3, np.ones((2, 2)), np.ones(2, np.float32), ONE)
   with Journal(tmp_path / "j", SETTINGS) as journal:
     write(journal, [tile])
     process = spawned.Process(target=_other_process, args=arguments)

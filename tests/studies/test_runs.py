@@ -45,7 +45,7 @@ OTHER = {
   **{"model.dtype": "bfloat16", "model.test_norm": "batch", "warp.mirror": 0.1},
   **{"model.name": "frcn", "model.context": ("up4",), "min_distances": (7,)},
   **{"working_mpp": 0.5, "threshold_rule": "absolute", "select_radius": 7.0},
-  **{"loss_floor": 0.5, "smoothing": 4.0, "select_slack": 0.5},
+  **{"loss_floor": 0.5, "smoothing": 4.0},
   "split.make_do": True,
   **{"split.validation_patients": ("p7",), "appearance.stain": 0.1},
 }

@@ -130,3 +130,20 @@ def test_a_palette_is_spread_over_the_image(shape):
   for axis in (0, 1):
     tenths = np.bincount(10 * palette[:, axis] // shape[axis], minlength=10)
     assert shape[axis] < 10 or (np.abs(tenths - PALETTE / 10) < 8).all()
+
+
+# --- Patches as images of their own ------------------------------------------------
+
+
+def test_a_share_of_patches_is_normalised_by_themselves():
+  image, patch = tissue_like(), tissue_like()[:40, 40:80]
+  mean, std = channel_statistics(image)
+  arrays = patch.astype(np.float32), sample_colors(image), mean, std
+  keys, settings = keys_of(200), dataclasses.replace(OFF, own=0.3)
+  made = np.stack([vary_and_normalise(key, *arrays, settings) for key in keys])
+  alone = (patch - patch.mean((0, 1))) / patch.std((0, 1))
+  of_image = (patch - mean) / std
+  by_itself = np.abs(made - alone).max((1, 2, 3)) < 1e-3
+  by_image = np.abs(made - of_image).max((1, 2, 3)) < 1e-3
+  assert (by_itself ^ by_image).all()
+  assert 40 <= by_itself.sum() <= 80  # 60 of 200, give or take three deviations

@@ -304,6 +304,7 @@ def _settings(result: Mapping[str, Any]) -> str:
   rule = {
     "absolute": "the weights' own",
     "relative": "the weights' own, a share of the highest in an image up to 1 mm²",
+    "median": "the weights' own, a share of the median of clear maxima",
   }.get(rule, rule)
   versions = [f"{name} {metadata.version(name)}" for name in ("jax", "flax", "numpy")]
   lines: Sequence[tuple[str, str]] = [
