@@ -41,6 +41,7 @@ STARTERS = (
 """Variables by which starters say how many processes there are, and which this is."""
 
 _ENDING = "Terminating process because the JAX distributed service"
+_NATIVE = re.compile(b"%b|coordination_service|preemption_sync" % _ENDING.encode())
 
 T = TypeVar("T")
 
@@ -241,8 +242,9 @@ def losses_explained() -> Iterator[None]:
   """
   try:
     yield
-  except RuntimeError as error:
-    if _joined() is None or "RESOURCE_EXHAUSTED" in str(error):
+  except (RuntimeError, ValueError) as error:
+    own = isinstance(error, ValueError) and "Gloo" not in str(error)
+    if own or _joined() is None or "RESOURCE_EXHAUSTED" in str(error):
       raise
     time.sleep(HEARTBEAT + 15)
     raise
@@ -260,6 +262,7 @@ def explain_loss(said: str) -> str | None:
   if _ENDING not in said:
     return None
   missed = re.search(r"heartbeats\):\s+((?:\d+\s+)+)", said)
+  missed = missed or re.search(r"Task (\d+) heartbeat timeout", said)
   who = "another process"
   if missed:
     who = "process " + ", ".join(sorted(set(missed[1].split()), key=int))
@@ -290,15 +293,12 @@ def _replace_last_words() -> None:
     signal.signal(each, signal.SIG_IGN)  # it ends after the other
   held = b""
   while part := os.read(reader, 1 << 16):
-    begin = -1 if held else part.find(b"coordination_service")
-    if begin >= 0:
-      begin = part.rfind(b"\n", 0, begin) + 1
+    native = None if held else _NATIVE.search(part)
+    begin = part.rfind(b"\n", 0, native.start()) + 1 if native else len(part)
+    if not held:
       os.write(2, part[:begin])
       part = part[begin:]
-    if held or begin >= 0:
-      held += part
-    else:
-      os.write(2, part)
+    held += part
   text = held.decode(errors="replace")
   sentence = explain_loss(text)
   os.write(2, f"{sentence}\n".encode() if sentence else held)

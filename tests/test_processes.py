@@ -86,6 +86,7 @@ MISSED = (
     (FATAL + MISSED + "1\nThe tasks have crashed. Check\n*** stack ***", "process 1"),
     (FATAL + MISSED + "3\n12\nThe tasks have crashed.", "process 3, 12"),
     (FATAL + "UNAVAILABLE: Either the leader task was preempted", "process 0"),
+    (FATAL + "Barrier failed because: Task 2 heartbeat timeout.", "process 2"),
     (FATAL + "INTERNAL: something else", "another process"),
   ],
 )
