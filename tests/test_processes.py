@@ -48,7 +48,7 @@ SRUN = {"SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "2", "SLURM_NTASKS": "8"}
     ({}, None),
     (SRUN, (2, 4)),
     ({"SLURM_NTASKS": "8", "SLURM_PROCID": "0"}, None),  # sbatch without srun
-    ({**SRUN, "SLURM_STEP_NUM_TASKS": "1"}, None),
+    ({**SRUN, "SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}, None),
     ({**SRUN, "JAX_NUM_PROCESSES": "1", "JAX_PROCESS_ID": "0"}, None),
     ({"OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": "1", **SRUN}, (1, 2)),
     ({"PMI_SIZE": "3", "PMI_RANK": "0"}, (0, 3)),
