@@ -1,6 +1,7 @@
 """The research door: python launch.py --config=configs/X.py [--config.field=value].
 
-Every run has a folder, --workdir; the same command goes on where it stopped.
+Every run has a folder, --workdir; the same command goes on where it stopped. Started as
+several processes (docs/cluster.md), they train together.
 """
 
 from micronet_jax.signals import end_at_once
@@ -21,6 +22,7 @@ from ml_collections import config_flags
 from micronet_jax.commands.jobs import default_workdir, ending, train_or_evaluate
 from micronet_jax.config import Config
 from micronet_jax.errors import InputError
+from micronet_jax.processes import join_others, losses_explained
 from micronet_jax.settings import from_dict
 from micronet_jax.signals import leave
 from micronet_jax.terminal import prepare_streams
@@ -31,6 +33,14 @@ CONFIG = config_flags.DEFINE_config_file(
 WORKDIR = flags.DEFINE_string(
   "workdir", None, "Folder of the run; by default one of its own for each config."
 )
+DISTRIBUTED = flags.DEFINE_bool(
+  "distributed",
+  False,
+  "Train with all processes that JAX finds, as on a TPU pod; srun and mpirun need no "
+  "such word.",
+)
+TRAINING = ("train", "finetune", "auxiliary")
+OTHERS = ("evaluate", "check", "predict", "study")
 
 
 def parse_flags(argv: Sequence[str]) -> list[str]:
@@ -65,13 +75,16 @@ def _sentence(error: BaseException, argv: Sequence[str]) -> str:
   return text if text else type(error).__name__
 
 
-def run_job(job: str, fields: Mapping[str, Any], workdir: str | None) -> int:
+def run_job(
+  job: str, fields: Mapping[str, Any], workdir: str | None, *, distributed: bool = False
+) -> int:
   """Hands a config, typed, to the job that it names.
 
   Args:
     job: its name.
     fields: of the config.
     workdir: of the run; None for one of its own.
+    distributed: train with all processes that JAX finds.
 
   Returns:
     The exit status.
@@ -80,10 +93,18 @@ def run_job(job: str, fields: Mapping[str, Any], workdir: str | None) -> int:
     InputError: there is no such job, or as the job raises it.
     Stopped: the job was asked to stop.
   """
-  jobs = ("train", "finetune", "auxiliary", "evaluate", "check", "predict", "study")
-  if job not in jobs:
-    raise InputError(f"config.job is {job!r}; the jobs are {', '.join(jobs)}")
-  if job not in ("check", "predict", "study"):
+  if job not in TRAINING + OTHERS:
+    jobs = ", ".join(TRAINING + OTHERS)
+    raise InputError(f"config.job is {job!r}; the jobs are {jobs}")
+  if job in TRAINING:
+    config = from_dict(Config, fields)
+    join_others(asked=distributed)
+    with losses_explained():
+      train_or_evaluate(config, workdir)
+    return 0
+  if distributed:
+    raise InputError(f"--distributed is for training, not for the job {job!r}")
+  if job == "evaluate":
     train_or_evaluate(from_dict(Config, fields), workdir)
     return 0
   folder = pathlib.Path(workdir or default_workdir(job, fields))
@@ -111,7 +132,10 @@ def main(argv: Sequence[str]) -> None:
   logging.set_verbosity(logging.FATAL)
   fields = CONFIG.value.to_dict()
   status = ending(
-    lambda: run_job(fields.get("job", ""), fields, WORKDIR.value), GOING_ON
+    lambda: run_job(
+      fields.get("job", ""), fields, WORKDIR.value, distributed=DISTRIBUTED.value
+    ),
+    GOING_ON,
   )
   if status:
     leave(status)

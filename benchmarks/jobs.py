@@ -77,6 +77,7 @@ def train_all(place: pathlib.Path, data: pathlib.Path) -> None:
   vars(launch).update(
     CONFIG=types.SimpleNamespace(value=config),
     WORKDIR=types.SimpleNamespace(value=str(place)),
+    DISTRIBUTED=types.SimpleNamespace(value=False),
   )
   end_at_once(launch.GOING_ON)
   prepare_streams()

@@ -2,9 +2,8 @@
 
 A checkpoint is a folder with three items: `weights` (parameters and running
 statistics), `training` (optimiser and step; absent from exported weights) and `meta`
-(JSON: model, detection, split, config, and a checksum for each array, so that a damaged
-file is recognised whatever the storage format lets through). Called by whoever trains,
-loads or scores a network.
+(JSON: model, detection, split, config, and checksums of all arrays, so that damage is
+seen whatever the storage lets through). Called by whoever trains or loads a network.
 """
 
 import contextlib
@@ -23,11 +22,11 @@ import orbax.checkpoint as ocp
 from micronet_jax.devices import check_platform
 from micronet_jax.errors import InputError
 from micronet_jax.files import cannot_write
+from micronet_jax.processes import process_count, process_index
 from micronet_jax.stored import META, check_stored
 from micronet_jax.terminal import silence_closed_loops
 
 KINDS = ("latest", "best", "snapshots")
-
 
 Tree = Any  # nested dicts, tuples and named tuples of arrays
 
@@ -70,28 +69,34 @@ def _items(weights: Tree, training: Tree | None, meta: Mapping[str, Any]):
   return ocp.args.Composite(**items)
 
 
+def _alone() -> ocp.options.MultiprocessingOptions:
+  """Lets Orbax wait for no other process: the state is the same in all."""
+  own = process_index()
+  return ocp.options.MultiprocessingOptions(own, {own} if process_count() > 1 else None)
+
+
 def _read(folder: pathlib.Path, templates: Mapping[str, Tree]) -> dict[str, Any]:
   """Reads items of one checkpoint folder and compares the checksums.
 
   Args:
-    folder: of the checkpoint.
+    folder: of it.
     templates: for each item wanted, a tree like the one saved, or None for nested
       dicts as they lie on disk.
 
   Raises:
     DamagedCheckpoint: something is missing, unreadable or altered.
   """
-  handler = ocp.CompositeCheckpointHandler()
-  wanted: dict[str, Any] = {"meta": ocp.args.JsonRestore()}
-  for name, template in templates.items():
-    wanted[name] = ocp.args.StandardRestore(template)
+  alone = _alone()
+  options = ocp.CompositeOptions(multiprocessing_options=alone)
+  handler = ocp.CompositeCheckpointHandler(composite_options=options)
+  arrays = {name: ocp.args.StandardRestore(each) for name, each in templates.items()}
+  wanted: dict[str, Any] = {"meta": ocp.args.JsonRestore(), **arrays}
   try:
-    with ocp.Checkpointer(handler) as checkpointer:
+    with ocp.Checkpointer(handler, multiprocessing_options=alone) as checkpointer:
       restored = checkpointer.restore(folder, args=ocp.args.Composite(**wanted))
     found = {name: restored[name] for name in wanted}
     checksums = dict(found["meta"].pop("checksums"))
-    # Version 0.1 kept none of meta.
-    meta = checksums.get("meta", _checksum_of_meta(found["meta"]))
+    meta = checksums.get("meta", _checksum_of_meta(found["meta"]))  # 0.1 kept none
   except Exception as error:  # Orbax and TensorStore raise many kinds
     _check_readable(folder, error)
     raise DamagedCheckpoint(f"{type(error).__name__} while reading") from error
@@ -148,6 +153,7 @@ class Checkpoints:
   def _manager(self, kind: str) -> ocp.CheckpointManager:
     if kind not in self._managers:
       silence_closed_loops()
+      (self.folder / kind).mkdir(parents=True, exist_ok=True)
       self._managers[kind] = ocp.CheckpointManager(
         self.folder / kind,
         item_names=("weights", "training", "meta"),
@@ -155,6 +161,8 @@ class Checkpoints:
           max_to_keep=None if kind == "snapshots" else 2,
           enable_async_checkpointing=True,
           cleanup_tmp_directories=True,
+          create=False,  # Orbax refuses to for one of several processes
+          multiprocessing_options=_alone(),
         ),
       )
     return self._managers[kind]
@@ -205,8 +213,7 @@ class Checkpoints:
       kind: one of `KINDS`.
       weights: template, a tree of arrays like the one saved.
       training: likewise.
-      report: gets one line for each damaged checkpoint that was passed over; the
-        checkpoint is moved to the folder `damaged`.
+      report: gets one line for each damaged checkpoint, which moves to `damaged`.
 
     Returns:
       `{"weights", "training", "meta"}`, or None if there is no checkpoint.
@@ -360,19 +367,15 @@ def _without_paths(tree: Any) -> Any:
 
 
 def transfer(source: Tree, into: Tree, *, partial: bool = False) -> Tree:
-  """Takes weights over from a checkpoint, and refuses to be silent about a mismatch.
+  """Takes weights over into a tree like `into`, and is not silent about a mismatch.
 
   Args:
     source: nested dicts, from `load_weights`.
     into: the tree to fill, with the shapes of the model.
     partial: take over what fits and leave the rest of `into` as it is.
 
-  Returns:
-    A tree like `into`.
-
   Raises:
-    InputError: entries are missing, extra or mis-shaped, each of them listed, unless
-      `partial`.
+    InputError: not `partial`, and entries (all listed) are missing, extra, mis-shaped.
   """
   have, want = flatten(source), flatten(into)
   lines = [f"missing from the checkpoint: {path}" for path in want if path not in have]

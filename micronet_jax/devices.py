@@ -1,9 +1,10 @@
-"""This machine's devices: the mesh, copies on it, how XLA compiles for it.
+"""Devices, of this machine or of all processes: meshes, copies, how XLA compiles.
 
 Called by whatever runs a network: `training.step`, `detection.searching`.
 """
 
 import functools
+import math
 import os
 import pathlib
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from micronet_jax.errors import InputError
+from micronet_jax.processes import process_count
 
 CPU_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": ""}
 """No dots by way of YNNPACK: it takes two to seven times as long for the gradients of
@@ -34,20 +36,51 @@ def compiler_options() -> dict[str, str]:
 AXIS = "data"
 
 
-def replicate(tree: Any, devices: int) -> Any:
-  """Puts the same arrays on the first so many devices, as the compiled steps want."""
-  return jax.device_put(tree, NamedSharding(make_mesh(devices), PartitionSpec()))
+def replicate(tree: Any, devices: int, *, shared: bool = False) -> Any:
+  """Puts the same arrays on devices, as compiled functions want them.
+
+  Args:
+    tree: of arrays, which are the same in all processes.
+    devices: as `make_mesh` takes them, as `shared`.
+    shared: see there.
+  """
+  everywhere = NamedSharding(make_mesh(devices, shared=shared), PartitionSpec())
+  if everywhere.is_fully_addressable:
+    return jax.device_put(tree, everywhere)
+  return jax.tree.map(
+    # device_put would send all of it to all processes, to compare it.
+    lambda x: jax.make_array_from_process_local_data(
+      everywhere, np.asarray(x), np.shape(x)
+    ),
+    tree,
+  )
 
 
-def make_mesh(devices: int) -> Mesh:
-  """The first so many devices along one axis, `data`."""
-  return Mesh(np.array(jax.devices()[:devices]), (AXIS,))
+def make_mesh(devices: int, *, shared: bool = False) -> Mesh:
+  """Devices along one axis, `data`.
+
+  Args:
+    devices: how many.
+    shared: of all processes, the first of each and of each as many; else of this one.
+  """
+  if not shared:
+    return Mesh(np.array(jax.local_devices()[:devices]), (AXIS,))
+  each = devices // process_count()
+  chosen = [jax.local_devices(process)[:each] for process in range(process_count())]
+  return Mesh(np.array(chosen).reshape(-1), (AXIS,))
+
+
+def most_devices(batch: int) -> int:
+  """The most devices of all processes that a batch can be shared by evenly."""
+  count = process_count()
+  return count * math.gcd(batch // count, jax.local_device_count())
 
 
 def check_count(devices: int | None) -> None:
   """Raises InputError if more devices are wanted than there are."""
-  if devices is not None and devices > jax.device_count():
-    raise InputError(f"devices is {devices}, but this machine has {jax.device_count()}")
+  available = jax.local_device_count()
+  if devices is not None and devices > available:
+    raise InputError(f"devices is {devices}, but this machine has {available}")
 
 
 def check_devices(batch: int, devices: int) -> None:
@@ -59,6 +92,11 @@ def check_devices(batch: int, devices: int) -> None:
   available = jax.device_count()
   if devices > available:
     raise InputError(f"config.num_devices is {devices}, but JAX sees {available}")
+  if devices % process_count():
+    raise InputError(
+      f"config.num_devices {devices} cannot be shared evenly by {process_count()} "
+      f"processes: use a multiple of {process_count()}, or leave it out"
+    )
   if batch < devices or batch % devices:
     raise InputError(
       f"config.batch_size {batch} cannot be shared evenly by {devices} devices: use a "

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 from micronet_jax.errors import Stopped
+from micronet_jax.processes import is_first, process_count
 
 INTERRUPTED = 130
 """Exit status of a command that a signal ended."""
@@ -21,6 +22,10 @@ INTERRUPTED = 130
 
 THREADS_END = 3.0
 """Seconds that threads of libraries have for their end."""
+
+
+OTHERS_END = 5.0
+"""Seconds that other processes have, which end too, before the first one does."""
 
 
 @contextlib.contextmanager
@@ -86,6 +91,11 @@ def leave(status: int) -> NoReturn:
   for stream in (sys.stdout, sys.stderr):
     with contextlib.suppress(OSError, ValueError):
       stream.flush()
+  if process_count() > 1:
+    # JAX would end by waiting for all. Without the first, others think it was lost.
+    if is_first():
+      time.sleep(OTHERS_END)
+    os._exit(status)
   until = time.monotonic() + THREADS_END
   for thread in threading.enumerate():
     if not thread.daemon and thread is not threading.current_thread():

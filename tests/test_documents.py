@@ -12,7 +12,7 @@ from micronet_jax.studies import answers
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PAGES = (
   *("README.md", "CONTRIBUTING.md", "CHANGELOG.md"),
-  *("docs/annotate.md", "docs/folders.md"),
+  *("docs/annotate.md", "docs/cluster.md", "docs/folders.md"),
   *("benchmarks/RESULTS.md", "results/README.md", "micronet_jax/weights/README.md"),
   *("docs/reliability.md", "docs/licences.md", "docs/export.md", "docs/scale.md"),
   "docs/detecting-at-scale.md",

@@ -215,12 +215,13 @@ def test_a_run_from_the_command_line_to_its_report(folder, tmp_path, launch_agai
 
 
 def test_what_the_package_notes_is_printed(monkeypatch, capsys):
-  def job(*_):
+  def job(*_, **__):
     logging.getLogger("micronet_jax").warning("%s: left out: 3 arrows", "a.xml")
 
   config = types.SimpleNamespace(to_dict=dict)
   monkeypatch.setattr(launch, "CONFIG", types.SimpleNamespace(value=config))
   monkeypatch.setattr(launch, "WORKDIR", types.SimpleNamespace(value=None))
+  monkeypatch.setattr(launch, "DISTRIBUTED", types.SimpleNamespace(value=False))
   monkeypatch.setattr(launch, "run_job", job)
   verbosity = absl.logging.get_verbosity()
   try:

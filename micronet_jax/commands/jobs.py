@@ -13,6 +13,7 @@ from typing import Any
 from micronet_jax.config import Config, PredictConfig
 from micronet_jax.errors import InputError, Stopped
 from micronet_jax.files import digest
+from micronet_jax.processes import first_to_say
 from micronet_jax.settings import as_dict, changed, determining, with_texts
 from micronet_jax.signals import INTERRUPTED, interruptible
 from micronet_jax.terminal import is_closed, notes
@@ -52,10 +53,11 @@ def ending(work: Callable[[], int | None], going_on: str) -> int:
     with notes(), interruptible(going_on):
       return work() or 0
   except InputError as error:
-    print(f"error: {error}", file=sys.stderr)
+    if first_to_say(str(error)):
+      print(f"error: {error}", file=sys.stderr)
     return 1
   except Stopped as stopped:
-    if not is_closed():
+    if not is_closed() and first_to_say(str(stopped)):
       print(f"\n{stopped}", file=sys.stderr)
     return INTERRUPTED
 

@@ -332,7 +332,7 @@ class Detector:
     tiles = [tile for tile in scan.tiles if tile.index not in done]
     if not tiles:
       return
-    devices = min(devices or jax.device_count(), len(tiles))
+    devices = min(devices or jax.local_device_count(), len(tiles))
     batch = -(-(batch or devices) // devices) * devices
     window = window_radius(self.meta["min_distance"], self.mpp)
     program = self._program(scan, (window,), devices)

@@ -4,13 +4,16 @@ Called by `launch.py` (configs/train.py, finetune.py, auxiliary.py) and as
 `micronet_jax.train_and_evaluate`; reads from top to bottom.
 """
 
+import contextlib
 import dataclasses
 import pathlib
 import threading
 import time
 from typing import Any
 
-from micronet_jax import checkpoints
+import jax
+
+from micronet_jax import checkpoints, processes
 from micronet_jax.config import Config, check_config
 from micronet_jax.datasets.provenance import provenance_of
 from micronet_jax.detection.detector import Detector
@@ -18,8 +21,9 @@ from micronet_jax.devices import check_platform, use_compilation_cache
 from micronet_jax.errors import InputError
 from micronet_jax.evaluation import report
 from micronet_jax.evaluation.thresholds import choose_threshold
-from micronet_jax.files import write_json
+from micronet_jax.files import digest, write_json
 from micronet_jax.locks import locked
+from micronet_jax.settings import as_dict
 from micronet_jax.signals import caught_signals
 from micronet_jax.stored import DIVERGED, read_stored
 from micronet_jax.training.data import Data, load_data
@@ -52,25 +56,43 @@ def train_and_evaluate(config: Config, workdir: str | pathlib.Path) -> dict[str,
   meta = start[1] if start else None
   config = follow_checkpoint(config, meta)
   prepared = prepare_training(config, start=start)
-  data = load_data(config, seen=provenance_of(meta) if meta else None)
-  claim_workdir(config, workdir)
+  seen = provenance_of(meta) if meta else None
+  data = processes.after_first(lambda: load_data(config, seen=seen))
+  check_processes(config, data)
+  processes.from_first(lambda: claim_workdir(config, workdir))
   name = "fine-tuned" if start else "trained"
-  with locked(workdir), caught_signals() as stop:
+  with contextlib.ExitStack() as held, caught_signals() as stop:
+    processes.from_first(lambda: held.enter_context(locked(workdir)))
     trained = fit(config, data, workdir, prepared, label=name, stop=stop)
     rows: dict[str, Detector] = {}
     failed: dict[str, str] = {}
     if data.validation:
       rows, failed = compared(config, data, workdir, start, stop)
   rows[name] = trained
-  draw_course(workdir, name)
   about = report.About(config.job, data.name, began, unit=data.split.unit)
-  if not data.validation:
-    return report.write_unscored(workdir, name, trained, data.train, about=about)
-  part = "test" if data.test else "validation"
-  held_out = data.test or data.validation
-  return report.write_report(
-    workdir, rows, held_out, part=part, about=about, failed=failed
-  )
+
+  def conclude() -> dict[str, Any]:
+    draw_course(workdir, name)
+    if not data.validation:
+      return report.write_unscored(workdir, name, trained, data.train, about=about)
+    part = "test" if data.test else "validation"
+    held_out = data.test or data.validation
+    return report.write_report(
+      workdir, rows, held_out, part=part, about=about, failed=failed
+    )
+
+  return processes.from_first(conclude)
+
+
+def check_processes(config: Config, data: Data) -> None:
+  """Makes sure that all processes train the same on the same.
+
+  Raises:
+    InputError: in a process that would not.
+  """
+  processes.check_alike(digest(as_dict(config)), "fields of the config")
+  processes.check_alike(digest(data.provenance.to_json()), "images")
+  processes.check_alike(str(jax.local_device_count()), "devices in number")
 
 
 def compared(
@@ -90,14 +112,18 @@ def compared(
   if start and "base" in config.compare:
     base = Detector(*start)
     rows["base"] = base
-    choice = choose_threshold(config, base, data.validation)
-    rows["base, threshold re-chosen"] = base.with_search(config).with_threshold(
-      xi=choice.xi, min_distance=choice.min_distance
-    )
+
+    def choose() -> dict[str, Any]:
+      choice = choose_threshold(config, base, data.validation)
+      return {"xi": choice.xi, "min_distance": choice.min_distance}
+
+    chosen = base.with_search(config).with_threshold(**processes.from_first(choose))
+    rows["base, threshold re-chosen"] = chosen
   if "scratch" in config.compare:
     folder, label = workdir / "scratch", "from scratch"
     note = folder / "diverged.json"  # it would diverge again
-    failure = (read_stored(note, DIVERGED) or {}).get("diverged")
+    noted = processes.from_first(lambda: read_stored(note, DIVERGED))
+    failure = (noted or {}).get("diverged")
     if not failure:
       plain = dataclasses.replace(config, init_from="", freeze_blocks=0)
       try:
@@ -110,8 +136,11 @@ def compared(
           stop=stop,
         )
       except InputError as error:
+        diverged = isinstance(error, Diverged)
+        if processes.process_count() > 1 and not diverged:
+          raise  # not all may have it, and the others would wait
         failure = str(error)
-        if isinstance(error, Diverged):
+        if diverged and processes.is_first():
           write_json(note, {"diverged": failure})
     if failure:
       print(f"{label}: {failure}", flush=True)

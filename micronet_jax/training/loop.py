@@ -3,26 +3,28 @@
 Called by `training.job` and by the studies; reads from top to bottom.
 """
 
+import dataclasses
 import pathlib
 import threading
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import numpy as np
 
-from micronet_jax import checkpoints, devices
+from micronet_jax import devices, processes
 from micronet_jax.config import Config
 from micronet_jax.datasets.provenance import check_same_data, provenance_of
 from micronet_jax.detection.detector import Detector
 from micronet_jax.errors import InputError, Stopped
-from micronet_jax.evaluation.thresholds import choose_threshold
+from micronet_jax.evaluation.thresholds import Choice, choose_threshold
 from micronet_jax.lengths import resolution_of
 from micronet_jax.stored import META, TRAINING, check_stored
 from micronet_jax.training import step as steps
 from micronet_jax.training.data import Data
 from micronet_jax.training.pool import pool_images
-from micronet_jax.training.progress import Progress
+from micronet_jax.training.progress import NoProgress, Progress
 from micronet_jax.training.run import (
   Prepared,
   Record,
@@ -30,6 +32,7 @@ from micronet_jax.training.run import (
   as_saved,
   from_saved,
 )
+from micronet_jax.training.shared import SharedCheckpoints
 
 
 class Diverged(InputError):
@@ -62,7 +65,7 @@ def fit(
     Stopped: `stop` was set.
   """
   state = steps.create_state(prepared.recipe, prepared.weights)
-  saved = checkpoints.Checkpoints(workdir / "checkpoints")
+  saved = SharedCheckpoints(workdir / "checkpoints")
   run = TrainingRun(config, data, prepared.recipe, prepared.numbers, saved)
   try:
     found = saved.restore("latest", *as_saved(state))
@@ -97,7 +100,7 @@ def _go_on(
   if resumed and (best is None or best.name != str(run.record.best_step)):
     # Else nothing would be kept until validation exceeds what is lost.
     run.record.best_f1 = -1.0
-  with Progress(
+  with (Progress if processes.is_first() else NoProgress)(
     workdir, label=label, start=step, num_steps=run.config.num_steps
   ) as progress:
     if resumed:
@@ -156,7 +159,8 @@ def take_steps(
   pauses = [config.num_steps, config.eval_every, config.snapshot_every]
   size, unroll = steps.steps_per_call(config.steps_per_call, pauses=pauses)
   take = steps.compile_steps(recipe, size=size, unroll=unroll)
-  state, *fixed = devices.replicate((state, images, pools, run.numbers), recipe.devices)
+  begin = (state, images, pools, run.numbers)
+  state, *fixed = devices.replicate(begin, recipe.devices, shared=True)
   losses = run.record.losses
   step = int(state.step)
   if first:
@@ -173,11 +177,12 @@ def take_steps(
     # "< size", not "== 0": a resumed run may have another number of steps a call.
     if config.snapshot_every and step % config.snapshot_every < size:
       run.save("snapshots", state)
-    if step % config.eval_every < size or step >= config.num_steps:
+    validated = step % config.eval_every < size or step >= config.num_steps
+    if validated:
       state = validate(run, state, progress)
-    elif stop.is_set():
-      run.save("latest", state)
-    if stop.is_set() and not run.record.finished:
+    if processes.any_process(stop.is_set()) and not run.record.finished:
+      if not validated:
+        run.save("latest", state)
       run.saved.wait()
       raise Stopped(f"stopped at step {step}; run the same command again to go on")
 
@@ -195,9 +200,14 @@ def validate(
   """
   began, step = time.monotonic(), int(state.step)
   config, record = run.config, run.record
-  detector = Detector(jax.device_get(state.weights), run.meta(step))
   held_out = run.data.validation
-  choice = choose_threshold(config, detector, held_out or run.data.train)
+
+  def choose() -> dict[str, Any]:
+    detector = Detector(jax.device_get(state.weights), run.meta(step))
+    choice = choose_threshold(config, detector, held_out or run.data.train)
+    return dataclasses.asdict(choice)
+
+  choice = Choice(**processes.from_first(choose))
   record.xi, record.min_distance = choice.xi, choice.min_distance
   improved = not held_out or choice.f1 > record.best_f1
   if improved:

@@ -140,6 +140,27 @@ class Progress:
       self._open_line = False
 
 
+class NoProgress(Progress):
+  """Of a process that is not the first: it reports nothing."""
+
+  def __init__(self, workdir: pathlib.Path, *, label: str, start: int, num_steps: int):
+    """Opens nothing."""
+
+  def __exit__(self, *_: object) -> None:
+    pass
+
+  def train(self, step: int, *, loss: float, learning_rate: float) -> None:
+    """Says nothing."""
+
+  def validation(
+    self, step: int, *, seconds: float, f1: float | None, xi: float, min_distance: int
+  ) -> None:
+    """Says nothing."""
+
+  def line(self, text: str) -> None:
+    """Says nothing."""
+
+
 def _minutes(seconds: float) -> str:
   minutes, rest = divmod(round(seconds), 60)
   hours, minutes = divmod(minutes, 60)

@@ -5,7 +5,6 @@ Called by `training.loop`, `training.job` and the studies.
 
 import dataclasses
 import functools
-import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -15,7 +14,7 @@ from flax import nnx
 
 from micronet_jax import checkpoints, models
 from micronet_jax.config import RELATIVE, Config
-from micronet_jax.devices import AXIS, check_devices
+from micronet_jax.devices import AXIS, check_devices, most_devices
 from micronet_jax.errors import InputError
 from micronet_jax.lengths import (
   in_network_pixels,
@@ -153,7 +152,7 @@ def prepare_training(
   graph, weights = graphs.split_model(create() if needed else nnx.eval_shape(create))
   if start:
     weights = checkpoints.transfer(start[0], weights, partial=config.init_partial)
-  devices = config.num_devices or math.gcd(config.batch_size, jax.device_count())
+  devices = config.num_devices or most_devices(config.batch_size)
   check_devices(config.batch_size, devices)
   optimizer, mpp = config.optimizer, resolution_of(config)
   recipe = steps.Recipe(

@@ -273,7 +273,7 @@ def compile_steps(
   """Maps `train_step` over devices, runs several steps a call, compiled once.
 
   Args:
-    recipe: the constants; `recipe.devices` of the local devices are used.
+    recipe: the constants; `recipe.devices` of all processes' devices are used.
     size: steps in one call; the metrics have a leading axis of this size.
     unroll: write the steps out instead of looping over them.
 
@@ -300,7 +300,7 @@ def compile_steps(
   spec = PartitionSpec()
   mapped = jax.shard_map(
     take,
-    mesh=make_mesh(recipe.devices),
+    mesh=make_mesh(recipe.devices, shared=True),
     in_specs=spec,
     out_specs=spec,
     check_vma=False,

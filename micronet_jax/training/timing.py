@@ -61,7 +61,7 @@ def measure_step(config: Config, *, count: int = 3) -> float:
     pools,
     numbers,
   )
-  state, *fixed = devices.replicate(begin, recipe.devices)
+  state, *fixed = devices.replicate(begin, recipe.devices, shared=True)
   take = steps.compile_steps(recipe)
   state, _ = jax.block_until_ready(take(state, *fixed))
   began = time.monotonic()

@@ -1,0 +1,111 @@
+"""Several processes that train together; benchmarks/processes.py does more of it."""
+
+import json
+
+import pytest
+import tissue
+
+from benchmarks import processes as benchmark
+from micronet_jax import processes
+from micronet_jax.errors import InputError
+
+STEPS = {"num_steps": 4, "eval_every": 2, "log_every": 1}
+
+
+def test_two_processes_train_what_one_does(tmp_path):
+  """With as many devices; what is written, once; and both end well."""
+  data = tmp_path / "mine"
+  tissue.write_folder(data, [tissue.dots(f"p{i}") for i in range(5)])
+  told = {"data": data, "steps": STEPS}
+  one = benchmark.Run(tmp_path / "one", count=1, devices=4, **told).end()
+  assert one.statuses == [0], one.errors
+  two = benchmark.Run(tmp_path / "two", count=2, devices=2, **told).end()
+  assert two.statuses == [0, 0], two.errors
+  found = benchmark.differences(tmp_path / "two", tmp_path / "one")
+  assert found.keys() == {"loss", "weights", "report"}
+  assert max(found.values()) <= benchmark.ALIKE, found
+  # The first speaks for both.
+  assert "step 4/4" in two.outputs[0]
+  assert "step" not in two.outputs[1]
+  assert two.errors == ["", ""]
+  lines = (tmp_path / "two/log.jsonl").read_text().splitlines()
+  assert sorted(json.loads(line)["step"] for line in lines) == [1, 2, 2, 3, 4, 4]
+
+
+@pytest.mark.slow  # minutes
+def test_a_process_that_is_stopped_or_killed(tmp_path):
+  numbers = tmp_path / "numbers.json"
+  assert benchmark.main(["--processes=2", f"--json={numbers}"]) == 0
+  assert len(json.loads(numbers.read_text())["rows"]) == 4
+
+
+SRUN = {"SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "2", "SLURM_NTASKS": "8"}
+
+
+@pytest.mark.parametrize(
+  ("variables", "place"),
+  [
+    ({}, None),
+    (SRUN, (2, 4)),
+    ({"SLURM_NTASKS": "8", "SLURM_PROCID": "0"}, None),  # sbatch without srun
+    ({**SRUN, "SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}, None),
+    ({**SRUN, "JAX_NUM_PROCESSES": "1", "JAX_PROCESS_ID": "0"}, None),
+    ({"OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": "1", **SRUN}, (1, 2)),
+    ({"PMI_SIZE": "3", "PMI_RANK": "0"}, (0, 3)),
+  ],
+)
+def test_what_starters_say(monkeypatch, variables, place):
+  for name in [name for pair in processes.STARTERS for name in pair]:
+    monkeypatch.delenv(name, raising=False)
+  for name, value in variables.items():
+    monkeypatch.setenv(name, value)
+  assert processes.place_among_processes() == place
+
+
+@pytest.mark.parametrize("index", ["", "2", "-1", "one"])
+def test_a_place_that_is_none(monkeypatch, index):
+  monkeypatch.setenv("JAX_NUM_PROCESSES", "2")
+  monkeypatch.setenv("JAX_PROCESS_ID", index)
+  with pytest.raises(InputError, match="JAX_NUM_PROCESSES is '2' and JAX_PROCESS_ID"):
+    processes.place_among_processes()
+
+
+# As JAX 0.10 prints it, shortened.
+FATAL = (
+  "F1127 23:29:57.926 10039 client.h:80] Terminating process because the JAX "
+  "distributed service detected fatal errors. This most likely indicates. "
+)
+MISSED = (
+  "UNAVAILABLE: The following tasks are unhealthy (stopped sending heartbeats):\n"
+)
+
+
+@pytest.mark.parametrize(
+  ("said", "who"),
+  [
+    (FATAL + MISSED + "1\nThe tasks have crashed. Check\n*** stack ***", "process 1"),
+    (FATAL + MISSED + "3\n12\nThe tasks have crashed.", "process 3, 12"),
+    (FATAL + "UNAVAILABLE: Either the leader task was preempted", "process 0"),
+    (FATAL + "Barrier failed because: Task 2 heartbeat timeout.", "process 2"),
+    (FATAL + "INTERNAL: something else", "another process"),
+  ],
+)
+def test_a_loss_is_one_sentence(said, who):
+  sentence = processes.explain_loss(said)
+  assert sentence.startswith(f"error: {who} has ended")
+  assert "\n" not in sentence
+
+
+def test_what_is_no_loss_is_not_replaced():
+  assert processes.explain_loss("E1127 coordination_service: late") is None
+
+
+def test_one_process_asks_nobody():
+  assert processes.process_count() == 1
+  assert processes.is_first()
+  assert processes.from_first(lambda: "mine") == "mine"
+  assert processes.after_first(lambda: 3) == 3
+  assert processes.any_process(True)
+  assert not processes.any_process(False)
+  assert processes.first_to_say("this")
+  processes.check_alike("this", "words")
