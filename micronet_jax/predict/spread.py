@@ -82,7 +82,7 @@ class Part(NamedTuple):
 
   job: Job
   number: int
-  count: int
+  parts: int
 
 
 class Report(NamedTuple):
@@ -142,6 +142,7 @@ class _Spread:
     self._seconds: dict[Job, list[float]] = {}  # of each part that is done
 
   def submit(self, key: Share | Part) -> None:
+    action: Callable[[], Any]
     if isinstance(key, Share):
       action = functools.partial(_predict_share, self._order, key)
     else:
@@ -175,9 +176,9 @@ class _Spread:
       return
     seconds.append(outcome.value)
     print(
-      f"{part.job[0]}: {len(seconds)} of {part.count} parts are searched", flush=True
+      f"{part.job[0]}: {len(seconds)} of {part.parts} parts are searched", flush=True
     )
-    if len(seconds) == part.count:
+    if len(seconds) == part.parts:
       self.submit(Share((part.job,), whole=True, seconds=sum(seconds)))
 
 
@@ -212,7 +213,7 @@ def _predict_share(order: Order, share: Share) -> Report:
 
 
 def _search_part(order: Order, part: Part) -> float:
-  work, numbers = _prepare_work(order), (part.number, part.count)
+  work, numbers = _prepare_work(order), (part.number, part.parts)
   return _patiently(functools.partial(search_part, work, *part.job, *numbers))
 
 
