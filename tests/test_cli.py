@@ -93,8 +93,9 @@ def test_version_and_help_name_everything(capsys):
   assert text.startswith(f"micronet {cli.__version__}\n")
   assert max(map(len, text.splitlines())) <= 88
   described = text[text.index("positional arguments", text.index("IMAGE [IMAGE")) :]
+  named = {"devices": "devices", "cpus_per_task": "cpus"}
   for field in PredictConfig.__dataclass_fields__:
-    assert f"--{field.removesuffix('s') if field != 'devices' else field}" in described
+    assert f"--{named.get(field, field.removesuffix('s'))}" in described
   for ending in FORMATS.values():
     assert f"NAME{ending} " in text
 

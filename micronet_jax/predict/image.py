@@ -307,6 +307,7 @@ def _write(
   )
   outputs.remove_record(stem)
   outputs.write_outputs(journal, scan, stem, result, grid, formats)
+  result["threshold"] = round(lowest, 6)  # machines differ in the digits beyond
   result["seconds"] = round(time.monotonic() - began, 1)
   write_json(outputs.record_path(stem), result)
   return result

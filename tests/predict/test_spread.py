@@ -173,7 +173,7 @@ def test_shares_end_when_their_time_is_up_and_large_images_are_cut(
   # 9 images in fours of two: each share gives one back; and the slide's last task.
   assert [len(key.jobs) for key in shares].count(1) == 1 + 4 + 1
   parts = [key for key in here.keys if isinstance(key, spread.Part)]
-  assert [(key.number, key.count) for key in parts] == [(1, 3), (2, 3), (3, 3)]
+  assert [(key.number, key.parts) for key in parts] == [(1, 3), (2, 3), (3, 3)]
 
 
 def test_one_image_that_ends_workers_does_not_take_others_with_it(here, tmp_path):

@@ -32,6 +32,7 @@ def local():
   path = os.pathsep.join([str(here), str(here.parents[1]), *sys.path[:1]])
   # Ray's own threads outlive a test, and its sockets are closed late.
   ray.init(
+    address="local",  # whatever else runs on this machine
     num_cpus=2,
     include_dashboard=False,
     log_to_driver=False,
