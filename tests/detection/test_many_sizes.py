@@ -61,7 +61,7 @@ def test_100_images_of_100_sizes_compile_four_programs(shapes, mpp, widths):
     found[part.shape] = detector.detect(part, mpp=mpp, tile=LARGEST, devices=1)
   assert len(found) == 100
   assert len(shapes) <= 4
-  for height, width, _ in [*found][::9]:
+  for height, width, _ in [*found][::25]:
     alone = Detector(detector.weights, meta).detect(
       image[:height, :width], mpp=mpp, tile=LARGEST, devices=1
     )
