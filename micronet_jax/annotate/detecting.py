@@ -308,7 +308,9 @@ class _Search:
 
   def _set_threshold(self) -> None:
     """From what is found so far: all scores that decide are above `LEAST`."""
-    scores = [np.zeros(0, np.float32), *(rows[:, 2] for rows in self.found.rows)]
+    scores = [np.zeros(0, np.float32)]
+    if self._scan.unit is None:  # else none decides, and a slide has very many
+      scores += [rows[:, 2] for rows in self.found.rows]
     decisive = decisive_scores(self.detector.rule, np.concatenate(scores))
     self.found.threshold = self.detector.lowest_score(self._scan, decisive)
 

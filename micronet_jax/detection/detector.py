@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from micronet_jax import checkpoints, models
-from micronet_jax.config import RELATIVE, Config, PredictConfig, check_predict
+from micronet_jax.config import ABSOLUTE, RELATIVE, Config, PredictConfig, check_predict
 from micronet_jax.detection import units
 from micronet_jax.detection.peaks import ScoredPoints, join_points
 from micronet_jax.detection.points import Detections
@@ -217,10 +217,11 @@ class Detector:
     check_count(devices)
     mpp, threshold, regions = checked.mpp, checked.threshold, checked.regions
     with open_image(image) as reader:
-      scan = self.scan(reader, mpp=mpp, regions=regions, tissue=tissue, tile=tile)
+      limits: dict[str, Any] = {"regions": regions, "tissue": tissue, "tile": tile}
+      scan = self.scan(reader, mpp=mpp, threshold=threshold, **limits)
       found = list(self.run(scan, threshold=threshold, batch=batch, devices=devices))
     centers, scores = join_points([(each.centers, each.scores) for each in found])
-    decisive = np.concatenate([np.zeros(0), *(each.decisive for each in found)])
+    decisive = np.concatenate([scores[:0], *(each.decisive for each in found)])
     kept = scores >= self.lowest_score(scan, decisive, threshold=threshold)
     detections = Detections(centers[kept], scores[kept])
     detections.origin = scan.canvas.reader.origin
@@ -234,6 +235,7 @@ class Detector:
     regions: Sequence[Sequence[int]] = (),
     tissue: bool | None = None,
     tile: int | None = None,
+    threshold: float | None = None,
   ) -> Scan:
     """Prepares the search of one image; the arguments are those of `detect`.
 
@@ -242,9 +244,9 @@ class Detector:
     """
     boxes = [Box(y, x, y + height, x + width) for x, y, width, height in regions]
     distance = self.meta["min_distance"]
-    scan = self._prepare(
-      reader, distance, mpp=mpp, regions=boxes, tissue=tissue, tile=tile
-    )
+    rule = self.rule if threshold is None else ABSOLUTE  # no score has to decide
+    limits: dict[str, Any] = {"regions": boxes, "tissue": tissue, "tile": tile}
+    scan = self._prepare(reader, distance, mpp=mpp, rule=rule, **limits)
     [unit] = self._units(scan, (window_radius(distance, self.mpp),))
     return dataclasses.replace(scan, unit=unit)
 
@@ -274,9 +276,8 @@ class Detector:
       # Two windows: maxima that tie with a neighbour's are one point.
       reach=self._model.REACH + kernel_radius(self._sd) + 2 * window,
       working_mpp=self.mpp,
-      rule=self.rule,
       largest=SLIDE_PIXELS if whole else largest,
-      **options,
+      **{"rule": self.rule, **options},
     )
     if whole and scan.is_slide:
       raise InputError(
@@ -336,11 +337,9 @@ class Detector:
     batch = -(-(batch or devices) // devices) * devices
     window = window_radius(self.meta["min_distance"], self.mpp)
     program = self._program(scan, (window,), devices)
-    least = threshold
-    if least is None:
-      least = units.least_that_counts(self.rule, self.meta["xi"])
-      if scan.unit is not None:
-        least = self.lowest_score(scan, np.zeros(0))
+    least = units.least_that_counts(self.rule, self.meta["xi"])
+    if threshold is not None or scan.unit is not None:
+      least = self.lowest_score(scan, np.zeros(0), threshold=threshold)
     for tile, [(centers, scores)] in self._search(
       program, scan, tiles, batch=batch, least=least
     ):

@@ -42,7 +42,7 @@ SAMPLE_SIDE = 256
 
 
 SCORED = 16
-"""Samples, of the `SAMPLES`, whose scores stand for a slide's: seconds of work."""
+"""So many samples' scores stand for those of a slide: seconds of work."""
 
 
 log = logging.getLogger("micronet_jax")

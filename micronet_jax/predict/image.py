@@ -201,6 +201,7 @@ def _prepare(
     regions=options.regions,
     tissue=options.tissue,
     tile=options.tile,
+    threshold=options.threshold,
   )
   # The places of the tiles determine what a journal's numbers mean.
   tiles = [tile.index for tile in scan.tiles]

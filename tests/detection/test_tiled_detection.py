@@ -271,7 +271,9 @@ def test_on_a_slide_samples_stand_for_its_scores(detector, monkeypatch):
   with open_image(image) as reader:
     scan = chosen.scan(reader, mpp=0.25)
     region = chosen.scan(reader, mpp=0.25, tile=400, regions=[(9, 9, 50, 50)])
+    given = chosen.scan(reader, mpp=0.25, threshold=0.2)
   assert scan.unit == region.unit
+  assert given.samples is None  # nobody asks
   every = chosen.detect(image, mpp=0.25, threshold=0.0, tissue=False)
   cores = [tile.core for tile in scan.samples.tiles]
   assert len(cores) == 3
