@@ -8,9 +8,6 @@ import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import jax
-import numpy as np
-
 from micronet_jax import processes
 from micronet_jax.checkpoints import Checkpoints, Tree
 
@@ -46,9 +43,8 @@ class SharedCheckpoints(Checkpoints):
     meta = processes.from_first(read)
     if meta is None:
       return None
-    blank = {"weights": weights, "training": training}
-    blank = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), blank)
-    arrays = {name: found.get(name, blank[name]) for name in blank}
+    templates = {"weights": weights, "training": training}  # whose shapes count
+    arrays = {name: found.get(name, each) for name, each in templates.items()}
     return {**processes.arrays_of_first(arrays), "meta": meta}
 
   def newest(self, kind: str) -> pathlib.Path | None:
