@@ -23,6 +23,7 @@ from micronet_jax.devices import check_platform
 from micronet_jax.errors import InputError
 from micronet_jax.files import cannot_write
 from micronet_jax.processes import process_count, process_index
+from micronet_jax.recipes import PACKAGED
 from micronet_jax.stored import META, check_stored
 from micronet_jax.terminal import silence_closed_loops
 
@@ -281,10 +282,9 @@ def find_checkpoint(path_or_name: str) -> pathlib.Path:
   Raises:
     InputError: there is no such checkpoint.
   """
-  packaged = pathlib.Path(__file__).parent / "weights"
-  names = sorted(p.name for p in packaged.iterdir() if _is_checkpoint(p))
+  names = sorted(p.name for p in PACKAGED.iterdir() if _is_checkpoint(p))
   if path_or_name in names:
-    return packaged / path_or_name
+    return PACKAGED / path_or_name
   path = pathlib.Path(path_or_name).absolute()
   if _is_checkpoint(path):
     return path

@@ -3,8 +3,13 @@
 Called by `configs/`, of which each takes its own, and by `commands`.
 """
 
+import pathlib
+
 from micronet_jax.config import Config
 from micronet_jax.settings import changed
+
+PACKAGED = pathlib.Path(__file__).with_name("weights")
+"""Where the weights that come with the package lie, each in a folder of its name."""
 
 # What takes weights says this of them.
 NETWORKS = """\

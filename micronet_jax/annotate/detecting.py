@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-import micronet_jax
 from micronet_jax.annotate.folder import KEPT, Folder, Picture
 from micronet_jax.annotate.tiles import Pictures
 from micronet_jax.detection.units import decisive_scores
 from micronet_jax.errors import InputError
 from micronet_jax.files import digest, replacing
+from micronet_jax.recipes import PACKAGED
 
 if TYPE_CHECKING:
   from micronet_jax.detection.detector import Detector
@@ -262,8 +262,7 @@ class Searches:
 
 def identity_of(weights: str) -> str:
   """Tells networks apart without loading them, by name and time of their folder."""
-  packaged = pathlib.Path(micronet_jax.__file__).with_name("weights") / weights
-  for folder in (pathlib.Path(weights), packaged):
+  for folder in (pathlib.Path(weights), PACKAGED / weights):
     with contextlib.suppress(OSError):
       return digest([weights, folder.stat().st_mtime_ns])
   return digest([weights])  # whoever loads it says that it is not there

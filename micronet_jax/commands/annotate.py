@@ -11,8 +11,8 @@ import socket
 import sys
 from typing import Any
 
-import micronet_jax
 from micronet_jax.errors import InputError
+from micronet_jax.recipes import PACKAGED
 from micronet_jax.terminal import notes
 
 ANNOTATE = """\
@@ -102,8 +102,7 @@ def serve(root: pathlib.Path, weights: str | None, host: str, port: int | None) 
     ) from error
   from micronet_jax.locks import locked
 
-  packaged = pathlib.Path(micronet_jax.__file__).with_name("weights")
-  if weights is not None and weights not in os.listdir(packaged):
+  if weights is not None and not (PACKAGED / weights).is_dir():
     weights = os.path.abspath(weights)  # it is remembered, wherever one starts next
   images = folder.Folder(root)
   with contextlib.ExitStack() as stack:
