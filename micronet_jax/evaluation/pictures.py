@@ -85,6 +85,8 @@ def _equal_f1_lines(axes: Axes, low: float) -> None:
     recall = np.linspace(f1 / 2 + 1e-3, 1.01, 200)
     precision = f1 * recall / (2 * recall - f1)
     axes.plot(recall, precision, color="0.8", linewidth=0.8, zorder=0)
+    if precision[-1] < low:  # it leaves the axes below
+      continue
     axes.annotate(
       f"F1 {f1:.1f}",
       (recall[-1], precision[-1]),

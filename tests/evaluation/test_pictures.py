@@ -113,6 +113,10 @@ def test_precision_recall(count):
     assert line.get_label() == f"{label}: best F1 {data.f1[1]:.3f} at ξ = 0.25"
     assert axes.get_xlim()[0] <= data.recall.min()
     assert axes.get_ylim()[0] <= data.precision.min()
+  if count:
+    labels = [text.get_text() for text in axes.texts]
+    assert labels[-1] == "F1 0.9"
+    assert min(text.xy[1] for text in axes.texts) >= axes.get_ylim()[0]
   styles = {(line.get_color(), line.get_linestyle()) for line in lines}
   assert len(styles) == count
   assert_nothing_overlaps_or_leaves(figure)
