@@ -20,7 +20,7 @@ from micronet_jax.errors import InputError
 from micronet_jax.evaluation.intervals import Estimate, share_won
 from micronet_jax.files import replacing
 from micronet_jax.studies.claims import Claim, list_claims, weigh_claim
-from micronet_jax.studies.earlier import Line, read_folder, read_lines
+from micronet_jax.studies.earlier import Line, read_folder, read_lines, tested_on
 from micronet_jax.studies.power import HEADS, describe_power, needs, organs_of_claim
 from micronet_jax.studies.results import Row
 from micronet_jax.studies.setting import Setting
@@ -95,8 +95,7 @@ def verdicts_without(answer: Answer) -> dict[str, str]:
 
 def _is_of(row: Row, label: str) -> bool:
   """Whether a row was tested on, trained on or begun from an organ."""
-  tested = re.split(r": | \+ ", row.panel)[0]
-  return label in (tested, row.trained_on, row.base)
+  return label in (tested_on(row.panel), row.trained_on, row.base)
 
 
 def _value(claim: Claim, rows: Sequence[Row]) -> float:

@@ -91,9 +91,14 @@ def _setting_of(text: str, lines: list[dict[str, str]]) -> Setting:
     models=",".join(models) if fewer else "",
     budgets=budgets,
   )
-  panels = {re.split(": | \\+ ", line["panel"])[0] for line in lines}
+  panels = {tested_on(line["panel"]) for line in lines}
   targets = tuple(each for each in organs if each.label in panels)
   return Setting(config, organs, targets)
+
+
+def tested_on(panel: str) -> str:
+  """The organ that the networks of a panel are tested on, as people write it."""
+  return re.split(r": | \+ ", panel)[0]
 
 
 def _name_of(label: str) -> str:

@@ -9,11 +9,11 @@ import numpy as np
 from scipy import ndimage
 
 from micronet_jax.datasets.annotations.mark import Mark, Reading
+from micronet_jax.datasets.annotations.outlines import LARGE_PART, far_from_largest
 from micronet_jax.errors import InputError
 from micronet_jax.imaging import decoding
 
 _EIGHT_NEIGHBOURS = np.ones((3, 3), bool)
-_LARGE_PART = 0.25  # of the largest piece of a label; such a piece is no stray pixel
 _MANY = 3  # pieces far away
 
 
@@ -100,10 +100,15 @@ def _without_specks(
     if count < 2:
       continue
     sizes = np.bincount(pieces.ravel())[1:]
-    far = _far_pieces(pieces, sizes)
+    around = ndimage.find_objects(pieces)
+    low, high = (
+      np.array([[getattr(side, end) for side in each] for each in around], np.float64)
+      for end in ("start", "stop")
+    )
+    far = np.flatnonzero(far_from_largest(low, high, sizes))
     if not len(far):
       continue
-    if len(far) >= _MANY or sizes[far].max() >= _LARGE_PART * sizes.max():
+    if len(far) >= _MANY or sizes[far].max() >= LARGE_PART * sizes.max():
       raise InputError(
         f"{path} has the label {names[number - 1]} in {len(far) + 1} places far apart,"
         " so it says no nucleus from another (are its values classes, cut to 8 bits,"
@@ -114,17 +119,3 @@ def _without_specks(
     specks += len(far)
     numbers[box][np.isin(pieces, far + 1)] = 0
   return numbers, specks
-
-
-def _far_pieces(pieces: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-  """Indices of the pieces that are farther from the largest than that is long."""
-  corners = np.array(
-    [[(part.start, part.stop) for part in box] for box in ndimage.find_objects(pieces)],
-    np.float64,
-  )  # [pieces, 2 axes, 2 ends]
-  largest = corners[np.argmax(sizes)]
-  length = np.hypot(*(largest[:, 1] - largest[:, 0]))
-  gaps = np.maximum(
-    np.maximum(corners[:, :, 0] - largest[:, 1], largest[:, 0] - corners[:, :, 1]), 0
-  )
-  return np.flatnonzero(np.hypot(*gaps.T) > length)

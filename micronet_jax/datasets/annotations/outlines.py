@@ -14,7 +14,8 @@ CORNER = 0.5
 
 _MIN_AREA = 1.0  # square pixels; below, a slip of the mouse
 
-_LARGE_PART = 0.25  # of the largest part; a smaller one is a speck
+LARGE_PART = 0.25
+"""Of the largest part of a thing; a smaller one is a speck."""
 
 
 @np.errstate(all="ignore")  # what is not finite is found by who checks the centres
@@ -68,11 +69,27 @@ def far_parts(polygons: Sequence[list[Ring]]) -> int:
     np.array([getattr(rings[0], end)(0) for rings in polygons])
     for end in ("min", "max")
   )
-  largest = int(areas.argmax())
-  gaps = np.maximum(np.maximum(low - high[largest], low[largest] - high), 0)
-  far = np.hypot(*gaps.T) > np.hypot(*(high[largest] - low[largest]))
-  count = int((far & (areas >= _LARGE_PART * areas[largest])).sum())
+  far = far_from_largest(low, high, areas)
+  count = int((far & (areas >= LARGE_PART * areas.max())).sum())
   return count + 1 if count else 0
+
+
+def far_from_largest(
+  low: np.ndarray, high: np.ndarray, sizes: np.ndarray
+) -> np.ndarray:
+  """Which parts of a thing are farther from its largest than that is long.
+
+  Args:
+    low: `[N, 2]`, the least coordinates of each part.
+    high: `[N, 2]`, the largest.
+    sizes: `[N]`, their areas.
+
+  Returns:
+    bool `[N]`.
+  """
+  largest = int(np.argmax(sizes))
+  gaps = np.maximum(np.maximum(low - high[largest], low[largest] - high), 0)
+  return np.hypot(*gaps.T) > np.hypot(*(high[largest] - low[largest]))
 
 
 def _whole_area_and_moment(
