@@ -91,9 +91,9 @@ def test_folder_with_every_kind_of_annotation(root, load):
 def test_folder_round_trip(tmp_path_factory, data):
   root = tmp_path_factory.mktemp("folder")
   composed = functools.partial(unicodedata.normalize, "NFC")  # as names are known
-  names = data.draw(st.lists(st.from_regex(r"[a-z]{1,3}(__\w{1,3})?", fullmatch=True),
-                             min_size=1, max_size=4,
-                             unique_by=lambda name: composed(name).lower()))  # fmt: skip
+  name = st.from_regex(r"[a-z]{1,3}(__\w{1,3})?", fullmatch=True)
+  alike = {"unique_by": lambda each: composed(each).lower()}
+  names = data.draw(st.lists(name, min_size=1, max_size=4, **alike))
   expected = {}
   for name in names:
     shape = data.draw(st.tuples(st.integers(1, 20), st.integers(1, 20)))
