@@ -50,11 +50,12 @@ def pytest_collection_modifyitems(config, items):
 @pytest.fixture(scope="session", autouse=True)
 def compiled_programs(tmp_path_factory):
   """Programs are kept as long as the tests run: large ones, and small ones too of the
-  processes that tests start, which compile the same again and again.
+  processes that tests start, which compile the same again and again. These have a place
+  of their own, since some are killed while they write there.
   """
   cache = tmp_path_factory.mktemp("cache")
-  programs = str(cache / "xla")
-  jax.config.update("jax_compilation_cache_dir", programs)
+  programs = str(cache / "xla-of-others")
+  jax.config.update("jax_compilation_cache_dir", str(cache / "xla"))
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
   with pytest.MonkeyPatch.context() as patch:
     patch.setenv("XDG_CACHE_HOME", str(cache))
