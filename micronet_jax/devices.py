@@ -4,9 +4,11 @@ Called by whatever runs a network: `training.step`, `detection.searching`.
 """
 
 import functools
+import gc
 import math
 import os
 import pathlib
+from collections.abc import Hashable
 from typing import Any
 
 import jax
@@ -31,6 +33,50 @@ def compiler_options() -> dict[str, str]:
   except jax.errors.JaxRuntimeError:
     return {}
   return CPU_OPTIONS
+
+
+MAPPINGS = 0.5
+"""Share of the mappings of memory that Linux grants a process, beyond which compiled
+programs are given up."""
+
+_compiled: set[Hashable] = set()
+
+
+def make_room_for(program: Hashable) -> None:
+  """Keeps a process that compiles many programs within what Linux grants it.
+
+  On CPUs a training step takes about 1,500 mappings of memory, and Linux grants 65,530.
+  XLA does not survive the last: some exception later takes the process down (jaxlib
+  0.10.2). So all compiled programs are given up in time; those still needed are read
+  from the cache on disk, or compiled once more.
+
+  Args:
+    program: what tells the one that is about to run from others, shapes included.
+      One that was told before is not looked at again.
+  """
+  if program in _compiled:
+    return
+  if count_mappings() > MAPPINGS * _most_mappings():
+    jax.clear_caches()
+    gc.collect()
+    _compiled.clear()
+  _compiled.add(program)
+
+
+def count_mappings() -> int:
+  """Mappings of this process's memory; 0 where the system does not say."""
+  try:
+    return pathlib.Path("/proc/self/maps").read_bytes().count(b"\n")
+  except OSError:
+    return 0
+
+
+@functools.cache
+def _most_mappings() -> int:
+  try:
+    return int(pathlib.Path("/proc/sys/vm/max_map_count").read_text())
+  except (OSError, ValueError):
+    return 65_530  # Linux's default
 
 
 AXIS = "data"
@@ -114,12 +160,13 @@ def check_platform() -> None:
     jax.devices()
   except (RuntimeError, AssertionError) as error:  # the latter the second time
     told = os.environ.get("JAX_PLATFORMS")
-    reason = " ".join(str(error).split())[:200]
+    said = " ".join(str(error).split())[:200]
+    reason = f" ({said})" if said else ""
     raise InputError(
       f"JAX finds no device of the platform {told!r}, which JAX_PLATFORMS names"
-      f" ({reason}); leave JAX_PLATFORMS out to use what is there"
+      f"{reason}; leave JAX_PLATFORMS out to use what is there"
       if told
-      else f"JAX finds no device ({reason})"
+      else f"JAX finds no device{reason}"
     ) from error
 
 

@@ -1,4 +1,4 @@
-"""Options for the compiler: those of the platform, none where JAX knows none."""
+"""The compiler's options, those that this JAX knows, and what programs take."""
 
 import jax
 import jax.numpy as jnp
@@ -27,3 +27,20 @@ def test_an_option_that_this_jax_does_not_know_is_left_out(monkeypatch):
 def test_other_platforms_get_none(monkeypatch):
   monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
   assert devices.compiler_options() == {}
+
+
+def test_programs_are_given_up_before_the_system_gives_no_more(monkeypatch):
+  if not devices.count_mappings():
+    pytest.skip("this system does not say what is mapped")
+  programs = [jax.jit(lambda x, n=n: x @ x + n) for n in range(20)]
+  for each in programs:
+    each(jnp.eye(8))
+  many = devices.count_mappings()
+  devices.make_room_for("one")
+  assert devices.count_mappings() >= many
+  monkeypatch.setattr(devices, "MAPPINGS", 0)
+  devices.make_room_for("one")  # known: nothing happens
+  assert devices.count_mappings() >= many
+  devices.make_room_for("another")
+  assert devices.count_mappings() < many - len(programs)
+  assert programs[3](jnp.eye(8))[0, 0] == 4

@@ -35,7 +35,7 @@ from micronet_jax.detection.searching import (
 )
 from micronet_jax.detection.smoothing import kernel_radius
 from micronet_jax.detection.tiling import Tile, shared_side
-from micronet_jax.devices import check_count, replicate
+from micronet_jax.devices import check_count, make_room_for, replicate
 from micronet_jax.errors import InputError
 from micronet_jax.imaging.canvas import Box
 from micronet_jax.imaging.normalisation import normalise
@@ -129,6 +129,7 @@ class Detector:
     padded = np.pad(
       normalise(image), ((0, -height % stride), (0, -width % stride), (0, 0))
     )
+    make_room_for((self._graph, padded.shape))
     maps = compile_predict(self._graph)(self.weights, jnp.asarray(padded)[None])
     scale = self.meta["proximity"]["scale"]
     return models.score_map(self._model, maps[0, :height, :width], scale)

@@ -24,7 +24,7 @@ from micronet_jax.detection.peaks import Peaks, local_maxima
 from micronet_jax.detection.scan import Scan
 from micronet_jax.detection.smoothing import smooth_maps
 from micronet_jax.detection.tiling import Tile
-from micronet_jax.devices import AXIS, compiler_options, make_mesh
+from micronet_jax.devices import AXIS, compiler_options, make_mesh, make_room_for
 from micronet_jax.errors import InputError
 from micronet_jax.models import bounds
 from micronet_jax.models.graphs import merge_model
@@ -153,6 +153,7 @@ def search_tiles(
   Raises:
     InputError: a tile cannot be read, or the device's memory does not suffice.
   """
+  make_room_for((program, batch, scan.room))
   compiled = compile_search(program)
   split = NamedSharding(make_mesh(program.devices), PartitionSpec(AXIS))
 

@@ -158,6 +158,7 @@ def take_steps(
   )
   pauses = [config.num_steps, config.eval_every, config.snapshot_every]
   size, unroll = steps.steps_per_call(config.steps_per_call, pauses=pauses)
+  devices.make_room_for((recipe, size, jax.tree.map(np.shape, (images, pools))))
   take = steps.compile_steps(recipe, size=size, unroll=unroll)
   begin = (state, images, pools, run.numbers)
   state, *fixed = devices.replicate(begin, recipe.devices, shared=True)

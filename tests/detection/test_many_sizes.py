@@ -5,6 +5,7 @@ import pytest
 import tissue
 from networks import META, random_weights
 
+from micronet_jax import devices
 from micronet_jax.detection import detector as detectors
 from micronet_jax.detection import searching, tiling
 from micronet_jax.detection.detector import OWN_PROGRAM, Detector
@@ -136,3 +137,13 @@ def test_shared_sides_are_few_and_hold_what_they_should():
     assert all(side % stride == 0 for side in sides.values())
     assert len(set(sides.values())) <= tiling.SHARED
   assert detectors.LARGEST_TILE["cpu"] == 1152
+
+
+def test_nothing_changes_when_programs_are_given_up(monkeypatch):
+  image = tissue.dots("given up", size=200, nuclei=60).image
+  detector = Detector(random_weights(), META)
+  before = [detector.detect(image[:side], mpp=0.25) for side in (200, 60)]
+  monkeypatch.setattr(devices, "MAPPINGS", 0)
+  devices.make_room_for("another")
+  for side, found in zip((200, 60), before, strict=True):
+    assert_equal(detector.detect(image[:side], mpp=0.25), found)
