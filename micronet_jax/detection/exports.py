@@ -23,6 +23,7 @@ from micronet_jax.detection.units import FAINT, PALEST
 from micronet_jax.errors import InputError
 from micronet_jax.files import replacing, write_json
 from micronet_jax.lengths import REFERENCE_MPP, in_network_pixels, window_radius
+from micronet_jax.models import operations
 from micronet_jax.models.graphs import abstract_model, merge_model
 from micronet_jax.version import __version__
 
@@ -185,7 +186,7 @@ def _write_onnx(path: pathlib.Path, weights: Tree, meta: Mapping[str, Any]) -> N
     import onnx
   network = _network(weights, meta)
   try:
-    with _quiet():
+    with _quiet(), operations.plain_forms():
       model = jax2onnx.to_onnx(
         lambda images, corners: network(images),
         _any_size(meta),

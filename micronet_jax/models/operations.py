@@ -6,7 +6,10 @@ better with the plain form, it gets that one: the choice is made when the progra
 compiled for it. Called by `models.layers`.
 """
 
+import contextlib
+import contextvars
 import functools
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -14,6 +17,23 @@ import jax.numpy as jnp
 
 FOLD = 8
 """Rows that are added up at once: a sum of slices runs vectorised, a reduction not."""
+
+
+_plain: contextvars.ContextVar[bool] = contextvars.ContextVar("plain", default=False)
+
+
+@contextlib.contextmanager
+def plain_forms() -> Iterator[None]:
+  """While a network is traced for other compilers than XLA: its inference, plainly."""
+  token = _plain.set(True)
+  try:
+    yield
+  finally:
+    _plain.reset(token)
+
+
+LARGE = 5
+"""Kernels from this size on are applied row by row where outputs are few."""
 
 
 def column_sums(x: jax.Array) -> jax.Array:
@@ -101,31 +121,60 @@ def _batch_norm_backward(epsilon, axis_name, residuals, gradients):
 batch_norm.defvjp(_batch_norm_forward, _batch_norm_backward)
 
 
-def _plain_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
+def _plain_conv(
+  x: jax.Array, kernel: jax.Array, *, dtype: jax.typing.DTypeLike | None = None
+) -> jax.Array:
   return jax.lax.conv_general_dilated(
-    x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    x,
+    kernel,
+    (1, 1),
+    "SAME",
+    dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    preferred_element_type=dtype,
   )
+
+
+def _conv_by_rows(x: jax.Array, kernel: jax.Array) -> jax.Array:
+  """The same, each row of the kernel by itself, and then the rows added up.
+
+  A k-th of the patches is copied, for products of k times as many columns: worth it
+  where the kernel is large and columns are few.
+  """
+  k, _, inputs, outputs = kernel.shape
+  height = x.shape[1]
+  rows = kernel.transpose(1, 2, 0, 3).reshape(1, k, inputs, k * outputs)
+  padded = jnp.pad(x, ((0, 0), (k // 2, k // 2), (0, 0), (0, 0)))
+  parts = jnp.split(_plain_conv(padded, rows, dtype=jnp.float32), k, axis=-1)
+  shifted = [part[:, row : row + height] for row, part in enumerate(parts)]
+  return functools.reduce(jnp.add, shifted).astype(x.dtype)
+
+
+def _is_narrow(kernel: jax.Array) -> bool:
+  return kernel.shape[2] > kernel.shape[3]
 
 
 @jax.custom_vjp
 def conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
   """Convolves `[B, H, W, I]` with `[k, k, I, O]`, k odd, to `[B, H, W, O]`."""
-  return _plain_conv(x, kernel)
+  if kernel.shape[0] < LARGE or not _is_narrow(kernel) or _plain.get():
+    return _plain_conv(x, kernel)
+  return jax.lax.platform_dependent(x, kernel, cpu=_conv_by_rows, default=_plain_conv)
 
 
 def _conv_forward(x, kernel):
-  return _plain_conv(x, kernel), (x, kernel)
+  return conv(x, kernel), (x, kernel)
 
 
 def _conv_backward(residuals, gradient):
   x, kernel = residuals
   (dx,) = jax.linear_transpose(lambda x: _plain_conv(x, kernel), x)(gradient)
   plain = functools.partial(_kernel_gradient, kernel=kernel)
-  narrow = kernel.shape[2] > kernel.shape[3]
   d_kernel = jax.lax.platform_dependent(
     x,
     gradient,
-    cpu=functools.partial(_swapped_gradient, kernel=kernel) if narrow else plain,
+    cpu=functools.partial(_swapped_gradient, kernel=kernel)
+    if _is_narrow(kernel)
+    else plain,
     default=plain,
   )
   return dx, d_kernel
