@@ -107,7 +107,7 @@ def _measure(
   given = PredictConfig(tile=TILE, executor="ray", cpus_per_task=1)
   try:
     for number in range(options.kills):
-      place, after = root / str(number), int(random.integers(1, 30))
+      place, after = root / str(number), int(random.integers(1, 24))
       out = place / jobs.DETECTED
       victim = machines.pop(int(random.integers(MACHINES)))
       killer = Killer(cluster, victim, out, after)

@@ -162,8 +162,7 @@ class Searches:
         if picture is None:
           break
         if search and (search.picture != picture or search.detector != self._detector):
-          self._write(search.picture, search.found)
-          search.close()
+          self._leave(search)
           search = None
         if search is None:
           search = self._begin(picture)
@@ -180,7 +179,15 @@ class Searches:
           search.close()
           search = None
     if search:
+      self._leave(search)
+
+  def _leave(self, search: "_Search") -> None:
+    """Keeps what was found so far; of an image that is gone there is nothing to keep."""
+    try:
       self._write(search.picture, search.found)
+    except OSError as error:
+      log.warning("what was found in %s is not kept: %s", search.picture.name, error)
+    finally:
       search.close()
 
   def _next(self) -> tuple[Picture | None, tuple[float, float] | None]:

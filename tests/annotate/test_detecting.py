@@ -86,3 +86,15 @@ def test_what_cannot_be_searched_is_said_and_does_not_stop_others(opened, weight
   searches.want(picture, (0, 0))
   until(lambda: "nowhere" in searches.error)
   searches.end()
+
+
+def test_an_image_that_is_deleted_meanwhile_ends_nothing(opened, weights, caplog):
+  folder, picture = opened
+  searches = searching(folder, weights)
+  searches.want(picture, None)
+  until(lambda: (found := searches.found(picture)) and found.done)
+  searches.stop()
+  picture.path.unlink()
+  searches.end()
+  assert not list(folder.root.rglob("*.npz"))
+  assert "what was found in a is not kept" in caplog.text
