@@ -182,7 +182,7 @@ class Searches:
       self._leave(search)
 
   def _leave(self, search: "_Search") -> None:
-    """Keeps what was found so far; of an image that is gone there is nothing to keep."""
+    """Keeps what was found so far, unless the image is gone."""
     try:
       self._write(search.picture, search.found)
     except OSError as error:
