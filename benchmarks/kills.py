@@ -236,7 +236,7 @@ def work_watched(
   sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
   share_programs(disturbed.folder.parent / "programs")
   began, numbers, struck = time.monotonic(), itertools.count(), threading.Event()
-  notes = (disturbed.folder / ("struck" if moment else "operations")).open("w")
+  notes = (disturbed.folder / ("struck" if moment else "operations")).open("wb", 0)
 
   def strike_later() -> None:
     struck.wait()
@@ -253,10 +253,10 @@ def work_watched(
     name = os.path.relpath(path, place)
     number = next(numbers)  # one for each, whatever threads come together
     if moment is None:
-      notes.write(json.dumps([name, time.monotonic() - began]) + "\n")
+      line = json.dumps([name, time.monotonic() - began]) + "\n"
+      notes.write(line.encode())  # at once: threads would mix what a buffer holds
     elif number == moment.operation:
-      notes.write(json.dumps(name))
-      notes.flush()
+      notes.write(json.dumps(name).encode())
       if moment.after:
         struck.set()
       else:
