@@ -139,11 +139,12 @@ def _edit(site: Site, request: Request, change: Any) -> Any:
 def _detections(site: Site, request: Request, _: Any) -> Response:
   """Rows of x, y, score as float32, from the `from`th on if the network is `of`."""
   found = site.searches.found(_picture(site, request)) or Candidates("")
+  done = len(found.done)  # before the rows: of these tiles all are there
   rows = found.all_rows()
   first = int(request.query_params.get("from", 0))
   if request.query_params.get("of") != found.weights or not 0 <= first <= len(rows):
     first = 0
-  headers = {"from": first, "of": found.weights, "done": len(found.done)}
+  headers = {"from": first, "of": found.weights, "done": done}
   headers |= {"total": found.total, "threshold": found.threshold}
   return Response(
     rows[first:].astype("<f4").tobytes(),

@@ -168,8 +168,9 @@ function drawMarks(context, frame, model, look, single) {
       context.stroke();
     }
   };
-  if (single && look.hovered) around(look.hovered, 11, "#fff");
-  if (single && look.chosen) around(model.place(look.chosen), 13, "#fff");
+  for (const [hit, radius] of [[look.under, 11], [look.chosen, 13]]) {
+    if (single && model.still(hit)) around(model.place(hit), radius, "#fff");
+  }
   if (look.carried) around(look.carried, 9, ORANGE);
   if (!look.cross) return;
   const x = frame.width / 2, y = frame.height / 2;

@@ -10,7 +10,7 @@ const LEAST_REGION = 8; // pixels of the image along a region
  */
 export function bindMouse(viewer, page) {
   const { osd } = viewer;
-  let dragging = null;
+  let dragging = null; // {model, from} of a region, or {model, hit} of a nucleus
 
   const reach = () => REACH / viewer.frame().scale;
   const hitAt = (position) => {
@@ -20,17 +20,19 @@ export function bindMouse(viewer, page) {
 
   osd.addHandler("canvas-press", ({ position }) => {
     page.keyboard(false);
-    if (!page.model?.editable || page.model.refused) return;
+    const { model } = page;
+    dragging = null;
+    if (!model?.editable || model.refused) return;
     if (page.look.marking) {
-      dragging = { from: viewer.toImage(position) };
+      dragging = { model, from: viewer.toImage(position) };
       return;
     }
     const hit = hitAt(position);
-    dragging = hit && page.model.editable ? { hit } : null;
+    if (hit) dragging = { model, hit };
   });
 
   osd.addHandler("canvas-drag", (event) => {
-    if (!dragging) return;
+    if (!dragging || dragging.model !== page.model) return; // another image came meanwhile
     event.preventDefaultAction = true;
     const place = viewer.toImage(event.position);
     if (dragging.from) page.look.drawing = region(dragging.from, place, page.model);
@@ -41,14 +43,10 @@ export function bindMouse(viewer, page) {
   osd.addHandler("canvas-drag-end", () => {
     const drag = dragging;
     dragging = null;
-    if (drag?.from) finishRegion(page);
     page.look.carried = null;
-    if (drag?.to) {
-      const place = page.model.kept(...drag.to);
-      if (place) page.commit(page.model.move(drag.hit, place));
-      page.look.chosen = null;
-      page.redraw();
-    }
+    if (!drag || drag.model !== page.model) return;
+    if (drag.from) finishRegion(page);
+    else if (drag.to) putDown(page, drag.hit, drag.to);
   });
 
   osd.addHandler("canvas-click", (event) => {
@@ -56,7 +54,7 @@ export function bindMouse(viewer, page) {
     const drag = dragging;
     dragging = null;
     if (!event.quick || !page.model || page.look.marking || page.blocked()) return;
-    const hit = drag?.hit ?? hitAt(event.position);
+    const hit = page.model.still(drag?.hit) ?? hitAt(event.position);
     if (hit) {
       page.look.chosen = hit;
       page.redraw();
@@ -81,9 +79,8 @@ export function bindMouse(viewer, page) {
     const position = { x: event.clientX - box.left, y: event.clientY - box.top };
     page.pointer = viewer.toImage(position);
     const hit = dragging ? null : hitAt(position);
-    const place = hit ? page.model.place(hit) : null;
-    const moved = String(place) !== String(page.look.hovered);
-    page.look.hovered = place;
+    const { under } = page.look;
+    const moved = hit?.points !== under?.points || hit?.i !== under?.i;
     page.look.under = hit;
     element.style.cursor = page.look.marking ? "crosshair" : hit ? "pointer" : "default";
     if (moved) page.redraw();
@@ -91,32 +88,43 @@ export function bindMouse(viewer, page) {
   });
   element.addEventListener("pointerleave", () => {
     page.pointer = null;
-    page.look.hovered = page.look.under = null;
+    page.look.under = null;
     page.redraw();
   });
 }
 
+/** Whether nobody sees what an edit would do; says so. */
+function unseen(page) {
+  if (page.view.single && !page.look.hidden) return false;
+  page.say(page.look.hidden ? "Points are hidden: show them first (H)."
+    : "Zoom in to edit: nuclei are shown as density here.");
+  return true;
+}
+
 export function addAt(page, place) {
   const { model } = page;
-  if (page.blocked()) return;
-  if (!page.view.single || page.look.hidden) {
-    page.say(page.look.hidden ? "Points are hidden (H)." : "Zoom in to edit: nuclei are shown as density here.");
-    return;
-  }
+  if (page.blocked() || unseen(page)) return;
   const kept = model.kept(...place);
   if (!kept) return;
   if (model.own.nearest(...kept, 1) >= 0) {
     page.say("There is a nucleus already.");
     return;
   }
-  page.look.chosen = null;
   page.commit(model.addition(kept));
 }
 
 export function remove(page, hit) {
-  if (page.blocked()) return;
-  page.look.chosen = page.look.hovered = page.look.under = null;
   page.commit(page.model.removal(hit));
+}
+
+/** Ends a move at a place. */
+function putDown(page, hit, place) {
+  const { model, look } = page;
+  const kept = model.kept(...place);
+  look.taken = look.chosen = null;
+  page.redraw();
+  if (!model.still(hit)) page.say("That nucleus is no longer shown.");
+  else if (kept) page.commit(model.move(hit, kept));
 }
 
 /** The rectangle of whole pixels between two places, cut to the image. */
@@ -134,8 +142,19 @@ export function finishRegion(page) {
   if (drawn) markRegion(page, drawn);
 }
 
+/** Whether a region can be said to be complete: what is found in it later is not shown. */
+export function mayMark(page) {
+  if (page.blocked() || unseen(page)) return false;
+  const { model, state } = page;
+  const searched = model.network && model.search.done >= model.search.total;
+  if (searched || state.detection.failed.includes(model.key)) return true;
+  page.detect(); // somebody may have stopped it
+  page.say("This image is still searched: what is found later in a region would count as background.");
+  return false;
+}
+
 export function markRegion(page, drawn) {
-  if (page.blocked()) return;
+  if (!mayMark(page)) return page.redraw();
   if (drawn[2] < LEAST_REGION || drawn[3] < LEAST_REGION) {
     page.say("That region is too small.");
     page.redraw();
@@ -165,8 +184,8 @@ export const KEYS = [
 /** Every key; buttons and fields keep theirs. */
 export function bindKeys(viewer, page) {
   const arrows = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
-  const nearest = () => page.look.chosen ?? (page.cross() ? page.model.hit(
-    ...viewer.center(), 3 * REACH / viewer.frame().scale) : page.look.under);
+  const nearest = () => page.model.still(page.look.chosen) ?? (page.cross() ? page.model.hit(
+    ...viewer.center(), 3 * REACH / viewer.frame().scale) : page.model.still(page.look.under));
   const actions = {
     "+": () => viewer.zoom(1.5), "=": () => viewer.zoom(1.5), "-": () => viewer.zoom(1 / 1.5),
     f: () => viewer.fit(), 1: () => viewer.one(),
@@ -182,18 +201,16 @@ export function bindKeys(viewer, page) {
   };
 
   function removeNearest() {
-    if (!page.view.single) return;
+    if (unseen(page)) return;
     const hit = nearest();
     if (hit) remove(page, hit);
     else page.say("No nucleus is near the cross.");
   }
 
   function carry() {
-    if (page.blocked() || !page.view.single) return;
+    if (page.blocked() || unseen(page)) return;
     if (page.look.taken) {
-      const place = page.model.kept(...viewer.center());
-      if (place) page.commit(page.model.move(page.look.taken, place));
-      page.look.taken = page.look.chosen = null;
+      putDown(page, page.look.taken, viewer.center());
       page.mode("");
       return;
     }
@@ -205,8 +222,8 @@ export function bindKeys(viewer, page) {
   }
 
   function markByKeys() {
-    if (page.blocked()) return;
     if (!page.look.marking) {
+      if (!mayMark(page)) return;
       page.keyboard(true);
       page.mark(true);
       page.look.corner = viewer.center();

@@ -1,9 +1,10 @@
 // The page of micronet annotate: what is shown, and what happens when.
 
 import { draw, scaleBar } from "./draw.js";
-import { KEYS, bindKeys, bindMouse, markRegion, region } from "./editing.js";
+import { KEYS, bindKeys, bindMouse, markRegion, mayMark, region } from "./editing.js";
 import { $, make, number } from "./elements.js";
 import { Model, inverse } from "./model.js";
+import { showNotices } from "./notices.js";
 import {
   listImages, reveal, showDetection, showNoDetection, showRegions, showSuggestions,
 } from "./panels.js";
@@ -25,7 +26,7 @@ const page = {
   keyboard(used) {
     if (page.look.cross === used) return;
     page.look.cross = used;
-    if (used) page.look.hovered = page.look.under = null;
+    if (used) page.look.under = null;
     page.redraw();
   },
   blocked() {
@@ -35,6 +36,7 @@ const page = {
     return !model?.editable || !!model.refused;
   },
   commit(change) {
+    if (page.blocked()) return;
     page.model.did.push(change);
     page.model.undone = [];
     perform(change);
@@ -102,35 +104,29 @@ const page = {
     });
   },
   told: footer,
-  refresh: look,
+  refresh: () => look(),
   detect,
-  async saved() {
-    while (saving.waiting) await new Promise((resolve) => setTimeout(resolve, 50));
-  },
+  saved: () => saving.saved(),
 };
 
-const saving = new Saving(({ waiting, fault }) => {
-  const { model } = page;
-  $("saved").textContent = fault?.status === 0
-    ? `${waiting} not saved yet` : waiting ? "Saving" : model?.did.length ? "Saved" : "";
-  if (model?.refused) {
-    const conflict = model.refused.status === 409;
-    banner(conflict
-      ? "This image was changed in another tab or by another program. Your last edit was not saved."
-      : `Your last edit was not saved: ${model.refused.message}`,
-    "Load what is on disk", () => choose(model.key, true));
-  } else if (fault?.status === 0) {
-    banner(`${waiting} edit(s) are not saved yet: ${fault.message} They are sent as soon as it does; keep this page open.`);
-  } else {
-    banner("");
-  }
-});
+const saving = new Saving(tell);
+
+/** What is saved, and what is wrong. */
+function tell() {
+  const { waiting, fault } = saving, { model } = page;
+  $("saved").textContent = fault ? `${waiting} not saved yet` : waiting ? "Saving"
+    : model?.did.length && !model.refused ? "Saved" : "";
+  showNotices(saving, page.lost, (key) => {
+    tell();
+    choose(key, true);
+  });
+}
 
 const viewer = new Viewer($("viewer"), () => paint());
 
 function perform(change) {
   const { model, look: seen } = page;
-  seen.chosen = seen.hovered = seen.under = seen.taken = null;
+  seen.chosen = seen.under = seen.taken = null;
   model.apply(change);
   saving.send(model, change);
   update();
@@ -211,6 +207,7 @@ async function choose(key, again = false) {
       if (turn !== page.turn) return;
       detect();
     }
+    await saving.saved(key); // else what is loaded is older than what was done to it
     const said = await get(`api/images/${key}/annotation`);
     if (turn !== page.turn) return;
     page.model = new Model({ ...about, ...said });
@@ -219,8 +216,7 @@ async function choose(key, again = false) {
     return;
   }
   offer(key);
-  saving.fault = null;
-  saving.tell();
+  tell();
   page.model.threshold = page.state.threshold ?? 0.5;
   await receive();
   update();
@@ -257,7 +253,13 @@ function detect() {
   post("api/detect", { key: viewer.image.key, center: viewer.center() }).catch(() => {});
 }
 
-async function receive() {
+/** A function whose calls wait for each other: of two answers the older may come last. */
+function inTurn(act) {
+  let last = null;
+  return () => (last = Promise.resolve(last).catch(() => {}).then(act));
+}
+
+const receive = inTurn(async () => {
   const { model } = page;
   if (!model) return;
   const news = await detections(model.key, model.found.size, model.network);
@@ -268,10 +270,10 @@ async function receive() {
     if (!page.sliding) model.threshold = threshold;
     update();
   }
-}
+});
 
 /** Looks at the server once. */
-async function look() {
+const look = inTurn(async () => {
   const was = page.state;
   page.state = await get("api/state");
   const { state } = page;
@@ -295,7 +297,7 @@ async function look() {
     if (page.model) showDetection(page.model, state);
   }
   if (!was || JSON.stringify(was.images) !== JSON.stringify(state.images)) suggest();
-}
+});
 
 async function suggest() {
   try {
@@ -313,28 +315,16 @@ async function suggest() {
 }
 
 async function watch() {
+  const before = page.lost;
+  page.lost = null;
   try {
     await look();
-    if (page.lost) saving.tell();
-    page.lost = false;
   } catch (error) {
-    page.lost = true;
-    banner(error.message);
+    page.lost = error;
   }
+  if (before || page.lost) tell();
   const busy = page.state?.detection.busy || page.state?.tuning.state === "running";
   setTimeout(watch, busy ? BUSY : CALM);
-}
-
-function banner(text, label = "", act = null) {
-  const [said, button] = $("banner").children;
-  $("banner").hidden = !text;
-  said.textContent = text;
-  button.hidden = !label;
-  button.textContent = label;
-  button.onclick = () => {
-    banner("");
-    act?.();
-  };
 }
 
 function setThreshold(value) {
@@ -372,7 +362,7 @@ function bind() {
   click("zoom-out", () => viewer.image && viewer.zoom(1 / 1.5));
   click("zoom-fit", () => viewer.image && viewer.fit());
   click("zoom-one", () => viewer.image && viewer.one());
-  click("region-button", () => !page.blocked() && page.mark(!page.look.marking));
+  click("region-button", () => page.mark(!page.look.marking && mayMark(page)));
   click("whole-button", () => page.markView());
   click("detect-all", async () => {
     await post("api/detect", { all: true });

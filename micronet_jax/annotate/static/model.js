@@ -34,8 +34,8 @@ export class Model {
 
   /** Takes what the server found since; whether anything changed. */
   receive(news) {
-    const known = this.found.size;
-    const same = news.of === this.network && news.first === known;
+    const same = news.of === this.network && news.first === this.found.size;
+    if (!same && news.first !== 0) return false; // what lies before it is not here
     if (!same) {
       this.found = new Points();
       this.decided = new Uint8Array(256);
@@ -80,17 +80,22 @@ export class Model {
     return count;
   }
 
-  /** The shown point that is nearest within a radius: {own, i}, or null. */
+  /** The shown point that is nearest within a radius: {points, i}, or null. */
   hit(x, y, radius) {
     const own = this.own.nearest(x, y, radius);
-    if (own >= 0) return { own: true, i: own };
+    if (own >= 0) return { points: this.own, i: own };
     const found = this.found.nearest(x, y, radius, (i) => this.shown(i));
-    return found >= 0 ? { own: false, i: found } : null;
+    return found >= 0 ? { points: this.found, i: found } : null;
   }
 
-  place(hit) {
-    const points = hit.own ? this.own : this.found;
-    return [points.x[hit.i], points.y[hit.i]];
+  /** A hit, or null if it was of another image or network, or is no longer shown. */
+  still(hit) {
+    if (hit?.points === this.own) return this.own.there[hit.i] ? hit : null;
+    return hit?.points === this.found && this.shown(hit.i) ? hit : null;
+  }
+
+  place({ points, i }) {
+    return [points.x[i], points.y[i]];
   }
 
   /** A place on the image, as it is kept; null beyond. */
@@ -106,7 +111,7 @@ export class Model {
 
   removal(hit) {
     const place = this.place(hit);
-    if (!hit.own) return { ...NOTHING, hide: [place] };
+    if (hit.points !== this.own) return { ...NOTHING, hide: [place] };
     // Else the detection that was confirmed here would come back.
     const back = this.found.nearest(...place, this.near) >= 0 && this.gone.at(...place) < 0;
     return { ...NOTHING, remove: [place], hide: back ? [place] : [] };

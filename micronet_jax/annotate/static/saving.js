@@ -2,13 +2,17 @@
 
 import { post } from "./server.js";
 
+const AGAIN = 2000; // milliseconds until the next try
+const FINAL = [400, 404, 409, 413]; // the server's no to an edit itself; all else passes
+
 export class Saving {
-  /** `told({waiting, fault, outdated})` hears of every change. */
+  /** `told()` hears of every change. */
   constructor(told) {
     this.told = told;
     this.queue = [];
     this.busy = false;
-    this.fault = null;
+    this.fault = null; // why the first waits
+    this.refusals = []; // {model, error, edits}: lost, until somebody was told
   }
 
   get waiting() {
@@ -20,11 +24,18 @@ export class Saving {
     this.work();
   }
 
+  /** Resolves when no edit waits: of the image of a key, or of any. */
+  async saved(key = null) {
+    while (this.queue.some(({ model }) => key === null || model.key === key)) {
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  }
+
   async work() {
     if (this.busy) return;
     this.busy = true;
     while (this.queue.length) {
-      this.tell();
+      this.told();
       const { model, change } = this.queue[0];
       const { before, ...sent } = change;
       try {
@@ -33,24 +44,25 @@ export class Saving {
         this.queue.shift();
         this.fault = null;
       } catch (error) {
-        this.fault = error;
-        if (error.status === 0) {
-          this.tell();
-          await new Promise((resolve) => setTimeout(resolve, 2000));
-          continue;
+        if (FINAL.includes(error.status)) {
+          this.refuse(model, error);
+        } else {
+          this.fault = error;
+          this.told();
+          await new Promise((resolve) => setTimeout(resolve, AGAIN));
         }
-        // It cannot be saved: the image is shown anew as it is on disk.
-        this.queue = this.queue.filter((each) => each.model !== model);
-        model.refused = error;
-        break;
       }
     }
     this.busy = false;
-    this.tell();
-    if (this.queue.length) this.work();
+    this.told();
   }
 
-  tell() {
-    this.told({ waiting: this.queue.length, fault: this.fault });
+  /** Lets go of what was done to an image since; it is shown anew as it is on disk. */
+  refuse(model, error) {
+    const kept = this.queue.filter((each) => each.model !== model);
+    this.refusals.push({ model, error, edits: this.queue.length - kept.length });
+    this.queue = kept;
+    this.fault = null;
+    model.refused = error;
   }
 }

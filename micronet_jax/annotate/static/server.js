@@ -12,7 +12,7 @@ async function ask(path, options) {
   try {
     answer = await fetch(path, { credentials: "same-origin", ...options });
   } catch {
-    throw new Refused(0, "the server does not answer; is micronet annotate still running?");
+    throw new Refused(0, "the server does not answer (is micronet annotate still running?)");
   }
   if (answer.ok) return answer;
   const text = await answer.text();

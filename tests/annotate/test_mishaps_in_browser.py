@@ -1,0 +1,189 @@
+"""The page where answers overlap, networks change, servers restart and others write."""
+
+import contextlib
+
+import numpy as np
+import pytest
+from serving import serving
+from test_browser import Tab
+
+LOOK = "() => window.micronet.page.refresh()"
+REGIONS = "() => window.micronet.page.model.regions"
+
+
+class Network:
+  """Answers for the server what a network found, as much as is `known` by then."""
+
+  def __init__(self, page):
+    self.name, self.done, self.known = "first", 4, 0
+    self.rows = np.random.default_rng(0).uniform(5, 75, (6000, 3)).astype("<f4")
+    self.rows[:, 2] = 0.9
+    page.route("**/api/detect", lambda route: route.fulfill(json={}))
+    page.route("**/detections?*", self.answer)
+
+  def answer(self, route):
+    asked = dict(pair.split("=") for pair in route.request.url.split("?")[1].split("&"))
+    first = int(asked["from"]) * (asked["of"] == self.name)
+    first *= first <= self.known
+    said = {"from": first, "of": self.name, "done": self.done, "total": 4}
+    headers = {f"x-{key}": str(value) for key, value in said.items()}
+    body = self.rows[first : self.known].tobytes()
+    route.fulfill(body=body, headers=headers | {"x-threshold": "0.5"})
+
+
+class Held:
+  """Requests that wait until the test lets them go on."""
+
+  def __init__(self, page, pattern):
+    self.routes = []
+    self.take = lambda route: self.routes.append(route)
+    page.route(pattern, self.take)
+    self._page = page
+
+  def next(self):
+    while not self.routes:
+      self._page.wait_for_timeout(20)
+    return self.routes.pop(0)
+
+
+@pytest.fixture
+def opened(browser, folder):
+  """A tab on two images with a point each, marked by hand, and no network."""
+  for name, line in (("a", "30,40"), ("b", "90,60")):
+    for kind, text in (("points", f"x,y\n{line}\n"), ("regions", "x,y,width,height\n")):
+      (folder / kind).mkdir(exist_ok=True)
+      (folder / kind / f"{name}.csv").write_text(text)
+  with contextlib.ExitStack() as stack:
+    server = stack.enter_context(serving(folder, "nowhere"))
+    tab = Tab(browser, server.url)
+    tab.server, tab.folder = server, folder
+    tab.shown("a")
+    yield tab
+    tab.page.close()
+
+
+def lines(tab, name):
+  return (tab.folder / "points" / f"{name}.csv").read_text().split()[1:]
+
+
+def test_answers_that_overlap_leave_each_detection_once(opened):
+  network = Network(opened.page)
+  network.known = 500
+  opened.page.evaluate(LOOK)
+  held = Held(opened.page, "**/detections?*")
+  opened.page.evaluate(f"() => {{ for (let i = 0; i < 3; i++) ({LOOK})(); }}")
+  opened.page.wait_for_timeout(300)
+  for network.known in (600, 700, 800, 900):
+    network.answer(held.next())
+  opened.page.unroute("**/detections?*", held.take)
+  opened.page.evaluate(LOOK)
+  held_there = opened.page.evaluate(
+    "() => (found => [...found.x.slice(0, found.size)])(window.micronet.page.model.found)"
+  )
+  np.testing.assert_allclose(held_there, network.rows[:900, 0], atol=0.006)
+
+
+def test_what_was_pointed_at_elsewhere_is_neither_removed_nor_moved(opened):
+  page = opened.page
+  network = Network(page)
+  network.known = 1
+  page.evaluate(LOOK)
+  page.mouse.move(*opened.screen(*network.rows[0, :2].tolist()))
+  opened.until("() => window.micronet.page.look.under")
+  network.name, network.rows = "second", network.rows[1:]
+  page.evaluate(LOOK)
+  opened.press("Delete")
+  assert page.evaluate("() => window.micronet.page.model.gone.alive") == 0
+
+  page.mouse.move(*opened.screen(30, 40))
+  opened.until("() => window.micronet.page.look.under")
+  page.evaluate("() => window.micronet.page.step(1)")
+  opened.shown("b")
+  opened.press("Delete")
+  assert page.evaluate("() => window.micronet.page.model.own.alive") == 1
+
+  page.mouse.move(*opened.screen(90, 60))
+  page.mouse.down()
+  page.mouse.move(*opened.screen(80, 60), steps=3)
+  opened.press("n")
+  opened.shown("a")
+  page.mouse.move(*opened.screen(70, 50), steps=3)
+  page.mouse.up()
+  opened.settled()
+  assert (lines(opened, "a"), lines(opened, "b")) == (["30,40"], ["90,60"])
+
+
+def test_edits_wait_for_a_server_that_was_started_again(opened):
+  page = opened.page
+  page.route("**/edit", lambda route: route.fulfill(status=503), times=1)
+  page.context.clear_cookies()  # as good as another token
+  page.mouse.click(*opened.screen(60, 20))
+  opened.until("() => document.getElementById('banner').innerText.includes('1 edit')")
+  opened.until("() => document.getElementById('banner').innerText.includes('new address')")
+  page.request.get(opened.server.url)  # in another tab
+  opened.settled()
+  opened.until("() => document.getElementById('banner').hidden")
+  assert len(lines(opened, "a")) == 2
+
+
+def test_a_refusal_is_told_whatever_image_is_shown(opened):
+  page = opened.page
+  held = Held(page, "**/edit")
+  page.mouse.click(*opened.screen(60, 20))
+  route = held.next()
+  opened.press("n")
+  opened.shown("b")
+  (opened.folder / "points/a.csv").write_text("x,y\n1,2\n3,4\n5,6\n")
+  route.continue_()
+  opened.until("() => !document.getElementById('banner').hidden")
+  assert page.inner_text("#banner").startswith("a was changed in another tab")
+  page.click("#banner button")
+  opened.shown("a")
+  assert page.evaluate("() => window.micronet.page.model.own.alive") == 3
+  assert page.locator("#banner").is_hidden()
+
+
+def test_who_comes_back_finds_the_edits_that_were_under_way(opened):
+  page = opened.page
+  held = Held(page, "**/edit")
+  page.mouse.click(*opened.screen(60, 20))
+  route = held.next()
+  opened.press("n")
+  opened.shown("b")
+  opened.press("p")
+  page.wait_for_timeout(500)
+  route.continue_()
+  page.unroute("**/edit")
+  opened.shown("a")
+  page.mouse.click(*opened.screen(100, 20))
+  opened.settled()
+  assert len(lines(opened, "a")) == 3
+  assert page.locator("#banner").is_hidden()
+
+
+def test_a_region_is_marked_only_where_all_was_searched_and_is_seen(opened):
+  page = opened.page
+  opened.until("() => window.micronet.page.state.detection.failed.length")
+  opened.press("w")  # no network: by hand
+  assert page.evaluate(REGIONS) == [[0, 0, 120, 80]]
+  opened.press("z")
+  network = Network(page)
+  network.done, network.known = 3, 1
+  opened.press("n")
+  opened.shown("b")
+  for keys, said in (
+    ("w", "still searched"),
+    ("r", "still searched"),
+    ("hw", "hidden"),
+    ("hw", "density"),
+  ):
+    page.evaluate(LOOK)
+    opened.press(*keys)
+    assert said in page.inner_text("#toast")
+    assert page.evaluate(REGIONS) == []
+    network.done = 4 if keys == "r" else network.done
+    network.known = 6000 if keys == "hw" else network.known
+  network.name, network.known = "second", 1
+  page.evaluate(LOOK)
+  opened.press("w")
+  assert page.evaluate(REGIONS) == [[0, 0, 120, 80]]
