@@ -139,7 +139,7 @@ def bad_file(number: int, seeds: Mapping[str, bytes]) -> tuple[str, bytes]:
   random = np.random.default_rng([number, 17])
   content = seeds[name]
   if name.endswith(".gz") and random.random() < 0.7:
-    return name, gzip.compress(spoil(gzip.decompress(content), random))
+    return name, gzip.compress(spoil(gzip.decompress(content), random), mtime=0)
   return name, spoil(content, random)
 
 
