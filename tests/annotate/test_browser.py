@@ -227,6 +227,8 @@ def test_the_keyboard_alone_does_all(tab, server):
   assert tab.page.evaluate(mine) == had + 1
   tab.press("Delete")
   assert tab.page.evaluate(mine) == had
+  tab.until("() => (m => m.network && m.search.done === m.search.total)"
+            "(window.micronet.page.model)")  # fmt: skip
   tab.press("r", "ArrowRight", "ArrowDown", "r")
   assert len(tab.page.evaluate("() => window.micronet.page.model.regions")) == 1
   tab.press("z")

@@ -164,9 +164,8 @@ def test_who_comes_back_finds_the_edits_that_were_under_way(opened):
 def test_a_region_is_marked_only_where_all_was_searched_and_is_seen(opened):
   page = opened.page
   opened.until("() => window.micronet.page.state.detection.failed.length")
-  opened.press("w")  # no network: by hand
+  page.keyboard.type("w")  # no network: by hand
   assert page.evaluate(REGIONS) == [[0, 0, 120, 80]]
-  opened.press("z")
   network = Network(page)
   network.done, network.known = 3, 1
   opened.press("n")
@@ -178,7 +177,8 @@ def test_a_region_is_marked_only_where_all_was_searched_and_is_seen(opened):
     ("hw", "density"),
   ):
     page.evaluate(LOOK)
-    opened.press(*keys)
+    opened.until(f"() => window.micronet.page.view.count === {network.known + 1}")
+    page.keyboard.type(keys)
     assert said in page.inner_text("#toast")
     assert page.evaluate(REGIONS) == []
     network.done = 4 if keys == "r" else network.done
