@@ -78,7 +78,8 @@ def test_answers_that_overlap_leave_each_detection_once(opened):
   opened.page.unroute("**/detections?*", held.take)
   opened.page.evaluate(LOOK)
   held_there = opened.page.evaluate(
-    "() => (found => [...found.x.slice(0, found.size)])(window.micronet.page.model.found)"
+    "() => { const { x, size } = window.micronet.page.model.found;"
+    " return [...x.slice(0, size)]; }"
   )
   np.testing.assert_allclose(held_there, network.rows[:900, 0], atol=0.006)
 
@@ -119,7 +120,9 @@ def test_edits_wait_for_a_server_that_was_started_again(opened):
   page.context.clear_cookies()  # as good as another token
   page.mouse.click(*opened.screen(60, 20))
   opened.until("() => document.getElementById('banner').innerText.includes('1 edit')")
-  opened.until("() => document.getElementById('banner').innerText.includes('new address')")
+  opened.until(
+    "() => document.getElementById('banner').innerText.includes('new address')"
+  )
   page.request.get(opened.server.url)  # in another tab
   opened.settled()
   opened.until("() => document.getElementById('banner').hidden")
