@@ -76,6 +76,7 @@ class Cluster:
       )
     self.places = gpus or sum(each // cpus for each in cores)
     wanted: dict[str, Any] = {"num_gpus": 1} if gpus else {"num_cpus": cpus}
+    wanted["max_calls"] = 0  # or each task on a GPU would start JAX anew
     decorated = ray.remote(max_retries=RETRIES, retry_exceptions=True, **wanted)
     self._ray, self._remote = ray, decorated(_attempt)
     self._references: dict[Hashable, Any] = {}
@@ -157,9 +158,9 @@ def connected(*, cpus: int, asked: str) -> Iterator[Cluster]:
       ray.init(
         include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING
       )
-    except ConnectionError as error:
+    except (ConnectionError, ValueError, RuntimeError) as error:
       raise InputError(
-        f"Ray finds no cluster ({' '.join(str(error).split())[:200]}); RAY_ADDRESS"
+        f"Ray can use no cluster ({' '.join(str(error).split())[:200]}); RAY_ADDRESS"
         " names the one to use, and without it and `ray start` Ray makes one here"
       ) from error
     if threading.current_thread() is threading.main_thread():

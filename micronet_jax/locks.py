@@ -84,6 +84,32 @@ def locked(
       yield
 
 
+def process_in(folder: pathlib.Path) -> int:
+  """The process of this machine that works in a folder which is locked.
+
+  Raises:
+    InputError: it is of another machine, or the lock does not say.
+  """
+  try:
+    machine, name, process = _signed((folder / "lock").read_bytes())
+  except OSError:
+    machine, name, process = "", "", 0
+  if machine != _machine():
+    where = f"process {process} of {name}" if name else "another machine"
+    raise InputError(f"{where} works in {folder}; it can be stopped only there")
+  return process
+
+
+def _signed(content: bytes) -> tuple[str, str, int]:
+  """Machine, its name and process of a lock; empty if it is no signature of ours."""
+  try:
+    signature = json.loads(content[:1000])
+    machine, name = str(signature["machine"]), str(signature["name"])
+    return machine, name, int(signature["process"])
+  except (ValueError, LookupError, TypeError, OverflowError, RecursionError):
+    return "", "", 0
+
+
 def _take(file: BinaryIO, folder: pathlib.Path) -> str | None:
   """Takes the lock; else says who has it, as far as is known."""
   locks = _lock(file)
@@ -122,10 +148,10 @@ def _other_holder(file: BinaryIO, folder: pathlib.Path, *, locks: bool) -> str |
   """Who holds a folder by what its lock file says; None if nobody that lives."""
   file.seek(0)
   try:
-    signature = json.loads(file.read(1000))
-    machine, name = str(signature["machine"]), str(signature["name"])
-    process = int(signature["process"])
-  except (OSError, ValueError, LookupError, TypeError, OverflowError, RecursionError):
+    machine, name, process = _signed(file.read(1000))
+  except OSError:
+    return None
+  if not machine:
     return None  # nobody, or no signature of ours
   # The operating system would have refused its lock if that process lived.
   if machine == _machine() and (locks or not is_running(process)):

@@ -35,10 +35,13 @@ ASK_EVERY = 0.1
 STARTERS = (
   ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID"),  # by hand
   ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),  # mpirun of Open MPI
-  ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID"),  # srun
   ("PMI_SIZE", "PMI_RANK"),  # mpirun of MPICH and Intel
+  ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID"),  # srun
 )
-"""Variables by which starters say how many processes there are, and which this is."""
+"""Variables by which starters say how many processes there are, and which this is.
+
+An `mpirun` within a Slurm job starts its own by `srun`, so Slurm's come last.
+"""
 
 _ENDING = "Terminating process because the JAX distributed service"
 _NATIVE = re.compile(b"%b|coordination_service|preemption_sync" % _ENDING.encode())

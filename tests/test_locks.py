@@ -170,3 +170,12 @@ def test_a_full_disk_is_no_reason_to_stop(tmp_path):
   with full_disk(0), locked(tmp_path):
     assert (tmp_path / "lock").read_text() == ""
     assert "another process works" in refusal(tmp_path)
+
+
+def test_who_works_in_a_folder_can_be_told(tmp_path):
+  with locks.locked(tmp_path):
+    assert locks.process_in(tmp_path) == os.getpid()
+  signature = {"machine": "another", "name": "node7", "process": 12}
+  (tmp_path / "lock").write_text(json.dumps(signature))
+  with pytest.raises(InputError, match="process 12 of node7 works in"):
+    locks.process_in(tmp_path)

@@ -53,6 +53,7 @@ class Candidates:
     done: tiles that were searched, by their index.
     total: tiles there are.
     threshold: the network's own, for this image.
+    stamp: of the image that was searched (`Folder.stamp`).
   """
 
   weights: str
@@ -60,6 +61,7 @@ class Candidates:
   done: set[int] = dataclasses.field(default_factory=set)
   total: int = 0
   threshold: float = 0.5
+  stamp: int = 0
 
   @property
   def complete(self) -> bool:
@@ -143,8 +145,13 @@ class Searches:
       found = self._found.get(picture.key)
     if found is None:
       found = self._read(picture)
+    try:
+      stamp = self._folder.stamp(picture)
+    except FileNotFoundError:
+      return None
     with self._changed:
-      if found is None or found.weights != self._identity:
+      if found is None or found.weights != self._identity or found.stamp != stamp:
+        self._found.pop(picture.key, None)
         return None
       return self._found.setdefault(picture.key, found)
 
@@ -166,7 +173,8 @@ class Searches:
         picture, center = self._next()
         if picture is None:
           break
-        if search and (search.picture != picture or search.detector != self._detector):
+        stamp = self._folder.stamp(picture)
+        if search and not search.is_of(picture, self._detector, stamp):
           self._leave(search)
           search = None
         if search is None:
@@ -187,7 +195,7 @@ class Searches:
       self._leave(search)
 
   def _leave(self, search: "_Search") -> None:
-    """Keeps what was found so far, unless the image is gone."""
+    """Keeps what was found so far, if the disk has room."""
     try:
       self._write(search.picture, search.found)
     except OSError as error:
@@ -205,7 +213,7 @@ class Searches:
         if picture.key not in self._failed and not self._is_done(picture):
           self._busy = picture.key
           return picture, center
-        with contextlib.suppress(ValueError):
+        with self._changed, contextlib.suppress(ValueError):
           queue.remove(picture)
       with self._changed:
         self._busy = None
@@ -229,7 +237,8 @@ class Searches:
       devices.check_platform()
       devices.use_compilation_cache()
       detector = load(weights)
-    found = self.found(picture) or Candidates(identity)
+    stamp = self._folder.stamp(picture)
+    found = self.found(picture) or Candidates(identity, stamp=stamp)
     search = _Search(detector, self._pictures, picture, found)
     with self._changed:
       if self._identity == identity:  # nobody chose another meanwhile
@@ -249,15 +258,13 @@ class Searches:
         total=found.total,
         threshold=found.threshold,
         weights=found.weights,
-        stamp=picture.path.stat().st_mtime_ns,
+        stamp=found.stamp,
       )
 
   def _read(self, picture: Picture) -> Candidates | None:
     """What is on disk; None if there is nothing that can be used."""
     try:
       with np.load(self._path(picture), allow_pickle=False) as held:
-        if int(held["stamp"]) != picture.path.stat().st_mtime_ns:
-          return None
         rows = held["rows"].astype(np.float32).reshape(-1, 3)
         return Candidates(
           str(held["weights"]),
@@ -265,6 +272,7 @@ class Searches:
           set(held["done"].tolist()),
           int(held["total"]),
           float(held["threshold"]),
+          int(held["stamp"]),
         )
     except FileNotFoundError:
       return None
@@ -295,6 +303,11 @@ class _Search:
       self._open = opening.pop_all()
     found.total = len(self._scan.tiles)
     self._set_threshold()
+
+  def is_of(self, picture: Picture, detector: "Detector | None", stamp: int) -> bool:
+    """Whether it searches this image as it is now, with this network."""
+    same = self.picture == picture and self.found.stamp == stamp
+    return same and self.detector == detector
 
   def turn(self, center: tuple[float, float] | None) -> None:
     """Searches the tiles that are nearest to a place, or the next."""

@@ -21,7 +21,7 @@ from typing import Any
 from micronet_jax.annotate.folder import KEPT, RUNS, Folder
 from micronet_jax.errors import InputError
 from micronet_jax.files import read_json, write_json
-from micronet_jax.locks import locked
+from micronet_jax.locks import locked, process_in
 from micronet_jax.signals import INTERRUPTED
 from micronet_jax.stored import COUNT, Number, read_log, read_stored
 
@@ -74,11 +74,20 @@ class FineTuning:
       self._start(note)
 
   def stop(self) -> None:
-    """Asks the run to save and end; returns at once."""
+    """Asks the run to save and end; returns at once.
+
+    Raises:
+      InputError: it is another machine's.
+    """
     note = self._noted()
-    if note and self._is_running(note):
+    if not note or not self._is_running(note):
+      return
+    if self._process and self._process.pid == note["process"]:
+      self._process.terminate()
+    else:  # the number that was noted may be another process's by now
+      process = process_in(self._folder.place(RUNS, note["run"]))
       with contextlib.suppress(ProcessLookupError):
-        os.kill(int(note["process"]), signal.SIGTERM)
+        os.kill(process, signal.SIGTERM)
 
   def end(self) -> bool:
     """Stops the run and waits until it has saved; whether there was one."""

@@ -5,6 +5,7 @@ is looked up here, so no path is ever made of what a browser sent. Called by all
 `annotate`.
 """
 
+import contextlib
 import dataclasses
 import logging
 import pathlib
@@ -118,6 +119,17 @@ class Folder:
         " written, so remove the link"
       )
     return path
+
+  def stamp(self, picture: Picture) -> int:
+    """Another whenever the image is, or index.csv, which may say its resolution.
+
+    Raises:
+      FileNotFoundError: the image is gone.
+    """
+    stamp = picture.path.stat().st_mtime_ns
+    with contextlib.suppress(FileNotFoundError):
+      stamp += self.place("index.csv").stat().st_mtime_ns
+    return stamp
 
   def stated_mpp(self, picture: Picture) -> float | None:
     """What index.csv says of microns per pixel; None if it says nothing."""

@@ -87,7 +87,7 @@ class Guard:
       return 403, "requests of other sites are refused"
     if scope["method"] not in ("GET", "HEAD"):
       origin = headers.get("origin")
-      if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+      if origin is not None and _place(origin) != host.lower():
         return 403, "requests of other sites are refused"
       size = headers.get("content-length", "")
       if not size.isascii() or not size.isdecimal() or int(size) > LARGEST_BODY:
@@ -111,13 +111,17 @@ class Guard:
     return kept.value if kept else ""
 
   def _is_own(self, name: str | None) -> bool:
-    """Whether a name can only be this server's: a loopback address, or a given one."""
+    """Whether a name can only be this server's: a loopback address, or a given one.
+
+    Where others are let in, any address that is a number: nobody else can make that
+    point here.
+    """
     if not name:
       return False
     if name == "localhost" or name in self._hosts:
       return True
     try:
-      return ipaddress.ip_address(name).is_loopback
+      return ipaddress.ip_address(name).is_loopback or bool(self._hosts)
     except ValueError:
       return False
 
@@ -125,6 +129,14 @@ class Guard:
 def _hostname(url: str) -> str | None:
   try:
     return urlsplit(url).hostname
+  except ValueError:
+    return None
+
+
+def _place(url: str) -> str | None:
+  """Host and port of an address, as a browser's header has them."""
+  try:
+    return urlsplit(url).netloc.lower()
   except ValueError:
     return None
 

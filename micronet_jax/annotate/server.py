@@ -162,12 +162,13 @@ def _tile(site: Site, request: Request, _: Any) -> Response:
 
 
 def _thumbnail(site: Site, request: Request, _: Any) -> Response:
-  return _jpeg(site.pictures.thumbnail(_picture(site, request)))
+  # Its address is the same for every image of that name, in any folder.
+  return _jpeg(site.pictures.thumbnail(_picture(site, request)), kept="no-cache")
 
 
-def _jpeg(data: bytes) -> Response:
-  kept = {"cache-control": "private, max-age=86400"}
-  return Response(data, media_type="image/jpeg", headers=kept)
+def _jpeg(data: bytes, *, kept: str = "private, max-age=86400") -> Response:
+  headers = {"cache-control": kept}
+  return Response(data, media_type="image/jpeg", headers=headers)
 
 
 def _export(site: Site, request: Request, _: Any) -> Response:

@@ -37,7 +37,7 @@ class Size:
     shape: (height, width).
     mpp: microns per pixel, or None.
     origin: where QuPath's frame begins, (x, y).
-    stamp: of its file.
+    stamp: of its file (`Folder.stamp`).
   """
 
   shape: tuple[int, int]
@@ -79,6 +79,8 @@ class Site:
     self._counts: dict[str, tuple[Any, dict[str, Any]]] = {}
     self._counting = ThreadPoolExecutor(1, "count")
     self._pending: set[str] = set()
+    if self.weights != last:
+      self._save()
 
   def set_threshold(self, threshold: float | None) -> None:
     """Stores a threshold for all images; None for the network's own."""
@@ -105,7 +107,7 @@ class Site:
     Raises:
       InputError: it cannot be read.
     """
-    stamp = picture.path.stat().st_mtime_ns
+    stamp = self.folder.stamp(picture)
     with self._lock:
       known = self._sizes.get(picture.key)
     if known is None or known.stamp != stamp:

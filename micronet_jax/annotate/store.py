@@ -9,6 +9,7 @@ import collections
 import dataclasses
 import itertools
 import pathlib
+import re
 import threading
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -21,9 +22,18 @@ from micronet_jax.datasets.annotations import (
   annotation_ending,
   read_centers,
 )
-from micronet_jax.datasets.annotations.regions import read_regions, write_regions
+from micronet_jax.datasets.annotations.regions import (
+  REGION_ENDINGS,
+  read_marked_regions,
+  read_regions,
+  write_regions,
+)
 from micronet_jax.datasets.entries import same_name
-from micronet_jax.datasets.folder.pairing import ANNOTATION_FOLDERS, REGION_FOLDER
+from micronet_jax.datasets.folder.pairing import (
+  ANNOTATION_FOLDERS,
+  REGION_FOLDER,
+  names_of_images,
+)
 from micronet_jax.errors import InputError
 from micronet_jax.files import digest, replacing
 from micronet_jax.stored import Number, check_stored
@@ -34,6 +44,7 @@ Point = tuple[int, int]
 
 UNIT = 100
 
+_OME = re.compile(r"\.ome$", re.IGNORECASE)
 
 _PAIR = [Number(-1e7, 1e7)]
 CHANGE = {
@@ -63,7 +74,8 @@ class Annotation:
     points: nuclei that a person marked, moved or confirmed; a set that keeps order.
     hidden: where a person removed a detection.
     regions: (x, y, width, height) in pixels of what is annotated completely.
-    foreign: the file of another format that all this is from, which is not edited.
+    foreign: a file that the page did not write and all this is from, so that nothing
+      is edited.
   """
 
   revision: str
@@ -80,6 +92,7 @@ class Store:
     self._folder = folder
     self._lock = threading.Lock()
     self._known: collections.OrderedDict[str, Annotation] = collections.OrderedDict()
+    self._listed: dict[str, tuple[int, dict[str, list[pathlib.Path]]]] = {}
 
   def read(self, picture: Picture, shape: tuple[int, int]) -> Annotation:
     """What is on disk.
@@ -146,7 +159,8 @@ class Store:
   def revision(self, picture: Picture) -> str:
     """Tells states on disk apart: one of the files was replaced, or changed."""
     said = []
-    for path in self._paths(picture):
+    foreign = self._foreign(picture)
+    for path in (*self._paths(picture), *([foreign] if foreign else [])):
       try:
         at = path.stat()
         said.append([at.st_mtime_ns, at.st_size, at.st_ino])
@@ -171,50 +185,85 @@ class Store:
   def _load(
     self, picture: Picture, shape: tuple[int, int], revision: str
   ) -> Annotation:
-    points, regions, hidden = self._paths(picture)
-    source = self._foreign(picture) or (points if points.exists() else None)
-    whole = ((0, 0, shape[1], shape[0]),)
-    if regions.exists():
-      boxes = tuple(map(tuple, read_regions(regions, shape=shape).tolist()))
-    else:
-      boxes = whole if source else ()
+    _, _, hidden = self._paths(picture)
+    points, regions = self._sources(picture)
+    boxes: Iterable[Any] = ((0, 0, shape[1], shape[0]),) if points else ()
+    if regions:
+      boxes = read_regions(regions, shape=shape, image=picture.path).tolist()
+    elif points:
+      marked = read_marked_regions(points, shape=shape, image=picture.path)
+      boxes = boxes if marked is None else marked.tolist()
+    foreign = self._foreign(picture)
     return Annotation(
       revision,
-      _points_of(source, shape, picture) if source else {},
+      _points_of(points, shape, picture) if points else {},
       _points_of(hidden, shape, picture) if hidden.exists() else {},
-      boxes,
-      None if source in (None, points) else str(source.relative_to(self._folder.root)),
+      tuple(map(tuple, boxes)),
+      str(foreign.relative_to(self._folder.root)) if foreign else None,
     )
 
   def _foreign(self, picture: Picture) -> pathlib.Path | None:
-    """An annotation of the image in another format, that the data set would read."""
-    own = {path.name for path in self._paths(picture)}
-    for name in ANNOTATION_FOLDERS:
-      folder = self._folder.place(name)
-      for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        ending = annotation_ending(path)
-        if ending not in ANNOTATION_ENDINGS or not self._folder.holds(path):
-          continue
-        named = same_name(path.name[: -len(ending)]) == same_name(picture.name)
-        if named and (name, path.name) != ("points", *own):
-          return path
-    return None
+    """A file about the image that the page did not write, and would spoil."""
+    own_points, own_regions, _ = self._paths(picture)
+    points, regions = self._sources(picture)
+    if points and (points != own_points or not _has_points_alone(points)):
+      return points
+    return regions if regions != own_regions else None
+
+  def _sources(
+    self, picture: Picture
+  ) -> tuple[pathlib.Path | None, pathlib.Path | None]:
+    """The files of points and of regions that the data set would read."""
+    own_points, own_regions, _ = self._paths(picture)
+    points = [p for name in ANNOTATION_FOLDERS for p in self._files(name, picture)]
+    regions = self._files(REGION_FOLDER, picture)
+    # Those that the page did not write come first: it must not write beside them.
+    points.sort(key=lambda path: path == own_points)
+    regions.sort(key=lambda path: path == own_regions)
+    return next(iter(points), None), next(iter(regions), None)
+
+  def _files(self, folder: str, picture: Picture) -> list[pathlib.Path]:
+    """What one of the folders has about an image; each is listed when it changes."""
+    place = self._folder.place(folder)
+    try:
+      changed = place.stat().st_mtime_ns
+    except FileNotFoundError:
+      return []
+    if folder not in self._listed or self._listed[folder][0] != changed:
+      endings = REGION_ENDINGS if folder == REGION_FOLDER else ANNOTATION_ENDINGS
+      by_name: dict[str, list[pathlib.Path]] = {}
+      for path in sorted(place.iterdir()):
+        fits = annotation_ending(path) in endings and not path.name.startswith(".")
+        for name in names_of_images(path) if fits and self._folder.holds(path) else ():
+          by_name.setdefault(name, []).append(path)
+      self._listed[folder] = changed, by_name
+    listed = self._listed[folder][1]
+    name = same_name(picture.name)
+    # A file of `a` is for `a.ome.tif` as well.
+    return listed.get(name) or listed.get(_OME.sub("", name), [])
 
   def _write(self, picture: Picture, old: Annotation, new: Annotation) -> None:
     """In an order in which the end of the process can do no harm.
 
     Points without a file of regions would be a whole image that is annotated; and in a
-    new region its points must be there.
+    new region its points must be there, as in one that goes.
     """
     points, regions, hidden = self._paths(picture)
-    if not regions.exists():
-      write_regions(regions, np.array(old.regions, np.int64).reshape(-1, 4))
+    kept = [each for each in old.regions if each in new.regions]
+    if not regions.exists() or len(kept) < len(old.regions):
+      write_regions(regions, np.array(kept, np.int64).reshape(-1, 4))
     if new.points != old.points or not points.exists():
       _write_points(points, new.points)
     if new.hidden != old.hidden:
       _write_points(hidden, new.hidden)
     if new.regions != old.regions:
       write_regions(regions, np.array(new.regions, np.int64).reshape(-1, 4))
+
+
+def _has_points_alone(path: pathlib.Path) -> bool:
+  """Whether a CSV has nothing that would be lost if the page wrote it."""
+  with path.open("rb") as file:
+    return file.readline(100).removeprefix(b"\xef\xbb\xbf").strip() == b"x,y"
 
 
 def _points_of(

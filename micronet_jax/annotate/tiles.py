@@ -66,7 +66,7 @@ class Pictures:
     """
     key = picture.key
     with self._opening[key]:
-      stamp = picture.path.stat().st_mtime_ns
+      stamp = self._folder.stamp(picture)
       with self._lock:
         held = self._open.get(key)
         if held and held.stamp != stamp:
@@ -96,7 +96,7 @@ class Pictures:
   def fault(self, picture: Picture) -> str:
     """Why an image could not be read as it is now; "" if nobody tried, or could."""
     stamp, fault = self._faults.get(picture.key, (0, ""))
-    return fault if stamp == picture.path.stat().st_mtime_ns else ""
+    return fault if stamp == self._folder.stamp(picture) else ""
 
   def _close_unused(self) -> None:
     idle = [key for key, held in self._open.items() if not held.users]

@@ -144,11 +144,21 @@ def _names(host: str) -> list[str]:
   return names
 
 
+def _outgoing() -> str | None:
+  """The address by which this machine is seen, as a number; nothing is sent for it."""
+  with contextlib.suppress(OSError), socket.socket(type=socket.SOCK_DGRAM) as there:
+    there.connect(("192.0.2.1", 9))
+    return str(there.getsockname()[0])
+  return None
+
+
 def _say(host: str, port: int, token: str) -> None:
   names = _names(host)
   shown = "localhost" if not names else names[1] if host in ("0.0.0.0", "::") else host
   shown = f"[{shown}]" if ":" in shown else shown
-  print(f"\n  http://{shown}:{port}/?token={token}\n")
+  print(f"\n  http://{shown}:{port}/?token={token}")
+  outside = _outgoing() if host in ("0.0.0.0", "::") else None
+  print(f"  http://{outside}:{port}/?token={token}\n" if outside else "")
   if names:
     print(
       "This address is open to the network: whoever has the token can read and change"

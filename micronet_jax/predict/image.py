@@ -32,7 +32,6 @@ from micronet_jax.imaging.reader import Reader
 from micronet_jax.locks import Busy
 from micronet_jax.predict import outputs, summary
 from micronet_jax.predict.journal import (
-  CannotWrite,
   Journal,
   finished_tiles,
   remove_left,
@@ -138,9 +137,9 @@ def predict_image(
       journal.take_over(_parts(stem))
       try:
         _search(work, scan, journal)
-      except InputError as error:
-        if not (isinstance(error, CannotWrite) and journal.done):
-          journal.remove()  # else what was found so far is kept
+      except InputError:
+        if not journal.done:  # else what was found is kept: a drive may come back
+          journal.remove()
           _remove_parts(stem)
         raise
       about = {"name": image, "settings": settings}

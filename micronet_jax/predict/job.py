@@ -16,7 +16,7 @@ from typing import Any
 
 from micronet_jax.config import PredictConfig, check_predict
 from micronet_jax.detection.detector import load
-from micronet_jax.devices import check_count
+from micronet_jax.devices import check_count, leave_gpus
 from micronet_jax.errors import InputError
 from micronet_jax.files import sweep
 from micronet_jax.predict import outputs, spread
@@ -54,6 +54,8 @@ def predict_images(
     Stopped: a signal came while a cluster worked.
   """
   options, out = check_predict(options or PredictConfig()), pathlib.Path(out)
+  if options.executor == "ray":
+    leave_gpus()
   check_count(options.devices)
   found = outputs.find_images(images)
   jobs = outputs.name_outputs(found, out, options.formats, shard=options.shard)

@@ -162,6 +162,7 @@ def take_steps(
   take = steps.compile_steps(recipe, size=size, unroll=unroll)
   begin = (state, images, pools, run.numbers)
   state, *fixed = devices.replicate(begin, recipe.devices, shared=True)
+  del begin, images, pools  # they are on one device besides, where it copied them
   losses = run.record.losses
   step = int(state.step)
   if first:

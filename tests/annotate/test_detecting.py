@@ -88,7 +88,7 @@ def test_what_cannot_be_searched_is_said_and_does_not_stop_others(opened, weight
   searches.end()
 
 
-def test_an_image_that_is_deleted_meanwhile_ends_nothing(opened, weights, caplog):
+def test_an_image_that_is_deleted_meanwhile_ends_nothing(opened, weights):
   folder, picture = opened
   searches = searching(folder, weights)
   searches.want(picture, None)
@@ -96,5 +96,23 @@ def test_an_image_that_is_deleted_meanwhile_ends_nothing(opened, weights, caplog
   searches.stop()
   picture.path.unlink()
   searches.end()
-  assert not list(folder.root.rglob("*.npz"))
-  assert "what was found in a is not kept" in caplog.text
+  assert searches.found(picture) is None
+
+
+@pytest.mark.parametrize("changed", ["image", "resolution"])
+def test_what_was_found_in_another_image_or_scale_counts_no_more(
+  opened, weights, changed
+):
+  folder, picture = opened
+  save_image(picture.path, np.full((64, 64, 3), 200, np.uint8))
+  searches = searching(folder, weights)
+  searches.want_all([picture])
+  until(lambda: (found := searches.found(picture)) and found.complete)
+  if changed == "image":
+    save_image(picture.path, np.full((32, 32, 3), 200, np.uint8))
+  else:
+    (folder.root / "index.csv").write_text("name,mpp\na,0.5\n")
+  assert searches.found(picture) is None
+  searches.want_all([picture])
+  until(lambda: (found := searches.found(picture)) and found.complete)
+  searches.end()

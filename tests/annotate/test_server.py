@@ -93,6 +93,8 @@ def test_another_host_is_known_by_its_own_name(folder):
   with client_of(folder, hosts=["lab-server"], base="http://lab-server:8765") as client:
     assert client.get("/").status_code == 403
     assert client.get(f"/?token={TOKEN}").status_code == 200
+    by_number = {"host": "192.168.1.5:8765"}  # nobody else can make that point here
+    assert client.get(f"/?token={TOKEN}", headers=by_number).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -101,6 +103,7 @@ def test_another_host_is_known_by_its_own_name(folder):
     {"origin": "http://evil.example"},
     {"origin": "http://localhost:9999"},
     {"origin": "null"},
+    {"origin": "http://["},
     {"sec-fetch-site": "cross-site"},
     {"sec-fetch-site": "same-site"},
   ],

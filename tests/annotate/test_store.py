@@ -1,5 +1,6 @@
 """What people say of an image is saved at every edit, never half, nor over another."""
 
+import contextlib
 import signal
 import subprocess
 import sys
@@ -146,3 +147,57 @@ def test_a_killed_server_loses_at_most_the_click_under_way(folder):
   saved = (folder / "points/a.csv").read_text().split()
   assert saved == ["x,y", *(f"{x}.00,5.00" for x in range(11))]
   assert [path.name for path in (folder / "points").iterdir()] == ["a.csv"]
+
+
+@pytest.mark.parametrize(
+  ("file", "text"),
+  [
+    ("points/a.csv", "x,y,class\n3,4,tumour\n5,6,Ignore*\n"),
+    ("points/CellCounter_a.csv", "x,y\n3,4\n"),
+    ("regions/a.geojson", '{"type": "FeatureCollection", "features": []}'),
+  ],
+)
+def test_what_the_page_did_not_write_is_left_as_it_is(opened, file, text):
+  root, store, picture = opened
+  (root / file).parent.mkdir(exist_ok=True)
+  (root / file).write_text(text)
+  (root / "points").mkdir(exist_ok=True)
+  if "regions" in file:
+    (root / "points/a.csv").write_text("x,y\n3,4\n")
+  now = store.read(picture, SHAPE)
+  assert next(iter(now.points)) == (300, 400)
+  assert now.regions == (() if "regions" in file else ((0, 0, 120, 80),))
+  with pytest.raises(InputError, match=file):
+    store.edit(picture, SHAPE, change(now.revision, add=[[1, 1]]))
+  assert (root / file).read_text() == text
+  assert not (root / "regions/a.csv").exists()
+
+
+@pytest.mark.parametrize("writes", range(4))
+def test_ending_while_a_region_is_undone_leaves_none_without_its_nuclei(
+  opened, monkeypatch, writes
+):
+  root, store, picture = opened
+  now = store.read(picture, SHAPE)
+  store.edit(
+    picture, SHAPE, change(now.revision, add=[[5, 5]], regions=[[0, 0, 20, 20]])
+  )
+  left = writes
+
+  def counted(real):
+    def write(*arguments):
+      nonlocal left
+      if not left:
+        raise KeyboardInterrupt
+      left -= 1
+      real(*arguments)
+
+    return write
+
+  for name in ("write_regions", "_write_points"):
+    monkeypatch.setattr(stores, name, counted(getattr(stores, name)))
+  now = store.read(picture, SHAPE)
+  with contextlib.suppress(KeyboardInterrupt):
+    store.edit(picture, SHAPE, change(now.revision, remove=[[5, 5]], regions=[]))
+  after = Store(Folder(root)).read(picture, SHAPE)
+  assert after.points or not after.regions

@@ -102,7 +102,7 @@ def pair_files(root: pathlib.Path) -> dict[str, Files]:
     annotation = found.get(name)
     own = name
     if annotation is not None:
-      short, told = _OME.sub("", name), _names(annotation)
+      short, told = _OME.sub("", name), names_of_images(annotation)
       if told[0] != name and short in told and short not in images:
         own = short
     pairs[own] = Files(images[name], annotation, regions.get(name))
@@ -123,7 +123,9 @@ def _owned_regions(
   for path in _visible(root / REGION_FOLDER):
     if annotation_ending(path) not in REGION_ENDINGS:
       continue
-    owner = next((owners[name] for name in _names(path) if name in owners), None)
+    owner = next(
+      (owners[name] for name in names_of_images(path) if name in owners), None
+    )
     with or_left_out():
       if owner is None:
         raise _without_image(path, root)
@@ -134,8 +136,8 @@ def _owned_regions(
 def _without_image(path: pathlib.Path, root: pathlib.Path) -> InputError:
   return InputError(
     f"{path} belongs to no image; {image_folder(root)} must hold one named"
-    f" {_names(path)[0]} with one of the endings {', '.join(IMAGE_ENDINGS)}, or of a"
-    " slide."
+    f" {names_of_images(path)[0]} with one of the endings {', '.join(IMAGE_ENDINGS)},"
+    " or of a slide."
   )
 
 
@@ -151,7 +153,9 @@ def _owned(
   shared: list[pathlib.Path] = []
   passed_over = 0
   for path in files:
-    owner = next((owners[name] for name in _names(path) if name in owners), None)
+    owner = next(
+      (owners[name] for name in names_of_images(path) if name in owners), None
+    )
     common = annotation_ending(path) in _COMMON_ENDINGS
     if owner is not None:
       _add(others if common else found, owner, path)
@@ -185,8 +189,12 @@ def _visible(folder: pathlib.Path) -> list[pathlib.Path]:
   return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
 
 
-def _names(path: pathlib.Path) -> list[str]:
-  """The names of images that an annotation file may belong to, the likeliest first."""
+def names_of_images(path: pathlib.Path) -> list[str]:
+  """The names of images that an annotation file may belong to, the likeliest first.
+
+  Args:
+    path: of an annotation, or of regions, by its ending.
+  """
   stem = same_name(path.name[: -len(annotation_ending(path))])
   plain = _ADDED.sub("", stem)
   return list(dict.fromkeys([stem, _OME.sub("", stem), plain, _OME.sub("", plain)]))
