@@ -159,10 +159,11 @@ class Searches:
     """What the thread does, for the page."""
     with self._changed:
       waiting = sum(picture.key != self._busy for picture in self._queue)
-      failed = sorted(self._failed)
       return {
-        **{"busy": self._busy, "waiting": waiting},
-        **{"error": self.error, "failed": failed},
+        "busy": self._busy,
+        "waiting": waiting,
+        "error": self.error,
+        "failed": sorted(self._failed),
       }
 
   def _work(self) -> None:

@@ -116,7 +116,8 @@ def test_a_person_detects_corrects_and_takes_the_result_away(tab, server, browse
   assert chosen == pytest.approx(own + 0.01, abs=0.00501)  # in hundredths
   assert tab.count() == (before[:, 2] >= np.float32(chosen)).sum()
   page.click("#threshold-reset")
-  tab.until("() => window.micronet.page.state.threshold === null")
+  tab.until("() => (m => m.threshold === m.networkThreshold)"
+            "(window.micronet.page.model)")  # fmt: skip
   assert tab.count() == len(before)
 
   # A click adds, where nothing is near; a right click removes; drag moves.

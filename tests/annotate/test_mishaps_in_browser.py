@@ -77,11 +77,10 @@ def test_answers_that_overlap_leave_each_detection_once(opened):
     network.answer(held.next())
   opened.page.unroute("**/detections?*", held.take)
   opened.page.evaluate(LOOK)
-  held_there = opened.page.evaluate(
-    "() => { const { x, size } = window.micronet.page.model.found;"
-    " return [...x.slice(0, size)]; }"
+  there = opened.page.evaluate(
+    "() => (({x, size}) => [...x.slice(0, size)])(window.micronet.page.model.found)"
   )
-  np.testing.assert_allclose(held_there, network.rows[:900, 0], atol=0.006)
+  np.testing.assert_allclose(there, network.rows[:900, 0], atol=0.006)
 
 
 def test_what_was_pointed_at_elsewhere_is_neither_removed_nor_moved(opened):
@@ -119,10 +118,10 @@ def test_edits_wait_for_a_server_that_was_started_again(opened):
   page.route("**/edit", lambda route: route.fulfill(status=503), times=1)
   page.context.clear_cookies()  # as good as another token
   page.mouse.click(*opened.screen(60, 20))
-  opened.until("() => document.getElementById('banner').innerText.includes('1 edit')")
-  opened.until(
-    "() => document.getElementById('banner').innerText.includes('new address')"
-  )
+  for words in ("1 edit not saved yet", "new address"):
+    opened.until(
+      f"() => document.getElementById('banner').innerText.includes('{words}')"
+    )
   page.request.get(opened.server.url)  # in another tab
   opened.settled()
   opened.until("() => document.getElementById('banner').hidden")
@@ -188,5 +187,6 @@ def test_a_region_is_marked_only_where_all_was_searched_and_is_seen(opened):
     network.known = 6000 if keys == "hw" else network.known
   network.name, network.known = "second", 1
   page.evaluate(LOOK)
-  opened.press("w")
+  opened.until("() => window.micronet.page.view.count === 2")
+  page.keyboard.type("w")
   assert page.evaluate(REGIONS) == [[0, 0, 120, 80]]
