@@ -159,6 +159,7 @@ class Site:
     Raises:
       InputError: a file cannot be read.
     """
+    self.store.refresh()
     annotation = self.store.read(picture, self.size(picture).shape)
     return {
       "revision": annotation.revision,
@@ -170,6 +171,7 @@ class Site:
 
   def state(self) -> dict[str, Any]:
     """What the page looks at again and again."""
+    self.store.refresh()
     return {
       "folder": self.folder.root.name,
       "path": str(self.folder.root),

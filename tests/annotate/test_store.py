@@ -90,11 +90,74 @@ def test_annotations_of_other_programs_are_shown_and_left_alone(opened):
   root, store, picture = opened
   (root / "points").mkdir()
   (root / "points/a.txt").write_text("x\ty\n3\t4\n")
+  store.refresh()
   now = store.read(picture, SHAPE)
   assert list(now.points) == [(300, 400)]
   assert now.regions == ((0, 0, 120, 80),)  # without regions, all of it is annotated
   with pytest.raises(InputError, match=r"points/a\.txt"):
     store.edit(picture, SHAPE, change(now.revision, add=[[1, 1]]))
+
+
+QUPATH = """{"type": "FeatureCollection", "features": [%s]}"""
+DOT = """{"type": "Feature", "geometry": {"type": "Point", "coordinates": [3.5, 4.5]},
+ "properties": {"objectType": "annotation"}}"""
+BOX = """{"type": "Feature", "geometry": {"type": "Polygon", "coordinates":
+ [[[0, 0], [60, 0], [60, 50], [0, 50], [0, 0]]]}, "properties": {"objectType":
+ "annotation", "classification": {"name": "Region*"}}}"""
+COCO = """{"images": [{"id": 1, "file_name": "a.png", "width": 120, "height": 80}],
+ "categories": [{"id": 1, "name": "nucleus"}], "annotations": [{"id": 1, "image_id": 1,
+ "category_id": 1, "bbox": [2.5, 3.5, 2, 2]}]}"""
+COUNTER = """<CellCounter_Marker_File><Marker_Data><Marker_Type><Type>1</Type><Marker>
+<MarkerX>3</MarkerX><MarkerY>4</MarkerY><MarkerZ>1</MarkerZ></Marker></Marker_Type>
+</Marker_Data></CellCounter_Marker_File>"""
+PLAIN = "x,y\n3,4\n"
+
+
+@pytest.mark.parametrize(
+  "files",
+  [
+    {"points/a.csv": "x,y,class,score\n3,4,tumour,0.5\n"},
+    {"points/a.csv": "x;y\n3;4\n"},
+    {"points/a.csv": "Centroid X µm,Centroid Y µm\n0.875,1.125\n"},
+    {"points/a.csv": PLAIN, "regions/a.csv": "x,y,width,height,by\n0,0,60,50,me\n"},
+    {"points/a.csv": PLAIN, "regions/a.geojson": QUPATH % BOX},
+    {"annotations/a.geojson": QUPATH % f"{DOT},{BOX}"},
+    {"annotations/CellCounter_a.xml": COUNTER},
+    {"annotations/all.json": COCO},
+  ],
+)
+def test_what_the_data_set_reads_is_shown_and_what_is_not_ours_kept(
+  opened, files, tmp_path
+):
+  root, store, picture = opened
+  for name, text in files.items():
+    (root / name).parent.mkdir(exist_ok=True)
+    (root / name).write_text(text, encoding="utf-8")
+  store.refresh()
+  now = store.read(picture, SHAPE)
+  assert list(now.points) == [(300, 400)]
+  [sample] = load_samples("folder", root=root, data_dir=tmp_path / "tfds")
+  assert now.regions == ((0, 0, *sample.image.shape[1::-1]),)
+  with pytest.raises(InputError, match=list(files)[-1]):
+    store.edit(picture, SHAPE, change(now.revision, add=[[1, 1]]))
+  held = [path for path in root.rglob("*/a*.*") if path.is_file()]
+  assert len(held) == len([name for name in files if "/a" in name])
+  for name, text in files.items():
+    assert (root / name).read_text(encoding="utf-8") == text
+
+
+def test_names_are_those_of_the_data_set_and_two_files_are_a_fault(folder):
+  (folder / "a.png").rename(folder / "a.ome.tif")
+  (folder / "points").mkdir()
+  (folder / "points/a.csv").write_text(PLAIN)
+  images = Folder(folder)
+  picture, store = images.refresh()[0], Store(images)
+  now = store.read(picture, SHAPE)
+  assert (list(now.points), now.foreign) == ([(300, 400)], "points/a.csv")
+  (folder / "points/a.ome.csv").write_text(PLAIN)
+  store.refresh()
+  with pytest.raises(InputError, match="one of them must go"):
+    store.read(picture, SHAPE)
 
 
 @pytest.mark.parametrize("writes", range(4))
