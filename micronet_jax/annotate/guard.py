@@ -37,9 +37,9 @@ class Guard:
       app: what is guarded.
       token: what the printed address ends in.
       cookie: name under which a browser keeps it afterwards.
-      hosts: names of this server beyond those of the loopback. A name that somebody
-        else made point here is refused; the port is not looked at, so that tunnels
-        work.
+      hosts: names of this server beyond those of the loopback; if there are any, every
+        address in numbers is its own, too. A name that somebody else made point here
+        is refused; the port is not looked at, so that tunnels work.
     """
     self._app, self._token, self._cookie = app, token, cookie
     self._hosts = {host.lower() for host in hosts}
@@ -87,7 +87,7 @@ class Guard:
       return 403, "requests of other sites are refused"
     if scope["method"] not in ("GET", "HEAD"):
       origin = headers.get("origin")
-      if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+      if origin is not None and _netloc(origin).lower() != host.lower():
         return 403, "requests of other sites are refused"
       size = headers.get("content-length", "")
       if not size.isascii() or not size.isdecimal() or int(size) > LARGEST_BODY:
@@ -111,13 +111,13 @@ class Guard:
     return kept.value if kept else ""
 
   def _is_own(self, name: str | None) -> bool:
-    """Whether a name can only be this server's: a loopback address, or a given one."""
+    """Whether nobody else can have made this name point here."""
     if not name:
       return False
     if name == "localhost" or name in self._hosts:
       return True
     try:
-      return ipaddress.ip_address(name).is_loopback
+      return ipaddress.ip_address(name).is_loopback or bool(self._hosts)
     except ValueError:
       return False
 
@@ -127,6 +127,13 @@ def _hostname(url: str) -> str | None:
     return urlsplit(url).hostname
   except ValueError:
     return None
+
+
+def _netloc(url: str) -> str:
+  try:
+    return urlsplit(url).netloc
+  except ValueError:
+    return ""
 
 
 def new_token() -> str:

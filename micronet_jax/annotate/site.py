@@ -70,6 +70,8 @@ class Site:
     self.threshold: float | None = None
     if self.weights == last:
       self.threshold = stored.get("threshold")
+    else:
+      self._save()  # they are those of the last time, from now on
     self.pictures = Pictures(folder)
     self.store = Store(folder)
     self.searches = Searches(folder, self.pictures, self.weights)

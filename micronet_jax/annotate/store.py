@@ -247,17 +247,18 @@ class Store:
   def _write(self, picture: Picture, old: Annotation, new: Annotation) -> None:
     """In an order in which the end of the process can do no harm.
 
-    Points without a file of regions would be a whole image that is annotated; and in a
-    new region its points must be there.
+    Points without a file of regions would be a whole image that is annotated; and at
+    every moment the points of a region must be there.
     """
     points, regions = self._own(picture)
-    if not regions.exists():
-      write_regions(regions, np.array(old.regions, np.int64).reshape(-1, 4))
+    kept = tuple(region for region in old.regions if region in new.regions)
+    if kept != old.regions or not regions.exists():
+      write_regions(regions, np.array(kept, np.int64).reshape(-1, 4))
     if new.points != old.points or not points.exists():
       _write_points(points, new.points)
     if new.hidden != old.hidden:
       _write_points(self._hidden(picture), new.hidden)
-    if new.regions != old.regions:
+    if new.regions != kept:
       write_regions(regions, np.array(new.regions, np.int64).reshape(-1, 4))
 
 

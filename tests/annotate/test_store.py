@@ -1,5 +1,6 @@
 """What people say of an image is saved at every edit, never half, nor over another."""
 
+import contextlib
 import signal
 import subprocess
 import sys
@@ -164,6 +165,39 @@ def test_names_are_those_of_the_data_set_and_two_files_are_a_fault(folder):
 def test_ending_between_two_files_does_no_harm(opened, monkeypatch, writes, tmp_path):
   """An edit replaces up to four files: after any number of them, it can be loaded."""
   root, store, picture = opened
+  now = store.read(picture, SHAPE)
+  edit = change(now.revision, add=[[5, 5]], hide=[[9, 9]], regions=[[0, 0, 20, 20]])
+  stopped_after(monkeypatch, writes)
+  with pytest.raises(KeyboardInterrupt):
+    store.edit(picture, SHAPE, edit)
+  monkeypatch.undo()
+  after = Store(Folder(root)).read(picture, SHAPE)
+  assert after.regions == ()  # the region is last, when its points are there
+  if (root / "points/a.csv").exists():
+    with pytest.raises(InputError, match="none of 1 image"):
+      load_samples("folder", root=root, data_dir=tmp_path / "tfds")
+
+
+@pytest.mark.parametrize("writes", range(3))
+def test_ending_within_an_undo_leaves_no_region_without_its_nuclei(
+  opened, monkeypatch, writes
+):
+  root, store, picture = opened
+  regions = [[0, 0, 20, 20], [40, 0, 20, 20]]
+  edit = change(store.read(picture, SHAPE).revision, add=[[5, 5], [45, 5]])
+  now = store.edit(picture, SHAPE, {**edit, "regions": regions})
+  edit = change(now.revision, remove=[[5, 5]], regions=regions[1:])
+  stopped_after(monkeypatch, writes)
+  with contextlib.suppress(KeyboardInterrupt):
+    store.edit(picture, SHAPE, edit)
+  monkeypatch.undo()
+  after = Store(Folder(root)).read(picture, SHAPE)
+  assert (500, 500) in after.points or tuple(regions[0]) not in after.regions
+  assert tuple(regions[1]) in after.regions
+
+
+def stopped_after(monkeypatch, writes):
+  """The process ends when it would replace one more file than this."""
   left = writes
 
   def counted(real):
@@ -178,16 +212,6 @@ def test_ending_between_two_files_does_no_harm(opened, monkeypatch, writes, tmp_
 
   for name in ("write_regions", "_write_points"):
     monkeypatch.setattr(stores, name, counted(getattr(stores, name)))
-  now = store.read(picture, SHAPE)
-  edit = change(now.revision, add=[[5, 5]], hide=[[9, 9]], regions=[[0, 0, 20, 20]])
-  with pytest.raises(KeyboardInterrupt):
-    store.edit(picture, SHAPE, edit)
-  monkeypatch.undo()
-  after = Store(Folder(root)).read(picture, SHAPE)
-  assert after.regions == ()  # the region is last, when its points are there
-  if (root / "points/a.csv").exists():
-    with pytest.raises(InputError, match="none of 1 image"):
-      load_samples("folder", root=root, data_dir=tmp_path / "tfds")
 
 
 def test_a_killed_server_loses_at_most_the_click_under_way(folder):

@@ -67,7 +67,7 @@ class Claims(NamedTuple):
     for kind in (self.annotations, self.regions):
       with or_left_out():
         if len(kind) > 1:
-          raise _belong_together(*kind[:2], same_name(self.image.stem))
+          raise _belong_together(kind[0], kind[1], same_name(self.image.stem))
     annotation, regions = (next(iter(kind), None) for kind in self[1:])
     return Files(self.image, annotation, regions)
 
