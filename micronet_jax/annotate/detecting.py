@@ -208,8 +208,9 @@ class Searches:
     while not self._ended:
       with self._changed:
         view, queue = self._view, self._queue
+        waiting = [(picture, None) for picture in queue]
       wanted = [view] if view else []
-      for picture, center in [*wanted, *((picture, None) for picture in [*queue])]:
+      for picture, center in [*wanted, *waiting]:
         if picture.key not in self._failed and not self._is_done(picture):
           self._busy = picture.key
           return picture, center

@@ -37,9 +37,9 @@ class Guard:
       app: what is guarded.
       token: what the printed address ends in.
       cookie: name under which a browser keeps it afterwards.
-      hosts: names of this server beyond those of the loopback. A name that somebody
-        else made point here is refused; the port is not looked at, so that tunnels
-        work.
+      hosts: names of this server beyond those of the loopback; if there are any, every
+        address in numbers is its own, too. A name that somebody else made point here
+        is refused; the port is not looked at, so that tunnels work.
     """
     self._app, self._token, self._cookie = app, token, cookie
     self._hosts = {host.lower() for host in hosts}
@@ -87,7 +87,7 @@ class Guard:
       return 403, "requests of other sites are refused"
     if scope["method"] not in ("GET", "HEAD"):
       origin = headers.get("origin")
-      if origin is not None and _place(origin) != host.lower():
+      if origin is not None and _netloc(origin).lower() != host.lower():
         return 403, "requests of other sites are refused"
       size = headers.get("content-length", "")
       if not size.isascii() or not size.isdecimal() or int(size) > LARGEST_BODY:
@@ -111,11 +111,7 @@ class Guard:
     return kept.value if kept else ""
 
   def _is_own(self, name: str | None) -> bool:
-    """Whether a name can only be this server's: a loopback address, or a given one.
-
-    Where others are let in, any address that is a number: nobody else can make that
-    point here.
-    """
+    """Whether nobody else can have made this name point here."""
     if not name:
       return False
     if name == "localhost" or name in self._hosts:
@@ -133,12 +129,11 @@ def _hostname(url: str) -> str | None:
     return None
 
 
-def _place(url: str) -> str | None:
-  """Host and port of an address, as a browser's header has them."""
+def _netloc(url: str) -> str:
   try:
-    return urlsplit(url).netloc.lower()
+    return urlsplit(url).netloc
   except ValueError:
-    return None
+    return ""
 
 
 def new_token() -> str:

@@ -70,6 +70,8 @@ class Site:
     self.threshold: float | None = None
     if self.weights == last:
       self.threshold = stored.get("threshold")
+    else:
+      self._save()  # they are those of the last time, from now on
     self.pictures = Pictures(folder)
     self.store = Store(folder)
     self.searches = Searches(folder, self.pictures, self.weights)
@@ -79,8 +81,6 @@ class Site:
     self._counts: dict[str, tuple[Any, dict[str, Any]]] = {}
     self._counting = ThreadPoolExecutor(1, "count")
     self._pending: set[str] = set()
-    if self.weights != last:
-      self._save()
 
   def set_threshold(self, threshold: float | None) -> None:
     """Stores a threshold for all images; None for the network's own."""
@@ -161,6 +161,7 @@ class Site:
     Raises:
       InputError: a file cannot be read.
     """
+    self.store.refresh()
     annotation = self.store.read(picture, self.size(picture).shape)
     return {
       "revision": annotation.revision,
@@ -172,6 +173,7 @@ class Site:
 
   def state(self) -> dict[str, Any]:
     """What the page looks at again and again."""
+    self.store.refresh()
     return {
       "folder": self.folder.root.name,
       "path": str(self.folder.root),

@@ -9,7 +9,6 @@ import collections
 import dataclasses
 import itertools
 import pathlib
-import re
 import threading
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -17,22 +16,17 @@ from typing import Any
 import numpy as np
 
 from micronet_jax.annotate.folder import KEPT, Folder, Picture
-from micronet_jax.datasets.annotations import (
-  ANNOTATION_ENDINGS,
-  annotation_ending,
-  read_centers,
-)
+from micronet_jax.datasets.annotations import read_centers
 from micronet_jax.datasets.annotations.regions import (
-  REGION_ENDINGS,
   read_marked_regions,
   read_regions,
   write_regions,
 )
-from micronet_jax.datasets.entries import same_name
 from micronet_jax.datasets.folder.pairing import (
-  ANNOTATION_FOLDERS,
   REGION_FOLDER,
-  names_of_images,
+  Claims,
+  Files,
+  find_claims,
 )
 from micronet_jax.errors import InputError
 from micronet_jax.files import digest, replacing
@@ -44,7 +38,6 @@ Point = tuple[int, int]
 
 UNIT = 100
 
-_OME = re.compile(r"\.ome$", re.IGNORECASE)
 
 _PAIR = [Number(-1e7, 1e7)]
 CHANGE = {
@@ -58,6 +51,11 @@ CHANGE = {
 """An edit as the page sends it: points (x, y) and regions (x, y, width, height)."""
 
 
+_HEADERS = b"x,y", b"x,y,width,height"
+"""Of the files of points and regions that are edited; what else has more is not."""
+
+
+_NONE = np.zeros((0, 2), np.float32)
 _REMEMBERED = 4  # images whose files are not read again at every click
 
 
@@ -74,8 +72,8 @@ class Annotation:
     points: nuclei that a person marked, moved or confirmed; a set that keeps order.
     hidden: where a person removed a detection.
     regions: (x, y, width, height) in pixels of what is annotated completely.
-    foreign: a file that the page did not write and all this is from, so that nothing
-      is edited.
+    foreign: the files that this is from, of which one is not of the page's own form,
+      so that nothing is edited.
   """
 
   revision: str
@@ -92,7 +90,13 @@ class Store:
     self._folder = folder
     self._lock = threading.Lock()
     self._known: collections.OrderedDict[str, Annotation] = collections.OrderedDict()
-    self._listed: dict[str, tuple[int, dict[str, list[pathlib.Path]]]] = {}
+    self._claims: dict[pathlib.Path, tuple[str, Claims]] = {}
+    self.refresh()
+
+  def refresh(self) -> None:
+    """Looks which files there are besides the page's own."""
+    claims = find_claims(self._folder.root)
+    self._claims = {each.image: (name, each) for name, each in claims.items()}
 
   def read(self, picture: Picture, shape: tuple[int, int]) -> Annotation:
     """What is on disk.
@@ -124,12 +128,13 @@ class Store:
     _check_regions(regions or [], shape)
     add, remove = _keys(change["add"], shape), _keys(change["remove"], None)
     hide, show = _keys(change["hide"], shape), _keys(change["show"], None)
+    self.refresh()
     with self._lock:
       old = self._read(picture, shape)
       if old.foreign:
         raise InputError(
-          f"{picture.name} has its annotations in {old.foreign}; move that file away"
-          " to annotate here"
+          f"{picture.name} has its annotations in {old.foreign}, of another form than"
+          " the page's; move that away to annotate here"
         )
       missing = any(point not in old.points for point in remove)
       if change["revision"] != old.revision or missing:
@@ -147,25 +152,49 @@ class Store:
 
   def knows(self, picture: Picture) -> bool:
     """Whether there is any file about an image."""
-    paths = self._paths(picture)
-    return any(path.exists() for path in paths) or bool(self._foreign(picture))
+    _, files = self._files(picture)
+    return any((*files[1:], self._hidden(picture).exists()))
 
-  def _paths(self, picture: Picture) -> tuple[pathlib.Path, ...]:
+  def _own(self, picture: Picture) -> tuple[pathlib.Path, pathlib.Path]:
+    """Where points and regions are written."""
     file = f"{picture.name}.csv"
-    place = self._folder.place
-    named = place("points", file), place(REGION_FOLDER, file)
-    return (*named, place(KEPT, "hidden", file))
+    return self._folder.place("points", file), self._folder.place(REGION_FOLDER, file)
+
+  def _hidden(self, picture: Picture) -> pathlib.Path:
+    return self._folder.place(KEPT, "hidden", f"{picture.name}.csv")
+
+  def _files(self, picture: Picture) -> tuple[str, Files]:
+    """The files that the data set reads of an image, and its name in them.
+
+    Raises:
+      InputError: there are two of a kind, or one leads out of the folder.
+    """
+    name, claims = self._claims.get(
+      picture.path, (picture.name, Claims(picture.path, [], []))
+    )
+    kinds = []
+    for own, listed in zip(self._own(picture), claims[1:], strict=True):
+      # Whether one's own is there changes with every edit.
+      others = [path for path in listed if path != own]
+      kinds.append([*([own] if own.exists() else []), *others])
+    files = Claims(picture.path, *kinds).single()
+    for path in filter(None, files[1:]):
+      self._folder.place(*path.relative_to(self._folder.root).parts)
+    return name, files
 
   def revision(self, picture: Picture) -> str:
-    """Tells states on disk apart: one of the files was replaced, or changed."""
+    """Tells states on disk apart: one of the files was replaced, or changed.
+
+    Raises:
+      InputError: as `read`, of files that cannot be told apart.
+    """
     said = []
-    foreign = self._foreign(picture)
-    for path in (*self._paths(picture), *([foreign] if foreign else [])):
+    for path in (*self._files(picture)[1][1:], self._hidden(picture)):
       try:
-        at = path.stat()
-        said.append([at.st_mtime_ns, at.st_size, at.st_ino])
+        at = path.stat() if path else None
       except FileNotFoundError:
-        said.append([])
+        at = None
+      said.append([str(path), at.st_mtime_ns, at.st_size, at.st_ino] if at else [])
     return digest(said)
 
   def _read(self, picture: Picture, shape: tuple[int, int]) -> Annotation:
@@ -185,92 +214,60 @@ class Store:
   def _load(
     self, picture: Picture, shape: tuple[int, int], revision: str
   ) -> Annotation:
-    _, _, hidden = self._paths(picture)
-    points, regions = self._sources(picture)
-    boxes: Iterable[Any] = ((0, 0, shape[1], shape[0]),) if points else ()
-    if regions:
-      boxes = read_regions(regions, shape=shape, image=picture.path).tolist()
-    elif points:
-      marked = read_marked_regions(points, shape=shape, image=picture.path)
-      boxes = boxes if marked is None else marked.tolist()
-    foreign = self._foreign(picture)
+    name, files = self._files(picture)
+    hidden = self._hidden(picture)
+    removed = read_centers(hidden, shape=shape) if hidden.exists() else _NONE
+    marked, boxes = _NONE, None
+    if files.annotation:
+      mpp = self._folder.stated_mpp(picture)
+      marked = read_centers(
+        files.annotation, shape=shape, mpp=mpp, image=picture.path, name=name
+      )
+      boxes = read_marked_regions(files.annotation, shape=shape, image=picture.path)
+      if boxes is None:
+        boxes = np.array([(0, 0, *shape[::-1])])
+    if files.regions:
+      boxes = read_regions(files.regions, shape=shape, image=picture.path)
     return Annotation(
       revision,
-      _points_of(points, shape, picture) if points else {},
-      _points_of(hidden, shape, picture) if hidden.exists() else {},
-      tuple(map(tuple, boxes)),
-      str(foreign.relative_to(self._folder.root)) if foreign else None,
+      dict.fromkeys(as_keys(marked[:, ::-1])),
+      dict.fromkeys(as_keys(removed[:, ::-1])),
+      () if boxes is None else tuple(map(tuple, boxes.tolist())),
+      self._foreign(picture, files),
     )
 
-  def _foreign(self, picture: Picture) -> pathlib.Path | None:
-    """A file about the image that the page did not write, and would spoil."""
-    own_points, own_regions, _ = self._paths(picture)
-    points, regions = self._sources(picture)
-    if points and (points != own_points or not _has_points_alone(points)):
-      return points
-    return regions if regions != own_regions else None
-
-  def _sources(
-    self, picture: Picture
-  ) -> tuple[pathlib.Path | None, pathlib.Path | None]:
-    """The files of points and of regions that the data set would read."""
-    own_points, own_regions, _ = self._paths(picture)
-    points = [p for name in ANNOTATION_FOLDERS for p in self._files(name, picture)]
-    regions = self._files(REGION_FOLDER, picture)
-    # Those that the page did not write come first: it must not write beside them.
-    points.sort(key=lambda path: path == own_points)
-    regions.sort(key=lambda path: path == own_regions)
-    return next(iter(points), None), next(iter(regions), None)
-
-  def _files(self, folder: str, picture: Picture) -> list[pathlib.Path]:
-    """What one of the folders has about an image; each is listed when it changes."""
-    place = self._folder.place(folder)
-    try:
-      changed = place.stat().st_mtime_ns
-    except FileNotFoundError:
-      return []
-    if folder not in self._listed or self._listed[folder][0] != changed:
-      endings = REGION_ENDINGS if folder == REGION_FOLDER else ANNOTATION_ENDINGS
-      by_name: dict[str, list[pathlib.Path]] = {}
-      for path in sorted(place.iterdir()):
-        fits = annotation_ending(path) in endings and not path.name.startswith(".")
-        for name in names_of_images(path) if fits and self._folder.holds(path) else ():
-          by_name.setdefault(name, []).append(path)
-      self._listed[folder] = changed, by_name
-    listed = self._listed[folder][1]
-    name = same_name(picture.name)
-    # A file of `a` is for `a.ome.tif` as well.
-    return listed.get(name) or listed.get(_OME.sub("", name), [])
+  def _foreign(self, picture: Picture, files: Files) -> str | None:
+    """The files, if one would lose something when it is written by the page."""
+    kinds = zip(files[1:], self._own(picture), _HEADERS, strict=True)
+    if all(path in (None, own) and _starts(path, head) for path, own, head in kinds):
+      return None
+    root = self._folder.root
+    return " and ".join(str(p.relative_to(root)) for p in files[1:] if p)
 
   def _write(self, picture: Picture, old: Annotation, new: Annotation) -> None:
     """In an order in which the end of the process can do no harm.
 
-    Points without a file of regions would be a whole image that is annotated; and in a
-    new region its points must be there, as in one that goes.
+    Points without a file of regions would be a whole image that is annotated; and at
+    every moment the points of a region must be there.
     """
-    points, regions, hidden = self._paths(picture)
-    kept = [each for each in old.regions if each in new.regions]
-    if not regions.exists() or len(kept) < len(old.regions):
+    points, regions = self._own(picture)
+    kept = tuple(region for region in old.regions if region in new.regions)
+    if kept != old.regions or not regions.exists():
       write_regions(regions, np.array(kept, np.int64).reshape(-1, 4))
     if new.points != old.points or not points.exists():
       _write_points(points, new.points)
     if new.hidden != old.hidden:
-      _write_points(hidden, new.hidden)
-    if new.regions != old.regions:
+      _write_points(self._hidden(picture), new.hidden)
+    if new.regions != kept:
       write_regions(regions, np.array(new.regions, np.int64).reshape(-1, 4))
 
 
-def _has_points_alone(path: pathlib.Path) -> bool:
-  """Whether a CSV has nothing that would be lost if the page wrote it."""
+def _starts(path: pathlib.Path | None, header: bytes) -> bool:
+  """Whether a table has exactly this header; also if there is none."""
+  if path is None:
+    return True
   with path.open("rb") as file:
-    return file.readline(100).removeprefix(b"\xef\xbb\xbf").strip() == b"x,y"
-
-
-def _points_of(
-  path: pathlib.Path, shape: tuple[int, int], picture: Picture
-) -> Mapping[Point, None]:
-  centers = read_centers(path, shape=shape, image=picture.path, name=picture.name)
-  return dict.fromkeys(as_keys(centers[:, ::-1]))
+    return file.readline(100).rstrip(b"\r\n") == header
 
 
 def as_keys(places: np.ndarray) -> list[Point]:

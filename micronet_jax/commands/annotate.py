@@ -137,29 +137,34 @@ def _names(host: str) -> list[str]:
   """What browsers may call this server, besides the loopback."""
   if host in ("127.0.0.1", "::1", "localhost"):
     return []
-  own = socket.gethostname()
-  names = [host, own, socket.getfqdn()]
-  with contextlib.suppress(OSError):
-    names += [str(each[4][0]) for each in socket.getaddrinfo(own, None)]
-  return names
+  return [host, socket.gethostname(), socket.getfqdn()]
 
 
-def _outgoing() -> str | None:
-  """The address by which this machine is seen, as a number; nothing is sent for it."""
-  with contextlib.suppress(OSError), socket.socket(type=socket.SOCK_DGRAM) as there:
-    there.connect(("192.0.2.1", 9))
-    return str(there.getsockname()[0])
-  return None
+def _shown(host: str) -> list[str]:
+  """By which names the page is opened, the likeliest first."""
+  if not _names(host):
+    return ["localhost"]
+  if host not in ("0.0.0.0", "::"):
+    return [host]
+  shown = [socket.gethostname()]
+  family, far = (
+    (socket.AF_INET, "192.0.2.1")
+    if host == "0.0.0.0"
+    else (socket.AF_INET6, "2001:db8::1")
+  )
+  with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as way:
+    way.connect((far, 9))  # which sends nothing, but chooses an address of this machine
+    shown.append(way.getsockname()[0])
+  return shown
 
 
 def _say(host: str, port: int, token: str) -> None:
-  names = _names(host)
-  shown = "localhost" if not names else names[1] if host in ("0.0.0.0", "::") else host
-  shown = f"[{shown}]" if ":" in shown else shown
-  print(f"\n  http://{shown}:{port}/?token={token}")
-  outside = _outgoing() if host in ("0.0.0.0", "::") else None
-  print(f"  http://{outside}:{port}/?token={token}\n" if outside else "")
-  if names:
+  print()
+  for name in _shown(host):
+    shown = f"[{name}]" if ":" in name else name
+    print(f"  http://{shown}:{port}/?token={token}")
+  print()
+  if _names(host):
     print(
       "This address is open to the network: whoever has the token can read and change"
       " the folder,\nand what is sent is not encrypted. An SSH tunnel is safer"

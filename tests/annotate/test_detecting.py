@@ -1,5 +1,6 @@
 """Detection in the background: from the view outwards, kept, resumed, replaced."""
 
+import sys
 import time
 
 import numpy as np
@@ -86,6 +87,20 @@ def test_what_cannot_be_searched_is_said_and_does_not_stop_others(opened, weight
   searches.want(picture, (0, 0))
   until(lambda: "nowhere" in searches.error)
   searches.end()
+
+
+def test_one_may_look_while_images_leave_the_queue(opened, monkeypatch):
+  folder, picture = opened
+  monkeypatch.setattr(Searches, "_is_done", lambda *_: True)
+  searches = searching(folder, "base")
+  interval = sys.getswitchinterval()
+  sys.setswitchinterval(1e-6)
+  try:
+    searches.want_all([picture] * 3000)
+    until(lambda: not searches.status()["waiting"])
+  finally:
+    sys.setswitchinterval(interval)
+    searches.end()
 
 
 def test_an_image_that_is_deleted_meanwhile_ends_nothing(opened, weights):

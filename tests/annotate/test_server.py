@@ -2,6 +2,9 @@
 
 import contextlib
 import io
+import ipaddress
+import re
+import socket
 
 import numpy as np
 import PIL.Image
@@ -12,6 +15,7 @@ from starlette.testclient import TestClient
 from micronet_jax.annotate.folder import Folder
 from micronet_jax.annotate.server import make_app
 from micronet_jax.annotate.site import Site
+from micronet_jax.commands.annotate import _say
 from micronet_jax.errors import InputError
 
 
@@ -93,8 +97,23 @@ def test_another_host_is_known_by_its_own_name(folder):
   with client_of(folder, hosts=["lab-server"], base="http://lab-server:8765") as client:
     assert client.get("/").status_code == 403
     assert client.get(f"/?token={TOKEN}").status_code == 200
-    by_number = {"host": "192.168.1.5:8765"}  # nobody else can make that point here
-    assert client.get(f"/?token={TOKEN}", headers=by_number).status_code == 200
+    # By its address in numbers too, which no foreign name is; but by no other name.
+    for host, status in (("10.1.2.3:8765", 200), ("[fd00::7]", 200), ("evil.io", 403)):
+      assert client.get("/", headers={"host": host}).status_code == status
+
+
+def test_what_listens_everywhere_prints_an_address_in_numbers_too(capsys):
+  _say("0.0.0.0", 8765, TOKEN)
+  found = re.findall(r"http://(.*):8765/", capsys.readouterr().out)
+  assert found[0] == socket.gethostname()
+  assert all(ipaddress.ip_address(each) for each in found[1:])  # none without network
+
+
+def test_weights_that_were_given_are_those_of_the_next_time(folder):
+  Site(Folder(folder), "base-nc").close()
+  site = Site(Folder(folder), None)
+  site.close()
+  assert site.weights == "base-nc"
 
 
 @pytest.mark.parametrize(

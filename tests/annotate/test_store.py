@@ -91,6 +91,7 @@ def test_annotations_of_other_programs_are_shown_and_left_alone(opened):
   root, store, picture = opened
   (root / "points").mkdir()
   (root / "points/a.txt").write_text("x\ty\n3\t4\n")
+  store.refresh()
   now = store.read(picture, SHAPE)
   assert list(now.points) == [(300, 400)]
   assert now.regions == ((0, 0, 120, 80),)  # without regions, all of it is annotated
@@ -98,10 +99,105 @@ def test_annotations_of_other_programs_are_shown_and_left_alone(opened):
     store.edit(picture, SHAPE, change(now.revision, add=[[1, 1]]))
 
 
+QUPATH = """{"type": "FeatureCollection", "features": [%s]}"""
+DOT = """{"type": "Feature", "geometry": {"type": "Point", "coordinates": [3.5, 4.5]},
+ "properties": {"objectType": "annotation"}}"""
+BOX = """{"type": "Feature", "geometry": {"type": "Polygon", "coordinates":
+ [[[0, 0], [60, 0], [60, 50], [0, 50], [0, 0]]]}, "properties": {"objectType":
+ "annotation", "classification": {"name": "Region*"}}}"""
+COCO = """{"images": [{"id": 1, "file_name": "a.png", "width": 120, "height": 80}],
+ "categories": [{"id": 1, "name": "nucleus"}], "annotations": [{"id": 1, "image_id": 1,
+ "category_id": 1, "bbox": [2.5, 3.5, 2, 2]}]}"""
+COUNTER = """<CellCounter_Marker_File><Marker_Data><Marker_Type><Type>1</Type><Marker>
+<MarkerX>3</MarkerX><MarkerY>4</MarkerY><MarkerZ>1</MarkerZ></Marker></Marker_Type>
+</Marker_Data></CellCounter_Marker_File>"""
+PLAIN = "x,y\n3,4\n"
+
+
+@pytest.mark.parametrize(
+  "files",
+  [
+    {"points/a.csv": "x,y,class,score\n3,4,tumour,0.5\n"},
+    {"points/a.csv": "x;y\n3;4\n"},
+    {"points/a.csv": "Centroid X µm,Centroid Y µm\n0.875,1.125\n"},
+    {"points/a.csv": PLAIN, "regions/a.csv": "x,y,width,height,by\n0,0,60,50,me\n"},
+    {"points/a.csv": PLAIN, "regions/a.geojson": QUPATH % BOX},
+    {"annotations/a.geojson": QUPATH % f"{DOT},{BOX}"},
+    {"annotations/CellCounter_a.xml": COUNTER},
+    {"annotations/all.json": COCO},
+  ],
+)
+def test_what_the_data_set_reads_is_shown_and_what_is_not_ours_kept(
+  opened, files, tmp_path
+):
+  root, store, picture = opened
+  for name, text in files.items():
+    (root / name).parent.mkdir(exist_ok=True)
+    (root / name).write_text(text, encoding="utf-8")
+  store.refresh()
+  now = store.read(picture, SHAPE)
+  assert list(now.points) == [(300, 400)]
+  [sample] = load_samples("folder", root=root, data_dir=tmp_path / "tfds")
+  assert now.regions == ((0, 0, *sample.image.shape[1::-1]),)
+  with pytest.raises(InputError, match=list(files)[-1]):
+    store.edit(picture, SHAPE, change(now.revision, add=[[1, 1]]))
+  held = [path for path in root.rglob("*/a*.*") if path.is_file()]
+  assert len(held) == len([name for name in files if "/a" in name])
+  for name, text in files.items():
+    assert (root / name).read_text(encoding="utf-8") == text
+
+
+def test_names_are_those_of_the_data_set_and_two_files_are_a_fault(folder):
+  (folder / "a.png").rename(folder / "a.ome.tif")
+  (folder / "points").mkdir()
+  (folder / "points/a.csv").write_text(PLAIN)
+  images = Folder(folder)
+  picture, store = images.refresh()[0], Store(images)
+  now = store.read(picture, SHAPE)
+  assert (list(now.points), now.foreign) == ([(300, 400)], "points/a.csv")
+  (folder / "points/a.ome.csv").write_text(PLAIN)
+  store.refresh()
+  with pytest.raises(InputError, match="one of them must go"):
+    store.read(picture, SHAPE)
+
+
 @pytest.mark.parametrize("writes", range(4))
 def test_ending_between_two_files_does_no_harm(opened, monkeypatch, writes, tmp_path):
   """An edit replaces up to four files: after any number of them, it can be loaded."""
   root, store, picture = opened
+  now = store.read(picture, SHAPE)
+  edit = change(now.revision, add=[[5, 5]], hide=[[9, 9]], regions=[[0, 0, 20, 20]])
+  stopped_after(monkeypatch, writes)
+  with pytest.raises(KeyboardInterrupt):
+    store.edit(picture, SHAPE, edit)
+  monkeypatch.undo()
+  after = Store(Folder(root)).read(picture, SHAPE)
+  assert after.regions == ()  # the region is last, when its points are there
+  if (root / "points/a.csv").exists():
+    with pytest.raises(InputError, match="none of 1 image"):
+      load_samples("folder", root=root, data_dir=tmp_path / "tfds")
+
+
+@pytest.mark.parametrize("writes", range(3))
+def test_ending_within_an_undo_leaves_no_region_without_its_nuclei(
+  opened, monkeypatch, writes
+):
+  root, store, picture = opened
+  regions = [[0, 0, 20, 20], [40, 0, 20, 20]]
+  edit = change(store.read(picture, SHAPE).revision, add=[[5, 5], [45, 5]])
+  now = store.edit(picture, SHAPE, {**edit, "regions": regions})
+  edit = change(now.revision, remove=[[5, 5]], regions=regions[1:])
+  stopped_after(monkeypatch, writes)
+  with contextlib.suppress(KeyboardInterrupt):
+    store.edit(picture, SHAPE, edit)
+  monkeypatch.undo()
+  after = Store(Folder(root)).read(picture, SHAPE)
+  assert (500, 500) in after.points or tuple(regions[0]) not in after.regions
+  assert tuple(regions[1]) in after.regions
+
+
+def stopped_after(monkeypatch, writes):
+  """The process ends when it would replace one more file than this."""
   left = writes
 
   def counted(real):
@@ -116,16 +212,6 @@ def test_ending_between_two_files_does_no_harm(opened, monkeypatch, writes, tmp_
 
   for name in ("write_regions", "_write_points"):
     monkeypatch.setattr(stores, name, counted(getattr(stores, name)))
-  now = store.read(picture, SHAPE)
-  edit = change(now.revision, add=[[5, 5]], hide=[[9, 9]], regions=[[0, 0, 20, 20]])
-  with pytest.raises(KeyboardInterrupt):
-    store.edit(picture, SHAPE, edit)
-  monkeypatch.undo()
-  after = Store(Folder(root)).read(picture, SHAPE)
-  assert after.regions == ()  # the region is last, when its points are there
-  if (root / "points/a.csv").exists():
-    with pytest.raises(InputError, match="none of 1 image"):
-      load_samples("folder", root=root, data_dir=tmp_path / "tfds")
 
 
 def test_a_killed_server_loses_at_most_the_click_under_way(folder):
@@ -147,57 +233,3 @@ def test_a_killed_server_loses_at_most_the_click_under_way(folder):
   saved = (folder / "points/a.csv").read_text().split()
   assert saved == ["x,y", *(f"{x}.00,5.00" for x in range(11))]
   assert [path.name for path in (folder / "points").iterdir()] == ["a.csv"]
-
-
-@pytest.mark.parametrize(
-  ("file", "text"),
-  [
-    ("points/a.csv", "x,y,class\n3,4,tumour\n5,6,Ignore*\n"),
-    ("points/CellCounter_a.csv", "x,y\n3,4\n"),
-    ("regions/a.geojson", '{"type": "FeatureCollection", "features": []}'),
-  ],
-)
-def test_what_the_page_did_not_write_is_left_as_it_is(opened, file, text):
-  root, store, picture = opened
-  (root / file).parent.mkdir(exist_ok=True)
-  (root / file).write_text(text)
-  (root / "points").mkdir(exist_ok=True)
-  if "regions" in file:
-    (root / "points/a.csv").write_text("x,y\n3,4\n")
-  now = store.read(picture, SHAPE)
-  assert next(iter(now.points)) == (300, 400)
-  assert now.regions == (() if "regions" in file else ((0, 0, 120, 80),))
-  with pytest.raises(InputError, match=file):
-    store.edit(picture, SHAPE, change(now.revision, add=[[1, 1]]))
-  assert (root / file).read_text() == text
-  assert not (root / "regions/a.csv").exists()
-
-
-@pytest.mark.parametrize("writes", range(4))
-def test_ending_while_a_region_is_undone_leaves_none_without_its_nuclei(
-  opened, monkeypatch, writes
-):
-  root, store, picture = opened
-  now = store.read(picture, SHAPE)
-  store.edit(
-    picture, SHAPE, change(now.revision, add=[[5, 5]], regions=[[0, 0, 20, 20]])
-  )
-  left = writes
-
-  def counted(real):
-    def write(*arguments):
-      nonlocal left
-      if not left:
-        raise KeyboardInterrupt
-      left -= 1
-      real(*arguments)
-
-    return write
-
-  for name in ("write_regions", "_write_points"):
-    monkeypatch.setattr(stores, name, counted(getattr(stores, name)))
-  now = store.read(picture, SHAPE)
-  with contextlib.suppress(KeyboardInterrupt):
-    store.edit(picture, SHAPE, change(now.revision, remove=[[5, 5]], regions=[]))
-  after = Store(Folder(root)).read(picture, SHAPE)
-  assert after.points or not after.regions

@@ -1,6 +1,6 @@
 """Which files of a folder belong to which image, by their names.
 
-Called by the builder of folders.
+Called by the builder of folders and by `annotate.store`.
 """
 
 import logging
@@ -16,7 +16,7 @@ from micronet_jax.datasets.annotations import (
 )
 from micronet_jax.datasets.annotations.regions import REGION_ENDINGS
 from micronet_jax.datasets.entries import same_name
-from micronet_jax.errors import InputError, or_left_out
+from micronet_jax.errors import InputError, collecting_faults, or_left_out
 from micronet_jax.imaging.decoding import IMAGE_ENDINGS
 from micronet_jax.imaging.opening import is_image
 
@@ -45,10 +45,50 @@ class Files(NamedTuple):
   regions: pathlib.Path | None
 
 
+class Claims(NamedTuple):
+  """All files that are of one image, two of a kind too, which is a fault.
+
+  Attributes:
+    image: the image.
+    annotations: what marks its nuclei.
+    regions: what says which parts are annotated completely.
+  """
+
+  image: pathlib.Path
+  annotations: list[pathlib.Path]
+  regions: list[pathlib.Path]
+
+  def single(self) -> Files:
+    """The one file of each kind.
+
+    Raises:
+      InputError: there are two of a kind.
+    """
+    for kind in (self.annotations, self.regions):
+      with or_left_out():
+        if len(kind) > 1:
+          raise _belong_together(kind[0], kind[1], same_name(self.image.stem))
+    annotation, regions = (next(iter(kind), None) for kind in self[1:])
+    return Files(self.image, annotation, regions)
+
+
 def image_folder(root: pathlib.Path) -> pathlib.Path:
   """Where the images of a folder lie: in `images/`, else directly in it."""
   folder = root / "images"
   return folder if folder.is_dir() else root
+
+
+def find_claims(root: pathlib.Path) -> dict[str, Claims]:
+  """Finds what `pair_files` finds, faults and all, in a folder that is being filled.
+
+  Args:
+    root: the folder.
+
+  Returns:
+    For each image, by its name, the files that are of it; of others nothing is said.
+  """
+  with collecting_faults():
+    return _find_claims(root)[0]
 
 
 def pair_files(root: pathlib.Path) -> dict[str, Files]:
@@ -72,41 +112,60 @@ def pair_files(root: pathlib.Path) -> dict[str, Files]:
       one name; or an image without annotation, if all are annotated or none is.
   """
   folder = image_folder(root)
-  images: dict[str, pathlib.Path] = {}
-  for path in _visible(folder):
-    if is_image(path):
-      _add(images, same_name(path.stem), path)
-  if not images:
+  claims, passed_over = _find_claims(root)
+  if not claims:
     raise InputError(
       f"{folder} holds no images; their endings must be {', '.join(IMAGE_ENDINGS)}, or"
       " those of slides."
     )
-  found, regions = _owned(root, images), _owned_regions(root, images)
-  bare = sorted(images.keys() - found.keys() - regions.keys())
-  annotating = (found or regions) and (folder == root or regions)
+  if passed_over:
+    log.warning(
+      "%s: %d files (%s) are passed over, since they belong to no image or one that has"
+      " another annotation",
+      *(root, passed_over, ", ".join(_COMMON_ENDINGS)),
+    )
+  pairs = {name: each.single() for name, each in claims.items()}
+  bare = [name for name, files in pairs.items() if not any(files[1:])]
+  regions = any(files.regions for files in pairs.values())
+  annotating = (len(bare) < len(pairs)) and (folder == root or regions)
   if bare and annotating:
     log.warning(
       "%s: %d of %d images are left out, as they have neither annotation nor regions",
-      *(root, len(bare), len(images)),
+      *(root, len(bare), len(pairs)),
     )
   for name in bare:
-    path = images.pop(name)
+    path = pairs.pop(name).image
     with or_left_out():
       if not annotating:
         raise InputError(
           f"{path} has no annotation file; {root / 'points' / name}.csv (or another"
           " format) is needed, which may hold the header x,y alone."
         )
-  pairs = {}
-  for name in sorted(found.keys() | regions.keys()):
-    annotation = found.get(name)
+  return pairs
+
+
+def _find_claims(root: pathlib.Path) -> tuple[dict[str, Claims], int]:
+  """As `find_claims`; and how many files with common endings are passed over."""
+  images: dict[str, pathlib.Path] = {}
+  for path in _visible(image_folder(root)):
+    if is_image(path):
+      name = same_name(path.stem)
+      with or_left_out():
+        if name in images:
+          raise _belong_together(images[name], path, name)
+        images[name] = path
+  found, passed_over = _owned(root, images) if images else ({}, 0)
+  regions = _owned_regions(root, images) if images else {}
+  claims = {}
+  for name in sorted(images):
+    annotations = found.get(name, [])
     own = name
-    if annotation is not None:
-      short, told = _OME.sub("", name), names_of_images(annotation)
+    if annotations:
+      short, told = _OME.sub("", name), _names(annotations[0])
       if told[0] != name and short in told and short not in images:
         own = short
-    pairs[own] = Files(images[name], annotation, regions.get(name))
-  return pairs
+    claims[own] = Claims(images[name], annotations, regions.get(name, []))
+  return claims, passed_over
 
 
 def _owners(images: Iterable[str]) -> dict[str, str]:
@@ -116,71 +175,59 @@ def _owners(images: Iterable[str]) -> dict[str, str]:
 
 def _owned_regions(
   root: pathlib.Path, images: dict[str, pathlib.Path]
-) -> dict[str, pathlib.Path]:
-  """The file of regions of each image that has one, by the image's name."""
+) -> dict[str, list[pathlib.Path]]:
+  """The files of regions of each image that has one, by the image's name."""
   owners = _owners(images)
-  found: dict[str, pathlib.Path] = {}
+  found: dict[str, list[pathlib.Path]] = {}
   for path in _visible(root / REGION_FOLDER):
     if annotation_ending(path) not in REGION_ENDINGS:
       continue
-    owner = next(
-      (owners[name] for name in names_of_images(path) if name in owners), None
-    )
+    owner = next((owners[name] for name in _names(path) if name in owners), None)
     with or_left_out():
       if owner is None:
         raise _without_image(path, root)
-      _add(found, owner, path)
+      found.setdefault(owner, []).append(path)
   return found
 
 
 def _without_image(path: pathlib.Path, root: pathlib.Path) -> InputError:
   return InputError(
     f"{path} belongs to no image; {image_folder(root)} must hold one named"
-    f" {names_of_images(path)[0]} with one of the endings {', '.join(IMAGE_ENDINGS)},"
-    " or of a slide."
+    f" {_names(path)[0]} with one of the endings {', '.join(IMAGE_ENDINGS)}, or of a"
+    " slide."
   )
 
 
 def _owned(
   root: pathlib.Path, images: dict[str, pathlib.Path]
-) -> dict[str, pathlib.Path]:
-  """The annotation file of each image that has one, by the image's name."""
+) -> tuple[dict[str, list[pathlib.Path]], int]:
+  """The annotation files of each image that has one, by the image's name.
+
+  Also how many files are passed over.
+  """
   owners = _owners(images)
   files = [path for name in ANNOTATION_FOLDERS for path in _visible(root / name)]
   files = [path for path in files if annotation_ending(path) in ANNOTATION_ENDINGS]
-  found: dict[str, pathlib.Path] = {}
-  others: dict[str, pathlib.Path] = {}
-  shared: list[pathlib.Path] = []
+  found: dict[str, list[pathlib.Path]] = {}
+  others: dict[str, list[pathlib.Path]] = {}
+  shared: dict[str, list[pathlib.Path]] = {}
   passed_over = 0
   for path in files:
-    owner = next(
-      (owners[name] for name in names_of_images(path) if name in owners), None
-    )
+    owner = next((owners[name] for name in _names(path) if name in owners), None)
     common = annotation_ending(path) in _COMMON_ENDINGS
-    if owner is not None:
-      _add(others if common else found, owner, path)
-    elif annotation_ending(path) == ".json" and documents.is_shared(path):
-      shared.append(path)
-    elif common:
-      passed_over += 1
-    else:
-      with or_left_out():
+    with or_left_out():
+      if owner is not None:
+        (others if common else found).setdefault(owner, []).append(path)
+      elif annotation_ending(path) == ".json" and documents.is_shared(path):
+        for name in documents.shared_names(path):
+          if name in owners:
+            shared.setdefault(owners[name], [path])
+      elif common:
+        passed_over += 1
+      else:
         raise _without_image(path, root)
-  passed_over += len(found.keys() & others.keys())
-  if passed_over:
-    log.warning(
-      "%s: %d files (%s) are passed over, since they belong to no image or one that has"
-      " another annotation",
-      root,
-      passed_over,
-      ", ".join(_COMMON_ENDINGS),
-    )
-  found = others | found
-  for path in shared:
-    for name in documents.shared_names(path):
-      if name in owners and owners[name] not in found:
-        found[owners[name]] = path
-  return found
+  passed_over += sum(len(others[name]) for name in found.keys() & others.keys())
+  return shared | others | found, passed_over
 
 
 def _visible(folder: pathlib.Path) -> list[pathlib.Path]:
@@ -189,22 +236,14 @@ def _visible(folder: pathlib.Path) -> list[pathlib.Path]:
   return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
 
 
-def names_of_images(path: pathlib.Path) -> list[str]:
-  """The names of images that an annotation file may belong to, the likeliest first.
-
-  Args:
-    path: of an annotation, or of regions, by its ending.
-  """
+def _names(path: pathlib.Path) -> list[str]:
+  """The names of images that an annotation file may belong to, the likeliest first."""
   stem = same_name(path.name[: -len(annotation_ending(path))])
   plain = _ADDED.sub("", stem)
   return list(dict.fromkeys([stem, _OME.sub("", stem), plain, _OME.sub("", plain)]))
 
 
-def _add(found: dict[str, pathlib.Path], name: str, path: pathlib.Path) -> None:
-  with or_left_out():
-    if name in found:
-      raise InputError(
-        f"{found[name]} and {path} belong to the same image {name}; one of them must"
-        " go."
-      )
-    found[name] = path
+def _belong_together(one: pathlib.Path, other: pathlib.Path, name: str) -> InputError:
+  return InputError(
+    f"{one} and {other} belong to the same image {name}; one of them must go."
+  )
