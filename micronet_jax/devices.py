@@ -176,8 +176,14 @@ def leave_gpus() -> None:
 
 
 def use_compilation_cache() -> None:
-  """Keeps compiled programs between starts, where JAX has not been told a place."""
+  """Keeps compiled programs between starts, where JAX has not been told a place.
+
+  Not for processes that train together on accelerators: only the first would find its
+  programs again, and those of other machines would wait for what it tunes no more.
+  """
   if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+    return
+  if process_count() > 1 and jax.default_backend() != "cpu":
     return
   try:
     home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"

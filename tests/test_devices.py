@@ -44,3 +44,12 @@ def test_programs_are_given_up_before_the_system_gives_no_more(monkeypatch):
   devices.make_room_for("another")
   assert devices.count_mappings() < many - len(programs)
   assert programs[3](jnp.eye(8))[0, 0] == 4
+
+
+def test_processes_that_train_together_on_gpus_keep_no_programs(monkeypatch, tmp_path):
+  monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+  monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+  monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+  monkeypatch.setattr(devices, "process_count", lambda: 2)
+  devices.use_compilation_cache()
+  assert not list(tmp_path.iterdir())
