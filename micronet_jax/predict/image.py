@@ -145,6 +145,7 @@ def predict_image(
       about = {"name": image, "settings": settings}
       about["files"] = [*files, *(name for name in there if name not in files)]
       about["written"] = sorted({*files, *ours})
+      outputs.note_ours(partial, about["written"])
       result = _write(work, scan, journal, stem, began, about)
       journal.remove()
       _remove_parts(stem)

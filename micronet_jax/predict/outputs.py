@@ -16,7 +16,7 @@ import numpy as np
 
 from micronet_jax.detection.scan import Scan
 from micronet_jax.errors import InputError
-from micronet_jax.files import replacing
+from micronet_jax.files import replacing, write_json
 from micronet_jax.imaging.canvas import inside
 from micronet_jax.imaging.opening import is_image
 from micronet_jax.imaging.thumbnails import thumbnail
@@ -182,13 +182,16 @@ def _load_record(path: pathlib.Path) -> dict[str, Any]:
     return {}
 
 
+_NOTED = "ours.json"
+
+
 def check_ours(
   stem: pathlib.Path, formats: Collection[str], journal: pathlib.Path
 ) -> set[str]:
   """Makes sure that only files of this program are replaced.
 
-  Ours are those that a record names, and all while there is a journal: then a run was
-  stopped between removing the record and writing the next.
+  Ours are those that a record names, and those that were noted in a journal: then a run
+  was stopped between removing the record and writing the next.
 
   Returns:
     The names of those that are there and ours.
@@ -197,20 +200,24 @@ def check_ours(
     InputError: one is somebody else's.
   """
   there = {p.name for p in output_paths(stem, FORMATS).values() if os.path.lexists(p)}
-  if journal.is_dir():
-    return there
   record = record_path(stem)
   before = _load_record(record)
-  ours = there & {*before.get("files", ()), *before.get("written", ())}
+  noted = (read_stored(journal / _NOTED, {"files": [str]}) or {}).get("files", [])
+  ours = there & {*before.get("files", ()), *before.get("written", ()), *noted}
   wanted = output_paths(stem, formats).values()
   others = [path for path in wanted if path.name not in ours]
-  for path in (*others, *(() if before else (record,))):
+  for path in (*others, *(() if before or noted else (record,))):
     if os.path.lexists(path):
       raise InputError(
         f"{path} is there and was not written by this program (no {record.name} that"
         " says so); move it, or use another folder for the results"
       )
   return ours
+
+
+def note_ours(journal: pathlib.Path, names: Collection[str]) -> None:
+  """Notes which files are ours or are about to be, before the first is touched."""
+  write_json(journal / _NOTED, {"files": sorted(names)})
 
 
 def check_summary(path: pathlib.Path) -> None:

@@ -74,6 +74,27 @@ def test_a_run_that_was_stopped_while_writing_goes_on(image, tmp_path, monkeypat
     assert "error" not in result
 
 
+def test_after_a_stop_other_formats_are_still_somebody_elses(
+  image, tmp_path, monkeypatch
+):
+  out = tmp_path / "out"
+  out.mkdir()
+  (out / "big.html").write_text("mine")
+
+  def stop(*_, **__):
+    raise KeyboardInterrupt
+
+  with monkeypatch.context() as patch:
+    patch.setattr(tables, "write_csv", stop)
+    with pytest.raises(KeyboardInterrupt):
+      predict_images([image], out, options=options(formats=("csv",)))
+  (result,) = predict_images([image], out, options=options(formats=("csv", "html")))
+  assert "big.html is there and was not written by this program" in result["error"]
+  (result,) = predict_images([image], out, options=options(formats=("csv",)))
+  assert "error" not in result
+  assert (out / "big.html").read_text() == "mine"
+
+
 def test_what_a_kill_left_is_removed_by_the_next_run(image, tmp_path):
   out = tmp_path / "out"
   out.mkdir()
