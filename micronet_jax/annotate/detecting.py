@@ -198,7 +198,7 @@ class Searches:
     """Keeps what was found so far, if the disk has room."""
     try:
       self._write(search.picture, search.found)
-    except OSError as error:
+    except InputError as error:
       log.warning("what was found in %s is not kept: %s", search.picture.name, error)
     finally:
       search.close()

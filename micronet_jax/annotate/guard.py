@@ -7,7 +7,7 @@ import ipaddress
 import secrets
 from collections.abc import Collection
 from http.cookies import CookieError, SimpleCookie
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -80,14 +80,14 @@ class Guard:
   ) -> tuple[int, str] | None:
     """Status and sentence for who is turned away; None for who is not."""
     host = headers.get("host", "")
-    if not self._is_own(_hostname(f"//{host}")):
+    if not self._is_own(_split(f"//{host}").hostname):
       return 403, "this server has another name; open the address that it printed"
     site = headers.get("sec-fetch-site", "none")
     if site not in ("none", "same-origin") and not opens:
       return 403, "requests of other sites are refused"
     if scope["method"] not in ("GET", "HEAD"):
       origin = headers.get("origin")
-      if origin is not None and _netloc(origin).lower() != host.lower():
+      if origin is not None and _split(origin).netloc.lower() != host.lower():
         return 403, "requests of other sites are refused"
       size = headers.get("content-length", "")
       if not size.isascii() or not size.isdecimal() or int(size) > LARGEST_BODY:
@@ -122,18 +122,12 @@ class Guard:
       return False
 
 
-def _hostname(url: str) -> str | None:
+def _split(url: str) -> SplitResult:
+  """The parts of an address; empty ones if it is none."""
   try:
-    return urlsplit(url).hostname
+    return urlsplit(url)
   except ValueError:
-    return None
-
-
-def _netloc(url: str) -> str:
-  try:
-    return urlsplit(url).netloc
-  except ValueError:
-    return ""
+    return urlsplit("")
 
 
 def new_token() -> str:

@@ -14,6 +14,7 @@ from micronet_jax.annotate.detecting import Searches
 from micronet_jax.annotate.folder import Folder
 from micronet_jax.annotate.tiles import Pictures
 from micronet_jax.detection import detector
+from micronet_jax.errors import InputError
 
 SIZE = 1400  # several tiles of 512
 
@@ -131,3 +132,17 @@ def test_what_was_found_in_another_image_or_scale_counts_no_more(
   searches.want_all([picture])
   until(lambda: (found := searches.found(picture)) and found.complete)
   searches.end()
+
+
+def test_a_full_disk_when_the_server_ends_is_said(opened, weights, monkeypatch, caplog):
+  def full(*_):
+    raise InputError("no space left")
+
+  folder, picture = opened
+  monkeypatch.setattr(Searches, "_write", full)
+  monkeypatch.setattr(detecting, "SAVED_EVERY", 1000)  # so that only the end writes
+  searches = searching(folder, weights)
+  searches.want(picture, None)
+  until(lambda: (found := searches.found(picture)) and found.done)
+  searches.end()
+  assert "what was found in a is not kept: no space left" in caplog.text

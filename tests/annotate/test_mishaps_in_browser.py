@@ -66,6 +66,16 @@ def lines(tab, name):
   return (tab.folder / "points" / f"{name}.csv").read_text().split()[1:]
 
 
+def edited_and_left(tab):
+  """The request of an edit that is still under way when another image is shown."""
+  held = Held(tab.page, "**/edit")
+  tab.page.mouse.click(*tab.screen(60, 20))
+  route = held.next()
+  tab.press("n")
+  tab.shown("b")
+  return route
+
+
 def test_answers_that_overlap_leave_each_detection_once(opened):
   network = Network(opened.page)
   network.known = 500
@@ -130,11 +140,7 @@ def test_edits_wait_for_a_server_that_was_started_again(opened):
 
 def test_a_refusal_is_told_whatever_image_is_shown(opened):
   page = opened.page
-  held = Held(page, "**/edit")
-  page.mouse.click(*opened.screen(60, 20))
-  route = held.next()
-  opened.press("n")
-  opened.shown("b")
+  route = edited_and_left(opened)
   (opened.folder / "points/a.csv").write_text("x,y\n1,2\n3,4\n5,6\n")
   route.continue_()
   opened.until("() => !document.getElementById('banner').hidden")
@@ -147,11 +153,7 @@ def test_a_refusal_is_told_whatever_image_is_shown(opened):
 
 def test_who_comes_back_finds_the_edits_that_were_under_way(opened):
   page = opened.page
-  held = Held(page, "**/edit")
-  page.mouse.click(*opened.screen(60, 20))
-  route = held.next()
-  opened.press("n")
-  opened.shown("b")
+  route = edited_and_left(opened)
   opened.press("p")
   page.wait_for_timeout(500)
   route.continue_()
