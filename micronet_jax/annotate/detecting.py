@@ -11,17 +11,17 @@ import dataclasses
 import logging
 import pathlib
 import threading
-import zipfile
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from micronet_jax.annotate.folder import KEPT, Folder, Picture
+from micronet_jax.annotate.candidates import Candidates, Glance, Shelf
+from micronet_jax.annotate.folder import Folder, Picture
 from micronet_jax.annotate.tiles import Pictures
 from micronet_jax.detection.units import decisive_scores
 from micronet_jax.errors import InputError
-from micronet_jax.files import digest, replacing
+from micronet_jax.files import digest
 from micronet_jax.recipes import PACKAGED
 
 if TYPE_CHECKING:
@@ -40,37 +40,6 @@ SAVED_EVERY = 20  # such turns
 
 
 log = logging.getLogger("micronet_jax")
-
-
-@dataclasses.dataclass
-class Candidates:
-  """What is known of one image.
-
-  Attributes:
-    weights: digest of the network that found it.
-    rows: float32 `[N, 3]` of x, y in the image's own pixels and score, in pieces, in
-      the order in which they were found; x and y with two decimals.
-    done: tiles that were searched, by their index.
-    total: tiles there are.
-    threshold: the network's own, for this image.
-    stamp: of the image that was searched (`Folder.stamp`).
-  """
-
-  weights: str
-  rows: list[np.ndarray] = dataclasses.field(default_factory=list)
-  done: set[int] = dataclasses.field(default_factory=set)
-  total: int = 0
-  threshold: float = 0.5
-  stamp: int = 0
-
-  @property
-  def complete(self) -> bool:
-    """Whether the whole image was searched."""
-    return len(self.done) >= self.total
-
-  def all_rows(self) -> np.ndarray:
-    """All pieces as one array."""
-    return np.concatenate([np.zeros((0, 3), np.float32), *list(self.rows)])
 
 
 class Searches:
@@ -93,7 +62,7 @@ class Searches:
     self._weights = weights
     self._detector: Detector | None = None
     self._identity = identity_of(weights)
-    self._found: dict[str, Candidates] = {}
+    self._shelf = Shelf(folder)
     self._view: tuple[Picture, tuple[float, float]] | None = None
     self._queue: collections.deque[Picture] = collections.deque()
     self._failed: set[str] = set()
@@ -127,7 +96,7 @@ class Searches:
     with self._changed:
       self._weights, self._detector = weights, None
       self._identity = identity_of(weights)
-      self._found.clear()
+      self._shelf.clear()
       self._failed.clear()
       self.error = ""
       self._changed.notify()
@@ -141,19 +110,38 @@ class Searches:
 
   def found(self, picture: Picture) -> Candidates | None:
     """What is known of an image, of the network in use; None if nothing is."""
+    if self.glance(picture) is None:
+      return None
+    found = self._shelf.get(picture)
+    return found if found and self._counts(picture, found.glance) else None
+
+  def glance(self, picture: Picture) -> Glance | None:
+    """As `found`, without reading what was found."""
+    glance = self._shelf.glance(picture)
+    return glance if glance and self._counts(picture, glance) else None
+
+  def searched(
+    self, picture: Picture, box: tuple[float, float, float, float]
+  ) -> tuple[bool, str]:
+    """Whether nothing more will be found in a part of an image (x, y, w, h).
+
+    Returns:
+      That, also true where the search failed; and by which network, "" for none.
+    """
+    found = self.found(picture)
     with self._changed:
-      found = self._found.get(picture.key)
+      done = picture.key in self._failed
     if found is None:
-      found = self._read(picture)
+      return done, ""
+    return done or found.covers(box), found.weights
+
+  def _counts(self, picture: Picture, glance: Glance) -> bool:
+    """Whether it is of the network in use, and of the image as it is now."""
     try:
       stamp = self._folder.stamp(picture)
     except FileNotFoundError:
-      return None
-    with self._changed:
-      if found is None or found.weights != self._identity or found.stamp != stamp:
-        self._found.pop(picture.key, None)
-        return None
-      return self._found.setdefault(picture.key, found)
+      return False
+    return glance.weights == self._identity and glance.stamp == stamp
 
   def status(self) -> dict[str, Any]:
     """What the thread does, for the page."""
@@ -180,10 +168,11 @@ class Searches:
         if search is None:
           search = self._begin(picture)
         search.turn(center)
+        self._keep(search)
         if search.found.complete or search.turns % SAVED_EVERY == 0:
-          self._write(picture, search.found)
+          self._shelf.write(picture, search.found)
       except Exception as error:
-        if not isinstance(error, InputError):
+        if not isinstance(error, InputError | OSError):
           log.warning("detection failed", exc_info=True)
         self.error = str(error)
         with self._changed:
@@ -197,7 +186,7 @@ class Searches:
   def _leave(self, search: "_Search") -> None:
     """Keeps what was found so far, if the disk has room."""
     try:
-      self._write(search.picture, search.found)
+      self._shelf.write(search.picture, search.found)
     except InputError as error:
       log.warning("what was found in %s is not kept: %s", search.picture.name, error)
     finally:
@@ -224,8 +213,8 @@ class Searches:
 
   def _is_done(self, picture: Picture) -> bool:
     """Whether all of an image was searched with the network in use."""
-    found = self.found(picture)
-    return found is not None and found.complete
+    glance = self.glance(picture)
+    return glance is not None and glance.complete
 
   def _begin(self, picture: Picture) -> "_Search":
     """Loads the network if it is another, and prepares the search of an image."""
@@ -239,46 +228,21 @@ class Searches:
       devices.use_compilation_cache()
       detector = load(weights)
     stamp = self._folder.stamp(picture)
-    found = self.found(picture) or Candidates(identity, stamp=stamp)
+    found = self.found(picture)
+    if found is None or found.weights != identity:
+      found = Candidates(identity, stamp=stamp)
     search = _Search(detector, self._pictures, picture, found)
     with self._changed:
       if self._identity == identity:  # nobody chose another meanwhile
         self._detector = detector
-        self._found[picture.key] = found
+    self._keep(search)
     return search
 
-  def _path(self, picture: Picture) -> pathlib.Path:
-    return self._folder.place(KEPT, "detections", f"{picture.name}.npz")
-
-  def _write(self, picture: Picture, found: Candidates) -> None:
-    with replacing(self._path(picture)) as beside:
-      np.savez(
-        beside,
-        rows=found.all_rows(),
-        done=np.array(sorted(found.done), np.int32),
-        total=found.total,
-        threshold=found.threshold,
-        weights=found.weights,
-        stamp=found.stamp,
-      )
-
-  def _read(self, picture: Picture) -> Candidates | None:
-    """What is on disk; None if there is nothing that can be used."""
-    try:
-      with np.load(self._path(picture), allow_pickle=False) as held:
-        rows = held["rows"].astype(np.float32).reshape(-1, 3)
-        return Candidates(
-          str(held["weights"]),
-          [rows],
-          set(held["done"].tolist()),
-          int(held["total"]),
-          float(held["threshold"]),
-          int(held["stamp"]),
-        )
-    except FileNotFoundError:
-      return None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-      return None  # damaged: found again
+  def _keep(self, search: "_Search") -> None:
+    """Lets others see what was found, unless another network was chosen meanwhile."""
+    with self._changed:
+      if search.found.weights == self._identity:
+        self._shelf.put(search.picture, search.found)
 
 
 def identity_of(weights: str) -> str:
@@ -295,14 +259,17 @@ class _Search:
   def __init__(
     self, detector: "Detector", pictures: Pictures, picture: Picture, found: Candidates
   ):
-    self.detector, self.picture, self.found = detector, picture, found
+    self.detector, self.picture = detector, picture
     self.turns = 0
     self._open = contextlib.ExitStack()
     with contextlib.ExitStack() as opening:
       reader = opening.enter_context(pictures.opened(picture))
       self._scan: Scan = detector.scan(reader)
       self._open = opening.pop_all()
-    found.total = len(self._scan.tiles)
+    tiles = _parts(self._scan)
+    if not np.array_equal(found.tiles, tiles):  # new, or another device's
+      found = Candidates(found.weights, tiles=tiles, stamp=found.stamp)
+    self.found = found
     self._set_threshold()
 
   def is_of(self, picture: Picture, detector: "Detector | None", stamp: int) -> bool:
@@ -312,22 +279,22 @@ class _Search:
 
   def turn(self, center: tuple[float, float] | None) -> None:
     """Searches the tiles that are nearest to a place, or the next."""
-    left = [tile for tile in self._scan.tiles if tile.index not in self.found.done]
+    tiles = self._scan.tiles
+    left = [place for place in range(len(tiles)) if place not in self.found.done]
     if center is not None:
-      scale = self._scan.canvas.shape[0] / self._scan.shape[0]
-      x, y = center[0] * scale, center[1] * scale
-      left.sort(
-        key=lambda tile: (
-          (max(tile.core.x0 - x, 0, x - tile.core.x1)) ** 2
-          + (max(tile.core.y0 - y, 0, y - tile.core.y1)) ** 2
-        )
-      )
-    part = dataclasses.replace(self._scan, tiles=tuple(left[:AT_ONCE]))
+      x0, y0, x1, y1 = self.found.tiles.T
+      x, y = center
+      away = np.maximum(np.maximum(x0 - x, x - x1), 0) ** 2
+      away += np.maximum(np.maximum(y0 - y, y - y1), 0) ** 2
+      left.sort(key=lambda place: away[place])
+    places = {tiles[place].index: place for place in left[:AT_ONCE]}
+    chosen = tuple(tiles[place] for place in places.values())
+    part = dataclasses.replace(self._scan, tiles=chosen)
     for held in self.detector.run(part, threshold=LEAST):
       rows = np.column_stack([held.centers[:, ::-1], held.scores])
       rows[:, :2] = np.round(rows[:, :2], 2)
       self.found.rows.append(rows.astype(np.float32))
-      self.found.done.add(held.tile.index)
+      self.found.done.add(places[held.tile.index])
     self._set_threshold()
     self.turns += 1
 
@@ -342,3 +309,10 @@ class _Search:
   def close(self) -> None:
     """Lets go of the image."""
     self._open.close()
+
+
+def _parts(scan: "Scan") -> np.ndarray:
+  """What each tile of a scan answers for, as `Candidates.tiles`."""
+  scale = scan.shape[0] / scan.canvas.shape[0], scan.shape[1] / scan.canvas.shape[1]
+  cores = np.array([tile.core for tile in scan.tiles], np.float64).reshape(-1, 4)
+  return (cores * (*scale, *scale))[:, [1, 0, 3, 2]]

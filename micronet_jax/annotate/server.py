@@ -145,12 +145,20 @@ def _detections(site: Site, request: Request, _: Any) -> Response:
   if request.query_params.get("of") != found.weights or not 0 <= first <= len(rows):
     first = 0
   headers = {"from": first, "of": found.weights, "done": done}
-  headers |= {"total": found.total, "threshold": found.threshold}
+  headers |= {"total": len(found.tiles), "threshold": found.threshold}
   return Response(
     rows[first:].astype("<f4").tobytes(),
     media_type="application/octet-stream",
     headers={f"x-{name}": str(value) for name, value in headers.items()},
   )
+
+
+def _searched(site: Site, request: Request, _: Any) -> Any:
+  """Whether all was found in `box`, x,y,width,height in the image's own pixels."""
+  x, y, width, height = map(float, request.query_params.get("box", "").split(","))
+  picture = _picture(site, request)
+  done, weights = site.searches.searched(picture, (x, y, width, height))
+  return {"searched": done, "of": weights}
 
 
 def _tile(site: Site, request: Request, _: Any) -> Response:
@@ -186,10 +194,6 @@ def _export(site: Site, request: Request, _: Any) -> Response:
     count, origin = len(nuclei.centers), site.size(picture).origin
     tables.write_geojson(path, [nuclei], count=count, origin=origin)
   return FileResponse(path, filename=path.name)
-
-
-def _suggestions(site: Site, *_: Any) -> Any:
-  return site.suggestions()
 
 
 def _run_picture(site: Site, request: Request, _: Any) -> Response:
@@ -250,10 +254,10 @@ _READ: dict[str, _Answer] = {
   _IMAGE: _about,
   f"{_IMAGE}/annotation": _said,
   f"{_IMAGE}/detections": _detections,
+  f"{_IMAGE}/searched": _searched,
   f"{_IMAGE}/tiles/{{level:int}}/{{column:int}}/{{row:int}}": _tile,
   f"{_IMAGE}/thumbnail": _thumbnail,
   f"{_IMAGE}/export/{{form}}": _export,
-  "/api/suggestions": _suggestions,
   "/api/runs/{run}/{name}": _run_picture,
 }
 _DONE: dict[str, _Answer] = {

@@ -5,18 +5,18 @@ Made by `annotate.server`, whose routes ask it.
 
 import dataclasses
 import threading
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from micronet_jax.annotate.detecting import Candidates, Searches
+from micronet_jax.annotate.candidates import Candidates, Glance
+from micronet_jax.annotate.detecting import Searches
 from micronet_jax.annotate.finetuning import FineTuning
 from micronet_jax.annotate.folder import KEPT, Folder, Picture
 from micronet_jax.annotate.store import Store, as_places
 from micronet_jax.annotate.suggestions import (
   NEAR,
   Counted,
-  most_doubtful,
+  doubtful_windows,
   nuclei_of,
   open_rows,
   own_pixels,
@@ -25,6 +25,9 @@ from micronet_jax.annotate.tiles import SIDE, Pictures, top_level
 from micronet_jax.errors import InputError
 from micronet_jax.files import write_json
 from micronet_jax.stored import Either, Number, read_stored
+
+SUGGESTED = 5
+
 
 _SETTINGS = {"weights": str, "threshold?": Either((Number(0, 1), None))}
 
@@ -79,6 +82,7 @@ class Site:
     self._lock = threading.Lock()
     self._sizes: dict[str, Size] = {}
     self._counts: dict[str, tuple[Any, dict[str, Any]]] = {}
+    self._windows: dict[str, list[dict[str, int]]] = {}
     self._counting = ThreadPoolExecutor(1, "count")
     self._pending: set[str] = set()
 
@@ -117,7 +121,7 @@ class Site:
         self._sizes[picture.key] = known
     return known
 
-  def threshold_of(self, found: Candidates | None) -> float:
+  def threshold_of(self, found: Candidates | Glance | None) -> float:
     """What counts for an image: what was stored, else the network's own."""
     if self.threshold is not None:
       return self.threshold
@@ -174,13 +178,15 @@ class Site:
   def state(self) -> dict[str, Any]:
     """What the page looks at again and again."""
     self.store.refresh()
+    pictures = self.folder.refresh()
     return {
       "folder": self.folder.root.name,
       "path": str(self.folder.root),
       "left_out": self.folder.left_out,
       "weights": self.weights,
       "threshold": self.threshold,
-      "images": [self._entry(picture) for picture in self.folder.refresh()],
+      "images": [self._entry(picture) for picture in pictures],
+      "suggestions": self._suggestions(pictures),
       "detection": self.searches.status(),
       "tuning": self.tuning.status(),
     }
@@ -191,14 +197,13 @@ class Site:
       "key": picture.key, "name": picture.name, "file": picture.path.name,
       "state": "new", "nuclei": None, "regions": 0, "partial": False,
     }  # fmt: skip
-    found = self.searches.found(picture)
+    found = self.searches.glance(picture)
     try:
       if fault := self.pictures.fault(picture):
         return {**said, "state": "error", "error": fault}
       if found is None and not self.store.knows(picture):
         return said
-      seen = found and (found.weights, len(found.rows), found.threshold)
-      key = (self.store.revision(picture), seen, self.threshold)
+      key = (self.store.revision(picture), found, self.threshold)
     except (InputError, OSError) as error:
       return {**said, "state": "error", "error": str(error)}
     with self._lock:
@@ -210,39 +215,37 @@ class Site:
 
   def _count(self, picture: Picture, key: Any) -> None:
     """Counts the nuclei of an image, as its revision, found and threshold are now."""
+    windows: list[dict[str, int]] = []
     try:
-      found = self.searches.found(picture)
-      annotation = self.store.read(picture, self.size(picture).shape)
+      size, found = self.size(picture), self.searches.found(picture)
+      annotation = self.store.read(picture, size.shape)
+      rows = (found or Candidates("")).all_rows()
+      threshold = self.threshold_of(found)
+      nuclei = nuclei_of(rows, annotation, size.mpp, threshold)
       counted = {
         "state": "corrected" if annotation.regions else "detected" if found else "new",
-        "nuclei": len(self.nuclei(picture).centers),
+        "nuclei": len(nuclei.centers),
         "regions": len(annotation.regions),
         "partial": found is not None and not found.complete,
       }
+      rows = open_rows(rows, annotation, size.mpp)
+      windows = doubtful_windows(rows, threshold, size.mpp, size.shape)
     except (InputError, OSError) as error:
       counted = {"state": "error", "error": str(error)}
     with self._lock:
       self._counts[picture.key] = key, counted
+      self._windows[picture.key] = windows
       self._pending.discard(picture.key)
 
-  def suggestions(self) -> list[dict[str, Any]]:
-    """The next five windows to correct; see `most_doubtful`."""
-    images: dict[str, Any] = {}
-    names: Mapping[str, Picture] = {p.key: p for p in self.folder.refresh()}
-    for key, picture in names.items():
-      found = self.searches.found(picture)
-      if found is None:
-        continue
-      try:
-        size = self.size(picture)
-        annotation = self.store.read(picture, size.shape)
-      except (InputError, OSError):
-        continue
-      rows = open_rows(found.all_rows(), annotation, size.mpp)
-      images[key] = rows, self.threshold_of(found), size.mpp, size.shape
-    return [
-      {**window, "name": names[window["key"]].name} for window in most_doubtful(images)
-    ]
+  def _suggestions(self, pictures: list[Picture]) -> list[dict[str, Any]]:
+    """The windows of what was counted so far in which a correction teaches most."""
+    with self._lock:
+      held: list[dict[str, Any]] = [
+        {"key": picture.key, "name": picture.name, **window}
+        for picture in pictures
+        for window in self._windows.get(picture.key, [])
+      ]
+    return sorted(held, key=lambda window: -window["doubtful"])[:SUGGESTED]
 
   def close(self) -> bool:
     """Ends what runs in the background; whether a fine-tuning was stopped."""

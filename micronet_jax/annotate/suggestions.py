@@ -4,8 +4,7 @@ A window is the more doubtful the more scores in it lie near the threshold. Call
 `annotate.server`.
 """
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import scipy.spatial
@@ -80,38 +79,35 @@ def nuclei_of(
   return Counted(centers, np.concatenate([np.ones(len(said)), free[:, 2]]))
 
 
-def most_doubtful(
-  images: Mapping[str, tuple[np.ndarray, float, float | None, tuple[int, int]]],
-  count: int = 5,
-) -> list[dict[str, Any]]:
-  """The windows with the most scores near the threshold, at most two of an image.
+def doubtful_windows(
+  rows: np.ndarray, threshold: float, mpp: float | None, shape: tuple[int, int]
+) -> list[dict[str, int]]:
+  """The two windows of an image with the most scores near the threshold.
 
   Args:
-    images: by key: open rows, threshold, microns per pixel, (height, width).
-    count: how many.
+    rows: those that people have not decided on (`open_rows`).
+    threshold: of the image.
+    mpp: microns per pixel.
+    shape: (height, width).
 
   Returns:
-    For each window: key, x, y, width, height, and how many scores are doubtful.
+    For each window: x, y, width, height, and how many scores are doubtful.
   """
+  height, width = shape
+  doubtful = rows[np.abs(rows[:, 2] - threshold) <= DOUBT, :2]
+  side = max(1, round(own_pixels(WINDOW, mpp)))
+  across, down = max(1, round(width / side)), max(1, round(height / side))
+  columns = np.clip(doubtful[:, 0] * across // width, 0, across - 1).astype(int)
+  lines = np.clip(doubtful[:, 1] * down // height, 0, down - 1).astype(int)
+  held = np.bincount(lines * across + columns, minlength=across * down)
   windows = []
-  for key, (rows, threshold, mpp, (height, width)) in images.items():
-    doubtful = rows[np.abs(rows[:, 2] - threshold) <= DOUBT, :2]
-    if not len(doubtful):
-      continue
-    side = max(1, round(own_pixels(WINDOW, mpp)))
-    across, down = max(1, round(width / side)), max(1, round(height / side))
-    columns = np.clip(doubtful[:, 0] * across // width, 0, across - 1).astype(int)
-    lines = np.clip(doubtful[:, 1] * down // height, 0, down - 1).astype(int)
-    held = np.bincount(lines * across + columns, minlength=across * down)
-    for place in np.argsort(-held, kind="stable")[:2].tolist():
-      if held[place]:
-        line, column = divmod(place, across)
-        x, y = column * width // across, line * height // down
-        w = (column + 1) * width // across - x
-        h = (line + 1) * height // down - y
-        windows.append(
-          {"key": key, "x": x, "y": y, "width": w, "height": h}
-          | {"doubtful": int(held[place])}
-        )
-  windows.sort(key=lambda window: -window["doubtful"])
-  return windows[:count]
+  for place in np.argsort(-held, kind="stable")[:2].tolist():
+    if held[place]:
+      line, column = divmod(place, across)
+      x, y = column * width // across, line * height // down
+      w = (column + 1) * width // across - x
+      h = (line + 1) * height // down - y
+      windows.append(
+        {"x": x, "y": y, "width": w, "height": h, "doubtful": int(held[place])}
+      )
+  return windows

@@ -157,6 +157,7 @@ def test_a_person_detects_corrects_and_takes_the_result_away(tab, server, browse
 
   # All in view is marked: what is shown becomes points that are confirmed.
   page.keyboard.press("w")
+  tab.until("() => window.micronet.page.model.regions.length")
   tab.settled()
   assert tab.detected().size == 0
   assert len(points(root)) == tab.count() == len(before)
@@ -231,7 +232,7 @@ def test_the_keyboard_alone_does_all(tab, server):
   tab.until("() => (m => m.network && m.search.done === m.search.total)"
             "(window.micronet.page.model)")  # fmt: skip
   tab.press("r", "ArrowRight", "ArrowDown", "r")
-  assert len(tab.page.evaluate("() => window.micronet.page.model.regions")) == 1
+  tab.until("() => window.micronet.page.model.regions.length === 1")
   tab.press("z")
   assert tab.page.evaluate("() => window.micronet.page.model.regions") == []
   tab.settled()

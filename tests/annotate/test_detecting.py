@@ -10,6 +10,7 @@ from serving import save_image
 
 from micronet_jax import checkpoints
 from micronet_jax.annotate import detecting
+from micronet_jax.annotate.candidates import Shelf
 from micronet_jax.annotate.detecting import Searches
 from micronet_jax.annotate.folder import Folder
 from micronet_jax.annotate.tiles import Pictures
@@ -56,14 +57,24 @@ def test_the_view_comes_first_and_what_was_found_is_gone_on_with(opened, weights
   searches.end()
   assert searches.error == ""
   begun = searches.found(picture)
-  assert 2 <= len(begun.done) < begun.total
+  assert 2 <= len(begun.done) < len(begun.tiles)
   assert begun.rows[0][:, :2].mean(0).min() > SIZE / 2  # the corner that was in view
+
+  # A part of the image is known when its tiles are, nothing else.
+  corner = (SIZE - 100, SIZE - 100, 100, 100)
+  assert searches.searched(picture, corner) == (True, begun.weights)
+  assert not searches.searched(picture, (0, 0, SIZE, SIZE))[0]
+  assert not searches.searched(picture, (0, 0, 50, 50))[0]
+  parts = np.minimum(begun.tiles, SIZE)  # the last reach beyond
+  areas = (parts[:, 2:] - parts[:, :2]).prod(1)
+  assert areas.sum() == pytest.approx(SIZE**2)
 
   again = searching(folder, weights)
   again.want_all([picture])
   until(lambda: (f := again.found(picture)) and f.complete)
   again.end()
   rows = again.found(picture).all_rows()
+  assert again.searched(picture, (0, 0, SIZE, SIZE))[0]
   np.testing.assert_array_equal(rows[: len(begun.all_rows())], begun.all_rows())
 
   # All of it is what the detector finds in one go.
@@ -139,10 +150,25 @@ def test_a_full_disk_when_the_server_ends_is_said(opened, weights, monkeypatch, 
     raise InputError("no space left")
 
   folder, picture = opened
-  monkeypatch.setattr(Searches, "_write", full)
+  monkeypatch.setattr(Shelf, "write", full)
   monkeypatch.setattr(detecting, "SAVED_EVERY", 1000)  # so that only the end writes
   searches = searching(folder, weights)
   searches.want(picture, None)
   until(lambda: (found := searches.found(picture)) and found.done)
   searches.end()
   assert "what was found in a is not kept: no space left" in caplog.text
+
+
+def test_another_devices_tiles_are_searched_anew(opened, weights, monkeypatch):
+  folder, picture = opened
+  searches = searching(folder, weights)
+  searches.want(picture, None)
+  until(lambda: (found := searches.found(picture)) and found.done)
+  searches.end()
+  monkeypatch.setitem(detector.LARGEST_TILE, "cpu", 768)
+  again = searching(folder, weights)
+  again.want_all([picture])
+  until(lambda: (found := again.found(picture)) and found.complete)
+  again.end()
+  whole = detector.load(weights).detect(picture.path, threshold=detecting.LEAST)
+  assert len(again.found(picture).all_rows()) == len(whole.centers)

@@ -20,6 +20,10 @@ class Network:
     self.rows[:, 2] = 0.9
     page.route("**/api/detect", lambda route: route.fulfill(json={}))
     page.route("**/detections?*", self.answer)
+    page.route("**/searched?*", self.answer_searched)
+
+  def answer_searched(self, route):
+    route.fulfill(json={"searched": self.done == 4, "of": self.name})
 
   def answer(self, route):
     asked = dict(pair.split("=") for pair in route.request.url.split("?")[1].split("&"))
@@ -169,6 +173,7 @@ def test_a_region_is_marked_only_where_all_was_searched_and_is_seen(opened):
   page = opened.page
   opened.until("() => window.micronet.page.state.detection.failed.length")
   page.keyboard.type("w")  # no network: by hand
+  opened.until(f"() => ({REGIONS})().length")
   assert page.evaluate(REGIONS) == [[0, 0, 120, 80]]
   network = Network(page)
   network.done, network.known = 3, 1
@@ -176,19 +181,45 @@ def test_a_region_is_marked_only_where_all_was_searched_and_is_seen(opened):
   opened.shown("b")
   for keys, said in (
     ("w", "still searched"),
-    ("r", "still searched"),
+    ("rr", "too small"),
     ("hw", "hidden"),
     ("hw", "density"),
   ):
     page.evaluate(LOOK)
     opened.until(f"() => window.micronet.page.view.count === {network.known + 1}")
     page.keyboard.type(keys)
-    assert said in page.inner_text("#toast")
+    opened.until(f"() => document.getElementById('toast').innerText.includes('{said}')")
     assert page.evaluate(REGIONS) == []
-    network.done = 4 if keys == "r" else network.done
+    network.done = 4 if keys == "rr" else network.done
     network.known = 6000 if keys == "hw" else network.known
   network.name, network.known = "second", 1
   page.evaluate(LOOK)
   opened.until("() => window.micronet.page.view.count === 2")
+  network.name = "third"  # its detections are not here yet
+  page.route(
+    "**/detections?*", lambda route: route.fulfill(status=503, json={"error": "busy"})
+  )
   page.keyboard.type("w")
+  opened.until(
+    "() => document.getElementById('toast').innerText.includes('still searched')"
+  )
+  page.unroute("**/detections?*")
+  page.route("**/detections?*", network.answer)
+  page.keyboard.type("w")
+  opened.until(f"() => ({REGIONS})().length")
   assert page.evaluate(REGIONS) == [[0, 0, 120, 80]]
+  assert page.evaluate("() => window.micronet.page.model.network") == "third"
+
+
+def test_an_answer_that_comes_when_nothing_is_shown_any_more_breaks_nothing(opened):
+  held = Held(opened.page, "**/detections?*")
+  opened.press("n")  # its detections are asked for
+  route = held.next()
+  network = Network(opened.page)
+  (opened.folder / "a.png").rename(opened.folder / "z.png")
+  (opened.folder / "b.png").unlink()
+  opened.until("() => window.micronet.page.failed")
+  network.answer(route)
+  opened.page.keyboard.type("]")
+  opened.page.wait_for_timeout(300)
+  assert opened.faults == []

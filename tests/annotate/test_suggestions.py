@@ -1,11 +1,16 @@
 """Which detections are decided on, what counts, and where the network is unsure."""
 
+import time
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from micronet_jax.annotate.candidates import Candidates, Shelf
+from micronet_jax.annotate.folder import Folder
+from micronet_jax.annotate.site import Site
 from micronet_jax.annotate.store import Annotation
-from micronet_jax.annotate.suggestions import most_doubtful, nuclei_of, open_rows
+from micronet_jax.annotate.suggestions import doubtful_windows, nuclei_of, open_rows
 
 
 def annotation(points=(), hidden=(), regions=()):
@@ -52,20 +57,39 @@ def test_open_detections_are_those_that_no_point_is_near(places, points):
 
 
 def test_the_windows_with_most_scores_near_the_threshold_come_first():
-  images = {
-    "sure": (rows((10, 10, 0.9), (20, 20, 0.12)), 0.4, 0.25, (600, 600)),
-    "some": (rows((10, 10, 0.45), (20, 20, 0.12)), 0.4, 0.25, (600, 600)),
-    "slide": (
-      rows(*((1500 + k, 700, 0.4) for k in range(5)), (3, 3, 0.31), (900, 5, 0.49)),
-      *(0.4, 0.25, (1024, 2048)),
-    ),
-  }
-  first, *others = most_doubtful(images)
-  assert first == {
-    "key": "slide", "x": 1024, "y": 512, "width": 512, "height": 512, "doubtful": 5
-  }  # fmt: skip
-  assert [(each["key"], each["doubtful"]) for each in others] == [
-    ("some", 1),
-    ("slide", 1),
+  slide = rows(
+    *((1500 + k, 700, 0.4) for k in range(5)), (3, 3, 0.31), (900, 5, 0.49), (9, 9, 0.5)
+  )
+  assert doubtful_windows(slide, 0.4, 0.25, (1024, 2048)) == [
+    {"x": 1024, "y": 512, "width": 512, "height": 512, "doubtful": 5},
+    {"x": 0, "y": 0, "width": 512, "height": 512, "doubtful": 2},
   ]  # two of an image at most
-  assert len(most_doubtful(images, count=1)) == 1
+  sure = rows((10, 10, 0.9), (20, 20, 0.12))
+  assert doubtful_windows(sure, 0.4, 0.25, (600, 600)) == []
+  assert doubtful_windows(rows(), 0.4, None, (600, 600)) == []
+
+
+def test_the_five_most_doubtful_windows_of_all_images_are_offered(folder):
+  rng = np.random.default_rng(0)
+  site = Site(Folder(folder), "nowhere")
+  try:
+    for picture, count in zip(site.folder.refresh(), (3, 7), strict=True):
+      found = np.column_stack([rng.uniform(5, 75, (count, 2)), np.full(count, 0.45)])
+      kept = Candidates(
+        site.searches._identity,
+        [found.astype(np.float32)],
+        stamp=site.folder.stamp(picture),
+      )
+      Shelf(site.folder).write(picture, kept)
+    while any(each.get("pending") for each in site.state()["images"]):
+      time.sleep(0.01)
+    offered = site.state()["suggestions"]
+    assert [(each["name"], each["doubtful"]) for each in offered] == [
+      ("b", 7),
+      ("a", 3),
+    ]
+    site.set_threshold(0.9)  # of which they are sure
+    while site.state()["suggestions"]:
+      time.sleep(0.01)
+  finally:
+    site.close()

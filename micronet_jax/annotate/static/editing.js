@@ -1,5 +1,7 @@
 // Mouse and keyboard: what people do to points and regions.
 
+import { get, post } from "./server.js";
+
 const REACH = 9; // screen px around a point that mean it
 const LEAST_REGION = 8; // pixels of the image along a region
 
@@ -142,31 +144,38 @@ export function finishRegion(page) {
   if (drawn) markRegion(page, drawn);
 }
 
-/** Whether a region can be said to be complete: what is found in it later is not shown. */
-export function mayMark(page) {
-  if (page.blocked() || unseen(page)) return false;
-  const { model, state } = page;
-  const searched = model.network && model.search.done >= model.search.total;
-  if (searched || state.detection.failed.includes(model.key)) return true;
-  page.detect(); // somebody may have stopped it
-  page.say("This image is still searched: what is found later in a region would count as background.");
-  return false;
+/** Whether a region can be drawn: of an image that is edited, with its points in view. */
+export const mayMark = (page) => !page.blocked() && !unseen(page);
+
+/** Whether all that is found in a box is here; else it is searched next. */
+async function searched(page, box) {
+  const { model } = page, [x, y, width, height] = box;
+  try {
+    const said = await get(`api/images/${model.key}/searched?box=${box}`);
+    if (said.searched) await page.receive();
+    else await post("api/detect", { key: model.key, center: [x + width / 2, y + height / 2] });
+    return said.searched && model.network === said.of;
+  } catch {
+    return false; // the page's look at the server says what is wrong
+  }
 }
 
-export function markRegion(page, drawn) {
-  if (!mayMark(page)) return page.redraw();
+/** Marks a region, if all that can be found in it is there. */
+export async function markRegion(page, drawn) {
+  const { model } = page;
+  page.redraw();
+  if (!mayMark(page)) return;
   if (drawn[2] < LEAST_REGION || drawn[3] < LEAST_REGION) {
     page.say("That region is too small.");
-    page.redraw();
     return;
   }
-  const obstacle = page.model.obstacle(drawn);
-  if (obstacle) {
-    page.say(obstacle);
-    page.redraw();
-    return;
-  }
-  page.commit(page.model.marking(drawn));
+  // What is found in it later would not be shown, and count as background.
+  const known = await searched(page, drawn);
+  if (model !== page.model || !mayMark(page)) return;
+  if (!known) page.say("This part is still searched: mark it when that is done.");
+  const obstacle = known && model.obstacle(drawn);
+  if (obstacle) page.say(obstacle);
+  if (known && !obstacle) page.commit(model.marking(drawn));
 }
 
 export const KEYS = [

@@ -82,7 +82,7 @@ const page = {
     choose(next.key);
   },
   nudgeThreshold(by) {
-    setThreshold(page.model.threshold + by);
+    setThreshold(page.model?.threshold + by);
     storeThreshold();
   },
   help: () => $("help").showModal(),
@@ -105,6 +105,7 @@ const page = {
   },
   told: footer,
   refresh: () => look(),
+  receive: () => receive(),
   detect,
   saved: () => saving.saved(),
 };
@@ -219,7 +220,7 @@ async function choose(key, again = false) {
   tell();
   page.model.threshold = page.state.threshold ?? 0.5;
   await receive();
-  update();
+  if (turn === page.turn && page.model) update();
 }
 
 /** Nothing of an image is shown, but why. */
@@ -296,22 +297,18 @@ const look = inTurn(async () => {
     await receive();
     if (page.model) showDetection(page.model, state);
   }
-  if (!was || JSON.stringify(was.images) !== JSON.stringify(state.images)) suggest();
+  if (JSON.stringify(was?.suggestions) !== JSON.stringify(state.suggestions)) suggest();
 });
 
-async function suggest() {
-  try {
-    showSuggestions(await get("api/suggestions"), (window) => {
-      const box = [window.x, window.y, window.width, window.height];
-      if (page.model?.key === window.key) viewer.show(box);
-      else {
-        page.goal = box;
-        choose(window.key);
-      }
-    });
-  } catch {
-    // the next look says what is wrong
-  }
+function suggest() {
+  showSuggestions(page.state.suggestions, (window) => {
+    const box = [window.x, window.y, window.width, window.height];
+    if (page.model?.key === window.key) viewer.show(box);
+    else {
+      page.goal = box;
+      choose(window.key);
+    }
+  });
 }
 
 async function watch() {
