@@ -30,6 +30,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from benchmarks import report
+from benchmarks.compiling import QUICKLY
 from micronet_jax.files import read_json, replacing, write_json
 from micronet_jax.stored import read_log
 
@@ -58,10 +59,6 @@ BESIDE = ("step", "images")
 """Parts in which JAX leaves memory for PyTorch."""
 GRACE_S = 15.0
 """For a part to save, before it is killed."""
-FAST_TO_COMPILE = (
-  "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-)
-"""For a smoke run on a CPU, where compiling takes nearly all the time."""
 LEAST_S = 5.0
 """No part begins with less."""
 
@@ -134,8 +131,8 @@ class Run:
             file=sys.stderr,
           )
           return 2
-        if cpu and FAST_TO_COMPILE not in self.flags:
-          self.flags += f" {FAST_TO_COMPILE}"
+        if cpu and QUICKLY not in self.flags:  # compiling takes nearly all the time
+          self.flags += f" {QUICKLY}"
     finally:
       (out / "slide.tif").unlink(missing_ok=True)
       shutil.rmtree(out / "prepared", ignore_errors=True)

@@ -38,6 +38,7 @@ import jax
 import numpy as np
 
 from benchmarks import jobs, report
+from benchmarks.compiling import QUICKLY
 from micronet_jax.signals import INTERRUPTED
 
 IMPORTED = [
@@ -54,12 +55,6 @@ SENTENCE = {KILLED: "", STOPPED: "stopped", FULL: "error: "}
 
 ROOM = 10
 """Bytes that a file may have on a full disk."""
-
-
-COMPILED_QUICKLY = (
-  "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-)
-"""The networks are tiny: their processes would spend their time in the compiler."""
 
 
 HANGS = 900.0
@@ -93,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   parser.add_argument("--seed", type=int, default=0)
   parser.add_argument("--json", default="", help="file for the numbers")
   options = parser.parse_args(argv)
-  os.environ.setdefault("XLA_FLAGS", COMPILED_QUICKLY)
+  os.environ.setdefault("XLA_FLAGS", QUICKLY)
   with tempfile.TemporaryDirectory() as root:
     rows = report.print_table(_measure(options, pathlib.Path(root)))
   report.write_json(options.json, rows)

@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks import jobs
+from benchmarks.compiling import QUICKLY
 from micronet_jax.checkpoints import flatten, load_weights
 from micronet_jax.files import read_json, write_json
 from micronet_jax.training.progress import read_log
@@ -72,10 +73,7 @@ class Run:
     command = [sys.executable, str(ROOT / "launch.py"), f"--workdir={place}"]
     command += [f"--config={ROOT}/configs/train.py"]
     command += [f"--config.{name}={value}" for name, value in fields.items()]
-    flags = f"--xla_force_host_platform_device_count={devices}"
-    # Tiny networks spend their time in the compiler.
-    flags += " --xla_backend_optimization_level=0"
-    flags += " --xla_llvm_disable_expensive_passes=true"
+    flags = f"--xla_force_host_platform_device_count={devices} {QUICKLY}"
     shared = {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
     shared["TFDS_DATA_DIR"] = str(data / "prepared")
     address = {"JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{free_port()}"}

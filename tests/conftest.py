@@ -4,14 +4,15 @@ import os
 import pathlib
 import shutil
 
-# Tiny networks spend their time in the compiler: let it optimise less. Results stay
-# within the tests' tolerances either way.
+from benchmarks.compiling import QUICKLY
+
+# Tiny networks spend their time in the compiler. Results stay within the tests'
+# tolerances either way.
 os.environ["XLA_FLAGS"] = " ".join(
   [
     os.environ.get("XLA_FLAGS", ""),
     "--xla_force_host_platform_device_count=8",
-    "--xla_backend_optimization_level=0",
-    "--xla_llvm_disable_expensive_passes=true",
+    QUICKLY,
   ]
 )
 os.environ.setdefault("JAX_PLATFORMS", "cpu")

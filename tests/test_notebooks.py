@@ -7,6 +7,8 @@ import re
 import nbformat
 import pytest
 
+from benchmarks.compiling import QUICKLY
+
 FOLDER = pathlib.Path(__file__).resolve().parent.parent / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 MACHINE = re.compile(
@@ -22,9 +24,8 @@ def _execute(path):
   module = importlib.util.module_from_spec(spec)
   spec.loader.exec_module(module)
   # One device and a compiler that optimises less: small networks compile, mostly.
-  flags = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
   return module.execute(
-    path, MICRONET_BUDGET="smoke", JAX_PLATFORMS="cpu", XLA_FLAGS=flags
+    path, MICRONET_BUDGET="smoke", JAX_PLATFORMS="cpu", XLA_FLAGS=QUICKLY
   )
 
 

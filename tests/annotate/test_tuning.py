@@ -15,6 +15,7 @@ from networks import META, random_weights
 from serving import save_image
 from tissue import dots
 
+from benchmarks.compiling import QUICKLY
 from micronet_jax import checkpoints
 from micronet_jax.annotate.finetuning import FineTuning
 from micronet_jax.annotate.folder import Folder
@@ -23,7 +24,6 @@ from micronet_jax.errors import InputError
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 MOST = 900  # seconds, where much else runs
 STEPS = 100
-QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def saved(records):
 
 
 def test_a_run_outlives_its_server_and_goes_on_after_a_kill(corrected, monkeypatch):
-  monkeypatch.setenv("XLA_FLAGS", QUICK)
+  monkeypatch.setenv("XLA_FLAGS", QUICKLY)
   tiny = corrected / "tiny"
   checkpoints.export_weights(tiny, random_weights(), META, dtype="float32")
   with served(corrected) as client:

@@ -8,6 +8,7 @@ from networks import META, random_weights
 from serving import save_image, serving
 from tissue import dots
 
+from benchmarks.compiling import QUICKLY
 from micronet_jax import checkpoints
 
 MOST = 300  # seconds for a run of three steps where another test runs
@@ -30,7 +31,7 @@ def corrected(tmp_path):
 
 def test_fine_tuning_to_the_end_and_using_the_result(corrected, browser, monkeypatch):
   monkeypatch.setenv("TFDS_DATA_DIR", str(corrected / "tfds"))
-  monkeypatch.delenv("XLA_FLAGS")  # one device in the run
+  monkeypatch.setenv("XLA_FLAGS", QUICKLY)  # one device in the run
   with serving(corrected / "mine", corrected / "tiny") as server:
     page = browser.new_page(viewport={"width": 1280, "height": 1400})
     page.goto(server.url)

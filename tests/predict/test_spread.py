@@ -12,6 +12,7 @@ from networks import META, random_weights
 from predictions import SMALL, TILES, names, options, write_dots
 
 from benchmarks import node_kills
+from benchmarks.compiling import QUICKLY
 from micronet_jax import checkpoints
 from micronet_jax.cluster import RETRIES, Outcome
 from micronet_jax.config import PredictConfig
@@ -255,9 +256,8 @@ def test_two_machines_write_what_one_writes(tmp_path, monkeypatch, capsys):
   predict_images(images, whole, weights=weights, options=options())
   monkeypatch.setattr(spread, "PART_TILES", 2)
   root = pathlib.Path(__file__).resolve().parents[2]
-  flags = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
   monkeypatch.setenv("PYTHONPATH", str(root))
-  monkeypatch.setenv("XLA_FLAGS", flags)  # without the eight devices of tests
+  monkeypatch.setenv("XLA_FLAGS", QUICKLY)  # without the eight devices of tests
   cluster = cluster_utils.Cluster(True, head_node_args=node_kills.machine(num_cpus=1))
   try:
     cluster.add_node(**node_kills.machine(num_cpus=1))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ import pytest
 import tissue
 import torch
 
+from benchmarks.compiling import QUICKLY
 from micronet_jax import devices, models
 from micronet_jax.errors import InputError
 from micronet_jax.training import pool
@@ -91,6 +93,25 @@ def test_a_loop_and_an_unrolled_call_take_the_same_steps():
   assert single.step == unrolled.step == looped.step == 2
   _assert_close(single, unrolled)
   _assert_close(single, looped)
+
+
+def test_users_programs_take_the_steps_of_tests():
+  """Which are compiled with what JAX does by default, not in the least time."""
+  as_users = {"xla_backend_optimization_level": 3, "xla_cpu_use_fusion_emitters": True}
+  as_users |= {"xla_llvm_disable_expensive_passes": False}
+  as_users |= {"xla_cpu_parallel_codegen_split_count": 32}
+  assert as_users.keys() == set(re.findall(r"--(\w+)=", QUICKLY))
+  config = tissue.quick_config()
+  _, expected, (metrics,) = _run(config, calls=1)
+  prepared = prepare_training(config)
+  images, pools, _ = pool.pool_images(
+    tissue.data(), balanced=False, mpp=0.25, reach=steps.reach_of(prepared.recipe)
+  )
+  arguments = devices.replicate((_start(prepared), images, pools, prepared.numbers), 1)
+  lowered = steps.compile_steps(prepared.recipe).lower(*arguments)
+  state, (loss, *_) = lowered.compile(compiler_options=as_users)(*arguments)
+  _assert_close(jax.device_get(state), expected)
+  np.testing.assert_allclose(loss, metrics.loss, rtol=1e-5)
 
 
 def test_steps_differ_from_one_another_and_repeat_bit_for_bit():
