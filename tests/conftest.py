@@ -30,9 +30,12 @@ def pytest_addoption(parser):
 
 
 LONGEST = (
-  *("test_smoke.py", "test_whole_runs.py", "test_notebooks.py", "test_gpu_run.py"),
-  *("test_tiled_detection.py", "test_tuning_in_browser.py", "test_benchmarks.py"),
-  *("test_step.py", "test_twins.py", "test_runs_that_go_wrong.py", "test_browser.py"),
+  *("test_smoke.py", "test_gpu_run.py", "test_tiled_detection.py", "test_step.py"),
+  *("test_notebooks.py", "test_many_sizes.py", "test_processes.py", "test_card.py"),
+  *("test_benchmarks.py", "test_tuning.py", "test_tuning_in_browser.py"),
+  *("test_recipes.py", "test_whole_runs.py", "test_base.py", "test_micronet.py"),
+  *("test_kills.py", "test_runs_that_go_wrong.py", "test_twins.py", "test_launch.py"),
+  "test_browser.py",
 )
 """Files that take longest: they begin first, so that several workers end together."""
 

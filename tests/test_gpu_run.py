@@ -111,7 +111,8 @@ def test_tile_and_batch_are_those_of_least_time(tmp_path):
   assert gpu_parts.chosen(job) == (2048, 2)
 
 
-def test_no_steps_without_time(tmp_path):
+def test_no_steps_without_time(tmp_path, monkeypatch):
+  monkeypatch.setattr(gpu_base, "validate", lambda *_: 1.0)
   config = gpu_base.recipe(out=tmp_path, data="", smoke=True)
   with pytest.raises(ValueError, match="too few for 4 steps"):
     gpu_base.fit_into(config, ends=time.time(), most=8)

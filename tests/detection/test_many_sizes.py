@@ -46,23 +46,23 @@ def assert_equal(one, other):
   ("mpp", "widths"),
   [
     (0.25, range(150, 250)),
-    (0.5, range(150, 250)),
-    (0.25, range(300, 400)),  # longer than a tile on one side
+    (0.5, range(150, 250, 4)),
+    (0.25, range(300, 400, 2)),  # longer than a tile on one side
   ],
 )
-def test_100_images_of_100_sizes_compile_four_programs(shapes, mpp, widths):
+def test_images_of_100_sizes_compile_four_programs(shapes, mpp, widths):
   meta = {**META, "mpp": mpp}
   detector = Detector(random_weights(), meta)
   image = tissue.dots("many", size=400, nuclei=270).image
   sides = np.random.default_rng(0).permuted(np.arange(100)) + 40
   found = {}
-  pairs = zip(sides.tolist(), widths, strict=True)
+  pairs = zip(sides.tolist(), widths, strict=False)
   for height, width in pairs:
     part = image[:height, :width]
     found[part.shape] = detector.detect(part, mpp=mpp, tile=LARGEST, devices=1)
-  assert len(found) == 100
+  assert len(found) == len(widths)
   assert len(shapes) <= 4
-  for height, width, _ in [*found][::25]:
+  for height, width, _ in [*found][:: len(found) // 4]:
     alone = Detector(detector.weights, meta).detect(
       image[:height, :width], mpp=mpp, tile=LARGEST, devices=1
     )

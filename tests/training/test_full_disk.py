@@ -35,7 +35,7 @@ def checked(run, before, *rest):
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, -1))
 
 loop.check_finite = checked
-config = follow_checkpoint(tissue.config(eval_every=2), None)
+config = follow_checkpoint(tissue.quick_config(eval_every=2), None)
 stop = threading.Event()
 try:
   with notes():
