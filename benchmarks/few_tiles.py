@@ -104,7 +104,17 @@ def draw(outcomes: Sequence[Outcome]) -> Figure:
       for pairs in ([(o.nuclei, o.f1[name]) for o in group] for group in groups)
     ]
     axes.plot(*zip(*means, strict=True), color=color, marker=mark, label=name)
-  axes.set(xscale="log", xlabel="annotated nuclei", ylabel=f"F1 within {RADIUS} px")
+  ticks = {
+    round(statistics.mean(o.nuclei for o in outcomes if o.tiles == size)): size
+    for size in sizes
+  }
+  axes.set(xscale="log", ylabel=f"F1 within {RADIUS} px")
+  axes.set(xlabel="annotated nuclei that train (validation has its own)")
+  axes.set_xticks(
+    [*ticks],
+    [f"{n}\n{size} tile{'s' if size > 1 else ''}" for n, size in ticks.items()],
+  )
+  axes.minorticks_off()
   axes.grid(color="0.9")
   axes.legend(frameon=False, fontsize=8)
   return figure

@@ -6,7 +6,9 @@ task gets one GPU, or so many CPUs where there is none. Called by `predict.sprea
 """
 
 import contextlib
+import heapq
 import logging
+import os
 import signal
 import threading
 from collections.abc import Callable, Hashable, Iterator
@@ -23,6 +25,11 @@ LOOK_EVERY = 1.0
 """Seconds between looks at whether the user wants to stop."""
 
 
+AHEAD = 2
+"""Tasks that Ray has for each place, so that none waits for the next; Ray takes them in
+the order in which they come, so the others are kept here."""
+
+
 log = logging.getLogger("micronet_jax")
 
 
@@ -33,11 +40,13 @@ class Task(NamedTuple):
     key: tells it from others.
     action: is called without arguments in a worker, to which it is pickled.
     needs: keys of tasks, submitted before, without which it cannot begin.
+    turn: those of a lower turn begin first, of one turn in the order of submission.
   """
 
   key: Hashable
   action: Callable[[], Any]
   needs: tuple[Hashable, ...] = ()
+  turn: int = 0
 
 
 class Outcome(NamedTuple):
@@ -59,36 +68,47 @@ class NeedFailed(Exception):
 
 
 class Cluster:
-  """Takes tasks and gives their outcomes; made by `connected`.
-
-  Attributes:
-    places: how many tasks there is room for at once.
-  """
+  """Takes tasks and gives their outcomes; made by `connected`."""
 
   def __init__(self, ray: Any, *, cpus: int, asked: str):
     """Sees what room there is; the arguments are those of `connected`."""
-    gpus = int(ray.cluster_resources().get("GPU", 0))
-    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    cores = [int(resources.get("CPU", 0)) for resources in alive]
-    if not gpus and cpus > max(cores):
+    self._ray, self._cpus = ray, cpus
+    cores = self._cores()
+    if not self._gpus() and cpus > max(cores):
       raise InputError(
         f"{asked} is {cpus}; the largest machine of the cluster has {max(cores)} CPUs"
       )
-    self.places = gpus or sum(each // cpus for each in cores)
-    wanted: dict[str, Any] = {"num_gpus": 1} if gpus else {"num_cpus": cpus}
+    wanted: dict[str, Any] = {"num_gpus": 1} if self._gpus() else {"num_cpus": cpus}
     wanted["max_calls"] = 0  # or each task on a GPU would start JAX anew
     decorated = ray.remote(max_retries=RETRIES, retry_exceptions=True, **wanted)
-    self._ray, self._remote = ray, decorated(_attempt)
-    self._references: dict[Hashable, Any] = {}
+    self._remote = decorated(_attempt)
+    self._waiting: list[tuple[int, int, Task]] = []  # a heap
     self._pending: dict[Any, Task] = {}
-    self._failed: set[Hashable] = set()
+    self._submitted: set[Hashable] = set()
+    self._ended: dict[Hashable, bool] = {}  # whether it failed
+
+  def _gpus(self) -> int:
+    return int(self._ray.cluster_resources().get("GPU", 0))
+
+  def _cores(self) -> list[int]:
+    alive = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+    return [int(resources.get("CPU", 0)) for resources in alive]
+
+  @property
+  def places(self) -> int:
+    """How many tasks there is room for at once, by the machines there are now."""
+    return max(1, self._gpus() or sum(each // self._cpus for each in self._cores()))
 
   def submit(self, task: Task) -> None:
-    """Queues a task."""
-    needs = [self._references[key] for key in task.needs]
-    reference = self._remote.remote(task.action, *needs)
-    self._references[task.key] = reference
-    self._pending[reference] = task
+    """Queues a task.
+
+    Raises:
+      KeyError: it needs one that was not submitted.
+    """
+    if missing := set(task.needs) - self._submitted:
+      raise KeyError(*missing)
+    heapq.heappush(self._waiting, (task.turn, len(self._submitted), task))
+    self._submitted.add(task.key)
 
   def finished(self, stop: threading.Event) -> Iterator[tuple[Task, Outcome]]:
     """Waits for all tasks, those submitted meanwhile too, and passes their notes on.
@@ -102,26 +122,46 @@ class Cluster:
     Raises:
       Stopped: `stop` was set; the workers are ended.
     """
-    while self._pending:
+    while self._waiting or self._pending:
+      room = AHEAD * self.places
+      while len(self._pending) < room and (task := self._next()):
+        if any(self._ended[key] for key in task.needs):
+          self._ended[task.key] = True
+          yield task, Outcome(error=NeedFailed())
+        else:
+          cpus = None if self._gpus() else self._cpus
+          self._pending[self._remote.remote(task.action, cpus)] = task
+      if not self._pending:
+        continue
       ready, _ = self._ray.wait(list(self._pending), timeout=LOOK_EVERY)
       for reference in ready:
         task = self._pending.pop(reference)
-        outcome = self._outcome(task, reference)
+        outcome = self._outcome(reference)
+        self._ended[task.key] = outcome.error is not None
         for note in outcome.notes:
           log.warning("%s", note)
         yield task, outcome
-      if stop.is_set() and self._pending:
+      if stop.is_set() and (self._pending or self._waiting):
         raise Stopped("stopped; the same command goes on where it stopped")
 
-  def _outcome(self, task: Task, reference: Any) -> Outcome:
+  def _next(self) -> Task | None:
+    """Takes the first of the waiting tasks whose needs have ended, if there is one."""
+    aside, found = [], None
+    while self._waiting and found is None:
+      entry = heapq.heappop(self._waiting)
+      if all(key in self._ended for key in entry[-1].needs):
+        found = entry[-1]
+      else:
+        aside.append(entry)
+    for entry in aside:
+      heapq.heappush(self._waiting, entry)
+    return found
+
+  def _outcome(self, reference: Any) -> Outcome:
     try:
       outcome: Outcome = self._ray.get(reference)
     except self._ray.exceptions.RayError as error:  # failed or died once too often
       outcome = Outcome(error=getattr(error, "cause", None) or error)
-    if outcome.error:
-      self._failed.add(task.key)
-      if self._failed.intersection(task.needs):
-        return Outcome(error=NeedFailed())
     return outcome
 
   def cancel(self) -> None:
@@ -176,11 +216,10 @@ def connected(*, cpus: int, asked: str) -> Iterator[Cluster]:
       ray.shutdown()
 
 
-def _attempt(action: Callable[[], Any], *before: Outcome) -> Outcome:
-  """Runs in a worker; `before` are the outcomes of what the task needs."""
-  for each in before:
-    if each.error:
-      return each._replace(notes=())
+def _attempt(action: Callable[[], Any], cpus: int | None) -> Outcome:
+  """Runs in a worker, whose JAX uses so many CPUs; None for as many as it likes."""
+  if cpus:
+    os.environ.setdefault("NPROC", str(cpus))  # XLA's; nothing where JAX has begun
   with heard() as notes:
     try:
       return Outcome(action(), notes=tuple(notes))

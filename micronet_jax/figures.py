@@ -94,6 +94,10 @@ def save_figure(figure: Figure, path: str | os.PathLike) -> None:
     figure.savefig(beside, dpi=150, metadata=metadata[path.suffix.lower()])
 
 
+ACROSS = 4
+"""Panels beside each other, on a page that people read."""
+
+
 def new_figure(
   size: tuple[float, float], rows: int, columns: int = 1, *, sharex: bool = False
 ) -> tuple[Figure, list[Axes]]:
@@ -224,26 +228,41 @@ def draw_panels(
 
   Args:
     panels: by name and series, what `draw_lines` or `draw_curves` takes.
-    names: of the panels; "" leaves a place empty. What follows ": " is no title.
+    names: of the panels; "" leaves a place empty. What follows ": " is no title. What
+      is beyond `ACROSS` columns is drawn below.
     looks: of the series.
     xlabels: of F1, for each row of panels; () for precision and recall.
     level: as `draw_lines` takes it.
     height: of a panel, inches.
   """
+  kinds = len(names)
+  names = _folded(names)
   figure, axes = new_grid(len(names), len(names[0]), height=height, legend=2)
   for row, column in np.ndindex(axes.shape):
     panel, name = axes[row, column], names[row][column]
-    if xlabels:
+    if not name:
+      panel.set_axis_off()
+    elif xlabels:
       draw_lines(panel, panels.get(name, {}), looks, level=level)
-      panel.set(xlabel=xlabels[row], ylabel="F1 score" if column == 0 else "")
+      label = xlabels[row % kinds]
+      panel.set(xlabel=label, ylabel="F1 score" if column == 0 else "")
     else:
       draw_curves(panel, panels.get(name, {}), looks)
-    if row == 0 or not xlabels:
+    if row % kinds == 0 or not xlabels:
       panel.set_title(name.partition(": ")[0], fontsize=10)
   if not xlabels:
     share_limits(axes.ravel())
   add_legend(figure, axes.ravel(), columns=5)
   return figure
+
+
+def _folded(names: Sequence[Sequence[str]]) -> list[list[str]]:
+  """Rows of at most `ACROSS` names: what is beyond follows below, row by row."""
+  if len(names[0]) <= ACROSS:
+    return [list(row) for row in names]
+  starts = range(0, len(names[0]), ACROSS)
+  parts = [list(row[start : start + ACROSS]) for start in starts for row in names]
+  return [part + [""] * (ACROSS - len(part)) for part in parts]
 
 
 def draw_table(

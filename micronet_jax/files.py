@@ -4,6 +4,7 @@ Called by every room that keeps something on disk.
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import math
@@ -25,8 +26,9 @@ _NAME_KEPT = 40  # characters; with what is added, any file system takes the nam
 def replacing(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
   """Gives a place beside `path` to write to, and renames it at the end.
 
-  Whatever goes wrong, `path` keeps what it held and nothing is left beside it. Every
-  file that is opened there must be closed within the block.
+  Whatever goes wrong, `path` keeps what it held and nothing is left beside it; when the
+  block is left, the new content is on the disk, also after a power cut. Every file that
+  is opened there must be closed within the block.
 
   Args:
     path: the file to write or replace; its folder is made if missing.
@@ -47,7 +49,9 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
     yield beside
+    _flush(beside)
     beside.replace(path)
+    _flush(path.parent)
   except OSError as error:
     if error.errno is None or not _concerns(error, beside):
       raise
@@ -61,6 +65,21 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
   finally:
     with contextlib.suppress(OSError):
       beside.unlink(missing_ok=True)
+
+
+def _flush(path: pathlib.Path) -> None:
+  """Returns when the disk has a file, or the names in a folder."""
+  try:
+    opened = os.open(path, os.O_RDONLY)
+  except PermissionError:
+    return  # of a folder that may be written but not read
+  try:
+    os.fsync(opened)
+  except OSError as error:
+    if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS):
+      raise  # some file systems say only now that a disk is full
+  finally:
+    os.close(opened)
 
 
 def sweep(folder: pathlib.Path) -> None:

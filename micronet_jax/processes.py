@@ -7,6 +7,7 @@ Where there is one process, as usual, all of this does nothing, and imports no J
 """
 
 import contextlib
+import functools
 import itertools
 import json
 import logging
@@ -195,7 +196,7 @@ def arrays_of_first(tree: T) -> T:
     return tree
   from jax.experimental import multihost_utils
 
-  return multihost_utils.broadcast_one_to_all(tree)
+  return multihost_utils.broadcast_one_to_all(tree, is_source=is_first())
 
 
 def any_process(flag: bool) -> bool:
@@ -283,17 +284,42 @@ def _replace_last_words() -> None:
   JAX ends a process that has lost another from within, where no Python comes any more.
   From its first words of that on, what is printed is held back; at the end there is one
   sentence instead, or all of it if it was about something else.
+
+  With process 1 of a container all others end, so there it is the one that reads, and
+  the work is done in the one that it began.
   """
   reader, writer = os.pipe()
-  if os.fork():
+  reads_itself = os.getpid() == 1
+  begun = os.fork()
+  if bool(begun) != reads_itself:
     os.dup2(writer, 2)
     os.close(reader)
     os.close(writer)
+    if reads_itself:
+      os.setpgid(0, 0)  # or it would get Ctrl-C twice
     return
   os.close(writer)
   os.dup2(os.open(os.devnull, os.O_RDWR), 1)  # who reads that must see its end
-  for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-    signal.signal(each, signal.SIG_IGN)  # it ends after the other
+  stops = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+  passing_on = functools.partial(_pass_on, begun) if reads_itself else signal.SIG_IGN
+  for each in stops:
+    signal.signal(each, passing_on)  # it ends after the other
+  _read_last_words(reader)
+  if not reads_itself:
+    os._exit(0)
+  for each in stops:
+    signal.signal(each, signal.SIG_IGN)
+  status = os.waitstatus_to_exitcode(os.waitpid(begun, 0)[1])
+  os._exit(status if status >= 0 else 128 - status)  # as shells have it
+
+
+def _pass_on(process: int, number: int, _: object) -> None:
+  with contextlib.suppress(ProcessLookupError):
+    os.kill(process, number)
+
+
+def _read_last_words(reader: int) -> None:
+  """Passes on what a process prints until its end, as `_replace_last_words` says."""
   held = b""
   while part := os.read(reader, 1 << 16):
     native = None if held else _NATIVE.search(part)
@@ -305,4 +331,3 @@ def _replace_last_words() -> None:
   text = held.decode(errors="replace")
   sentence = explain_loss(text)
   os.write(2, f"{sentence}\n".encode() if sentence else held)
-  os._exit(0)

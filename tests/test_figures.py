@@ -88,3 +88,18 @@ def test_no_global_state(figure, tmp_path):
   assert dict(mpl.rcParams) == settings
   if "matplotlib.pyplot" in sys.modules:
     assert sys.modules["matplotlib.pyplot"].get_fignums() == []
+
+
+def test_panels_beyond_four_columns_are_drawn_below():
+  names = [[f"{target}: {kind}" for target in "ABCDEF"] for kind in ("one", "two")]
+  series = {"s": [(1.0, 0.5, 0.1), (2.0, 0.6, 0.1)]}
+  panels = {name: series for row in names for name in row}
+  looks = figures.choose_looks(["s"])
+  figure = figures.draw_panels(panels, names, looks, xlabels=["first", "second"])
+  drawn = [panel for panel in figure.axes if panel.axison]
+  assert len(figure.axes) == 16
+  told = [(panel.get_title(), panel.get_xlabel()) for panel in drawn]
+  assert told[:8] == [(t, "first") for t in "ABCD"] + [("", "second")] * 4
+  assert told[8:] == [(t, "first") for t in "EF"] + [("", "second")] * 2
+  assert all(panel.lines or panel.containers for panel in drawn)
+  assert figure.get_size_inches()[0] <= 16

@@ -1,7 +1,9 @@
 """A file is replaced whole or stays as it was."""
 
+import errno
 import json
 import os
+import pathlib
 import stat
 
 import numpy as np
@@ -52,6 +54,35 @@ def test_any_name_that_the_file_system_takes(tmp_path, name):
     beside.write_text("new")
   assert path.read_text() == "new"
   assert [p.name for p in path.parent.iterdir()] == [name]
+
+
+def test_the_disk_has_a_file_before_its_name_and_then_the_name(tmp_path, monkeypatch):
+  done = []
+  fsync, replace = os.fsync, pathlib.Path.replace
+
+  def flush(opened):
+    done.append(pathlib.Path(os.readlink(f"/proc/self/fd/{opened}")))
+    fsync(opened)
+
+  def rename(path, other):
+    done.append("renamed")
+    return replace(path, other)
+
+  monkeypatch.setattr(os, "fsync", flush)
+  monkeypatch.setattr(pathlib.Path, "replace", rename)
+  with files.replacing(tmp_path / "a.csv") as beside:
+    beside.write_text("new")
+  assert done == [beside, "renamed", tmp_path]
+
+
+def test_a_disk_that_is_full_only_when_it_is_asked(tmp_path, monkeypatch):
+  def full(opened):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+  (tmp_path / "a.csv").write_text("mine")
+  monkeypatch.setattr(os, "fsync", full)
+  assert "No space left" in refused(tmp_path / "a.csv")
+  assert (tmp_path / "a.csv").read_text() == "mine"
 
 
 def test_errors_of_other_files_are_not_taken_for_this_ones(tmp_path):

@@ -1,6 +1,11 @@
 """Several processes that train together; benchmarks/processes.py does more of it."""
 
 import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
 
 import pytest
 import tissue
@@ -98,6 +103,50 @@ def test_a_loss_is_one_sentence(said, who):
 
 def test_what_is_no_loss_is_not_replaced():
   assert processes.explain_loss("E1127 coordination_service: late") is None
+
+
+WORK = """
+import os, signal, sys, time
+from micronet_jax import processes
+processes._replace_last_words()
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))
+os.write(2, b"as usual\\n")
+if sys.argv[1] == "lost":
+  os.write(2, b"E1127 coordination_service: 2 heartbeat timeout\\n" + (
+    processes._ENDING + " shut down. Task 2 heartbeat timeout").encode())
+  os.abort()
+print("ready", flush=True)
+time.sleep(100)
+"""
+
+
+@pytest.mark.parametrize("first", [False, True])
+@pytest.mark.parametrize("end", ["lost", "stopped"])
+def test_the_last_words_are_one_sentence_also_of_process_1(first, end):
+  """Process 1 of a container, with which all others end: here of a namespace."""
+  command = [sys.executable, "-c", WORK, end]
+  if first:
+    command = ["unshare", "--pid", "--fork", *command]
+    if subprocess.run([*command[:3], "true"], check=False).returncode:
+      pytest.skip("no namespaces for this user")
+  with subprocess.Popen(
+    command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+  ) as process:
+    if end == "stopped":
+      assert process.stdout.readline() == "ready\n"
+      pid = process.pid
+      if first:
+        children = pathlib.Path(f"/proc/{pid}/task/{pid}/children")
+        [pid] = map(int, children.read_text().split())
+      os.kill(pid, signal.SIGTERM)
+    said = process.communicate(timeout=300)[1].splitlines()
+  assert said[0] == "as usual"
+  if end == "stopped":
+    assert (process.returncode, said[1:]) == (130, [])
+  else:
+    assert process.returncode in (134, -signal.SIGABRT)
+    assert len(said) == 2
+    assert said[1].startswith("error: process 2 has ended")
 
 
 def test_one_process_asks_nobody():

@@ -7,9 +7,11 @@ numpy and scipy. Called by `commands.export`.
 """
 
 import contextlib
+import glob
 import json
 import logging
 import pathlib
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -21,7 +23,7 @@ from micronet_jax import checkpoints, models
 from micronet_jax.config import ABSOLUTE, MEDIAN, RELATIVE
 from micronet_jax.detection.units import FAINT, PALEST
 from micronet_jax.errors import InputError
-from micronet_jax.files import replacing, write_json
+from micronet_jax.files import cannot_write, replacing, write_json
 from micronet_jax.lengths import REFERENCE_MPP, in_network_pixels, window_radius
 from micronet_jax.models import operations
 from micronet_jax.models.graphs import abstract_model, merge_model
@@ -66,7 +68,7 @@ def export_network(source: str, path: pathlib.Path, *, kind: str) -> None:
   Args:
     source: as `checkpoints.load_weights` takes it.
     path: must not exist; a folder for "micronet", else a file. Beside StableHLO, which
-      has no place for it, `<path>.json` gets the card.
+      has no place for it, `<path>.json`, which must not exist either, gets the card.
     kind: of `WRITERS`.
 
   Raises:
@@ -76,8 +78,9 @@ def export_network(source: str, path: pathlib.Path, *, kind: str) -> None:
   if kind not in WRITERS:
     raise InputError(f"format is {kind!r}; use one of {', '.join(WRITERS)}")
   weights, meta = checkpoints.load_weights(source)
-  if path.exists():
-    raise InputError(f"{path} exists; export to another folder or remove it first")
+  for each in (path, *([_card_of(path)] if kind == "stablehlo" else [])):
+    if each.exists():
+      raise InputError(f"{each} exists; export to another folder or remove it first")
   WRITERS[kind](path, weights, meta)
 
 
@@ -154,20 +157,25 @@ def _any_size(meta: Mapping[str, Any]) -> tuple[jax.ShapeDtypeStruct, ...]:
 
 
 def _write_folder(path: pathlib.Path, weights: Tree, meta: Mapping[str, Any]) -> None:
-  checkpoints.export_weights(path, weights, meta, dtype="float32")
+  try:
+    checkpoints.export_weights(path, weights, meta, dtype="float32")
+  except (OSError, ValueError, RuntimeError) as error:  # Orbax's and TensorStore's
+    for begun in path.parent.glob(f"{glob.escape(path.name)}.orbax-checkpoint-tmp*"):
+      shutil.rmtree(begun, ignore_errors=True)
+    raise cannot_write(path, error, "nothing was exported") from error
 
 
 def _write_safetensors(
   path: pathlib.Path, weights: Tree, meta: Mapping[str, Any]
 ) -> None:
   with _needs("safetensors"):
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
   arrays = {
     name: np.ascontiguousarray(array)
     for name, array in checkpoints.flatten(weights).items()
   }
   with replacing(path) as beside:
-    save_file(arrays, beside, metadata=describe_network(meta))
+    beside.write_bytes(save(arrays, metadata=describe_network(meta)))
 
 
 def _write_stablehlo(
@@ -175,9 +183,14 @@ def _write_stablehlo(
 ) -> None:
   network = jax.jit(_network(weights, meta))
   exported = jax.export.export(network, platforms=PLATFORMS)(_any_size(meta)[0])
+  write_json(_card_of(path), describe_network(meta))
   with replacing(path) as beside:
     beside.write_bytes(exported.serialize())
-  write_json(path.with_name(f"{path.name}.json"), describe_network(meta))
+
+
+def _card_of(program: pathlib.Path) -> pathlib.Path:
+  """Where the card of a StableHLO program is."""
+  return program.with_name(f"{program.name}.json")
 
 
 def _write_onnx(path: pathlib.Path, weights: Tree, meta: Mapping[str, Any]) -> None:

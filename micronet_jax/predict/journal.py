@@ -2,8 +2,9 @@
 
 A folder holds `settings.json`, all that determines the points; `points.bin`, the points
 as they come; and `tiles.jsonl`, a line for each finished tile with the number of points
-there are after it. Points are written before their tile's line, and what follows the
-last whole line is cut off when the journal is opened again. Several processes that
+there are after it and the checksum of its own. Points are written before their tile's
+line. When the journal is opened again, what follows the last whole line is cut off, as
+is what a power cut left of points that never reached the disk. Several processes that
 search one image have a journal each, and who writes the results takes all of them over.
 Called by `predict.image`.
 """
@@ -12,6 +13,7 @@ import contextlib
 import json
 import pathlib
 import shutil
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -86,7 +88,7 @@ class Journal:
       The bytes of `tiles.jsonl` that are lines of finished tiles.
     """
     whole = 0
-    for line, entry in _finished(self.folder, self._text):
+    for line, entry, _ in _finished(self.folder, self._text):
       whole += len(line)
       self._note(entry)
     return whole
@@ -131,12 +133,13 @@ class Journal:
     """
     points = np.empty(len(scores), POINT)
     points["y"], points["x"], points["score"] = centers[:, 0], centers[:, 1], scores
-    self._append({"tile": tile, "decisive": decisive.tolist()}, points)
+    self._append({"tile": tile, "decisive": decisive.tolist()}, points.tobytes())
 
-  def _append(self, entry: Mapping[str, Any], points: np.ndarray) -> None:
-    entry = {**entry, "count": self.count + len(points)}
+  def _append(self, entry: Mapping[str, Any], points: bytes) -> None:
+    count = self.count + len(points) // POINT.itemsize
+    entry = {**entry, "count": count, "crc": zlib.crc32(points)}
     try:
-      self._points.write(points.tobytes())
+      self._points.write(points)
       self._points.flush()
       self._tiles.write(json.dumps(entry).encode() + b"\n")
       self._tiles.flush()
@@ -154,14 +157,9 @@ class Journal:
       CannotWrite: as `add` raises it.
     """
     for folder in folders:
-      start = 0
-      for _, entry in _finished(folder, self._text):
-        count = int(entry["count"]) - start
+      for _, entry, points in _finished(folder, self._text):
         if int(entry["tile"]) not in self.done:
-          place = start * POINT.itemsize
-          points = np.fromfile(folder / "points.bin", POINT, count, offset=place)
           self._append(entry, points)
-        start += count
 
   def chunks(self, *, lowest: float = 0.0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Reads the points back from top to bottom and left to right.
@@ -252,31 +250,38 @@ class Journal:
 
 def _finished(
   folder: pathlib.Path, settings: str
-) -> Iterator[tuple[bytes, dict[str, Any]]]:
+) -> Iterator[tuple[bytes, dict[str, Any], bytes]]:
   """The finished tiles of a journal, as far as its points are there too.
 
   Yields:
-    Each line of `tiles.jsonl`, and what it says; none of a journal of other settings.
+    Each line of `tiles.jsonl`, what it says, and its tile's points as they were
+    written; none of a journal of other settings.
   """
-  try:
-    if (folder / "settings.json").read_text() != settings:
-      return
-    lines = (folder / "tiles.jsonl").read_bytes().splitlines(keepends=True)
-    size, before = (folder / "points.bin").stat().st_size, 0
-  except (FileNotFoundError, UnicodeDecodeError):
-    return
-  for line in lines:
+  with contextlib.ExitStack() as stack:
     try:
-      entry = json.loads(line)
-      count = int(entry["count"])
-      _ = int(entry["tile"]), np.asarray(entry["decisive"], np.float32)
-    except (ValueError, LookupError, TypeError, OverflowError, RecursionError):
+      if (folder / "settings.json").read_text() != settings:
+        return
+      lines, written = (
+        stack.enter_context((folder / name).open("rb"))
+        for name in ("tiles.jsonl", "points.bin")
+      )
+    except (FileNotFoundError, UnicodeDecodeError):
       return
-    whole = line.endswith(b"\n") and before <= count <= size // POINT.itemsize
-    if not whole:
-      return
-    before = count
-    yield line, entry
+    before = 0
+    for line in lines:
+      try:
+        entry = json.loads(line)
+        count, crc = int(entry["count"]), int(entry["crc"])
+        _ = int(entry["tile"]), np.asarray(entry["decisive"], np.float32)
+        size = max(0, count - before) * POINT.itemsize
+        points = written.read(size)
+      except (ValueError, LookupError, TypeError, OverflowError, RecursionError):
+        return
+      there = len(points) == size and zlib.crc32(points) == crc
+      if not (there and before <= count and line.endswith(b"\n")):
+        return
+      before = count
+      yield line, entry, points
 
 
 def finished_tiles(
@@ -289,7 +294,7 @@ def finished_tiles(
     settings: as `Journal` takes them.
   """
   text = json.dumps(dict(settings), sort_keys=True)
-  found = (entry for folder in folders for _, entry in _finished(folder, text))
+  found = (entry for folder in folders for _, entry, _ in _finished(folder, text))
   return {int(entry["tile"]) for entry in found}
 
 

@@ -142,12 +142,14 @@ class _Spread:
     self._seconds: dict[Job, list[float]] = {}  # of each part that is done
 
   def submit(self, key: Share | Part) -> None:
+    """What is begun is ended first, so that results come all the time."""
     action: Callable[[], Any]
     if isinstance(key, Share):
       action = functools.partial(_predict_share, self._order, key)
+      turn = 0 if key.whole else 2
     else:
-      action = functools.partial(_search_part, self._order, key)
-    self._cluster.submit(Task(key, action))
+      action, turn = functools.partial(_search_part, self._order, key), 1
+    self._cluster.submit(Task(key, action, turn=turn))
 
   def after_share(self, share: Share, outcome: Outcome) -> Iterator[dict[str, Any]]:
     if outcome.error:

@@ -142,6 +142,23 @@ def test_edits_wait_for_a_server_that_was_started_again(opened):
   assert len(lines(opened, "a")) == 2
 
 
+def test_an_edit_at_which_the_server_fails_does_not_hold_up_others_for_ever(opened):
+  page = opened.page
+  page.route("**/edit", lambda route: route.fulfill(status=500, body="Oh"), times=3)
+  page.mouse.click(*opened.screen(60, 20))
+  opened.until("() => window.micronet.page.model.own.alive === 2")
+  opened.press("n")
+  opened.shown("b")
+  page.mouse.click(*opened.screen(30, 20))
+  opened.until(
+    "() => document.getElementById('banner').innerText"
+    ".startsWith('a: your last edit was not saved: Oh')"
+  )
+  opened.settled()
+  assert (len(lines(opened, "a")), len(lines(opened, "b"))) == (1, 2)
+  opened.faults.clear()  # the browser's own lines on answers of 500
+
+
 def test_a_refusal_is_told_whatever_image_is_shown(opened):
   page = opened.page
   route = edited_and_left(opened)

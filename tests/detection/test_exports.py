@@ -1,5 +1,6 @@
 """Trained networks in other formats: run and read by others, against ours."""
 
+import contextlib
 import json
 import pathlib
 import re
@@ -9,6 +10,7 @@ import jax
 import numpy as np
 import PIL.Image
 import pytest
+from folders import full_disk
 from networks import META, NETWORK, random_weights
 
 from micronet_jax import checkpoints, cli
@@ -177,6 +179,32 @@ def test_what_is_there_is_not_replaced(run, tmp_path, capsys, kind):
   assert cli.main(["export", run, "--format", kind, "-o", str(path)]) == 1
   assert "taken exists; export to another folder" in capsys.readouterr().err
   assert path.read_text() == "mine"
+
+
+@pytest.mark.parametrize("place", ["a file", "a full disk"])
+@pytest.mark.parametrize("kind", exports.WRITERS)
+def test_where_nothing_can_be_written_it_says_so(run, tmp_path, capsys, kind, place):
+  (tmp_path / "file").write_text("mine")
+  full = place == "a full disk"
+  path = tmp_path / ("out" if full else "file/out")
+  with full_disk(100) if full else contextlib.nullcontext():
+    assert cli.main(["export", run, "--format", kind, "-o", str(path)]) == 1
+  said = capsys.readouterr().err
+  assert said.startswith("error: ")
+  assert said.count("\n") == 1
+  assert "cannot be written (" in said
+  assert [each.name for each in tmp_path.iterdir()] == ["file"]
+  assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_file_where_the_card_belongs_is_not_replaced(run, tmp_path, capsys):
+  card = tmp_path / "out.json"
+  card.write_text("mine")
+  out = str(tmp_path / "out")
+  assert cli.main(["export", run, "--format", "stablehlo", "-o", out]) == 1
+  assert "out.json exists" in capsys.readouterr().err
+  assert card.read_text() == "mine"
+  assert list(tmp_path.iterdir()) == [card]
 
 
 @pytest.mark.parametrize("kind", ["onnx", "stablehlo"])

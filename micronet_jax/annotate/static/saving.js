@@ -4,6 +4,7 @@ import { post } from "./server.js";
 
 const AGAIN = 2000; // milliseconds until the next try
 const FINAL = [400, 404, 409, 413]; // the server's no to an edit itself; all else passes
+const TRIES = 3; // of an edit at which the server itself fails: others wait behind it
 
 export class Saving {
   /** `told()` hears of every change. */
@@ -12,6 +13,7 @@ export class Saving {
     this.queue = [];
     this.busy = false;
     this.fault = null; // why the first waits
+    this.failed = 0; // how often the server failed at it
     this.refusals = []; // {model, error, edits}: lost, until somebody was told
   }
 
@@ -43,8 +45,10 @@ export class Saving {
         model.revision = said.revision;
         this.queue.shift();
         this.fault = null;
+        this.failed = 0;
       } catch (error) {
-        if (FINAL.includes(error.status)) {
+        this.failed += error.status === 500;
+        if (FINAL.includes(error.status) || this.failed >= TRIES) {
           this.refuse(model, error);
         } else {
           this.fault = error;
@@ -63,6 +67,7 @@ export class Saving {
     this.refusals.push({ model, error, edits: this.queue.length - kept.length });
     this.queue = kept;
     this.fault = null;
+    this.failed = 0;
     model.refused = error;
   }
 }
