@@ -73,12 +73,13 @@ class Cluster:
   def __init__(self, ray: Any, *, cpus: int, asked: str):
     """Sees what room there is; the arguments are those of `connected`."""
     self._ray, self._cpus = ray, cpus
+    self._on_gpus = bool(self._gpus())  # for good: tasks ask for what they ask for
     cores = self._cores()
-    if not self._gpus() and cpus > max(cores):
+    if not self._on_gpus and cpus > max(cores):
       raise InputError(
         f"{asked} is {cpus}; the largest machine of the cluster has {max(cores)} CPUs"
       )
-    wanted: dict[str, Any] = {"num_gpus": 1} if self._gpus() else {"num_cpus": cpus}
+    wanted: dict[str, Any] = {"num_gpus": 1} if self._on_gpus else {"num_cpus": cpus}
     wanted["max_calls"] = 0  # or each task on a GPU would start JAX anew
     decorated = ray.remote(max_retries=RETRIES, retry_exceptions=True, **wanted)
     self._remote = decorated(_attempt)
@@ -97,7 +98,9 @@ class Cluster:
   @property
   def places(self) -> int:
     """How many tasks there is room for at once, by the machines there are now."""
-    return max(1, self._gpus() or sum(each // self._cpus for each in self._cores()))
+    if self._on_gpus:
+      return max(1, self._gpus())
+    return max(1, sum(each // self._cpus for each in self._cores()))
 
   def submit(self, task: Task) -> None:
     """Queues a task.
@@ -129,7 +132,7 @@ class Cluster:
           self._ended[task.key] = True
           yield task, Outcome(error=NeedFailed())
         else:
-          cpus = None if self._gpus() else self._cpus
+          cpus = None if self._on_gpus else self._cpus
           self._pending[self._remote.remote(task.action, cpus)] = task
       if not self._pending:
         continue
@@ -161,7 +164,7 @@ class Cluster:
     try:
       outcome: Outcome = self._ray.get(reference)
     except self._ray.exceptions.RayError as error:  # failed or died once too often
-      outcome = Outcome(error=getattr(error, "cause", None) or error)
+      return Outcome(error=getattr(error, "cause", None) or error)
     return outcome
 
   def cancel(self) -> None:

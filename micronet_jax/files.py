@@ -27,8 +27,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
   """Gives a place beside `path` to write to, and renames it at the end.
 
   Whatever goes wrong, `path` keeps what it held and nothing is left beside it; when the
-  block is left, the new content is on the disk, also after a power cut. Every file that
-  is opened there must be closed within the block.
+  block is left, the system was asked to have the new content on the disk. Every file
+  that is opened there must be closed within the block.
 
   Args:
     path: the file to write or replace; its folder is made if missing.
@@ -51,7 +51,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
     yield beside
     _flush(beside)
     beside.replace(path)
-    _flush(path.parent)
+    with contextlib.suppress(OSError):  # the content is there, if perhaps not its name
+      _flush(path.parent, os.O_RDONLY)
   except OSError as error:
     if error.errno is None or not _concerns(error, beside):
       raise
@@ -67,12 +68,9 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
       beside.unlink(missing_ok=True)
 
 
-def _flush(path: pathlib.Path) -> None:
+def _flush(path: pathlib.Path, how: int = os.O_RDWR) -> None:
   """Returns when the disk has a file, or the names in a folder."""
-  try:
-    opened = os.open(path, os.O_RDONLY)
-  except PermissionError:
-    return  # of a folder that may be written but not read
+  opened = os.open(path, how)
   try:
     os.fsync(opened)
   except OSError as error:

@@ -290,8 +290,11 @@ def _replace_last_words() -> None:
   """
   reader, writer = os.pipe()
   reads_itself = os.getpid() == 1
+  stops = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+  before = signal.pthread_sigmask(signal.SIG_BLOCK, stops)  # none is lost meanwhile
   begun = os.fork()
   if bool(begun) != reads_itself:
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
     os.dup2(writer, 2)
     os.close(reader)
     os.close(writer)
@@ -300,10 +303,10 @@ def _replace_last_words() -> None:
     return
   os.close(writer)
   os.dup2(os.open(os.devnull, os.O_RDWR), 1)  # who reads that must see its end
-  stops = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
   passing_on = functools.partial(_pass_on, begun) if reads_itself else signal.SIG_IGN
   for each in stops:
     signal.signal(each, passing_on)  # it ends after the other
+  signal.pthread_sigmask(signal.SIG_SETMASK, before)
   _read_last_words(reader)
   if not reads_itself:
     os._exit(0)
@@ -325,9 +328,14 @@ def _read_last_words(reader: int) -> None:
     native = None if held else _NATIVE.search(part)
     begin = part.rfind(b"\n", 0, native.start()) + 1 if native else len(part)
     if not held:
-      os.write(2, part[:begin])
+      _say(part[:begin])
       part = part[begin:]
     held += part
   text = held.decode(errors="replace")
   sentence = explain_loss(text)
-  os.write(2, f"{sentence}\n".encode() if sentence else held)
+  _say(f"{sentence}\n".encode() if sentence else held)
+
+
+def _say(words: bytes) -> None:
+  with contextlib.suppress(OSError):  # nobody reads it; the work goes on
+    os.write(2, words)

@@ -111,6 +111,12 @@ from micronet_jax import processes
 processes._replace_last_words()
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))
 os.write(2, b"as usual\\n")
+if sys.argv[1] == "unheard":
+  print("ready", flush=True)
+  sys.stdin.readline()
+  os.write(2, b"to nobody\\n")
+  time.sleep(0.5)
+  sys.exit(7)
 if sys.argv[1] == "lost":
   os.write(2, b"E1127 coordination_service: 2 heartbeat timeout\\n" + (
     processes._ENDING + " shut down. Task 2 heartbeat timeout").encode())
@@ -121,7 +127,7 @@ time.sleep(100)
 
 
 @pytest.mark.parametrize("first", [False, True])
-@pytest.mark.parametrize("end", ["lost", "stopped"])
+@pytest.mark.parametrize("end", ["lost", "stopped", "unheard"])
 def test_the_last_words_are_one_sentence_also_of_process_1(first, end):
   """Process 1 of a container, with which all others end: here of a namespace."""
   command = [sys.executable, "-c", WORK, end]
@@ -130,8 +136,15 @@ def test_the_last_words_are_one_sentence_also_of_process_1(first, end):
     if subprocess.run([*command[:3], "true"], check=False).returncode:
       pytest.skip("no namespaces for this user")
   with subprocess.Popen(
-    command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    command, text=True, **dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
   ) as process:
+    if end == "unheard":  # the work goes on
+      assert process.stdout.readline() == "ready\n"
+      process.stderr.close()
+      process.stdin.write("\n")
+      process.stdin.flush()
+      assert process.wait(timeout=300) == 7
+      return
     if end == "stopped":
       assert process.stdout.readline() == "ready\n"
       pid = process.pid

@@ -14,17 +14,19 @@ class Here:
 
   exceptions = types.SimpleNamespace(RayError=OSError)
 
-  def __init__(self, cpus):
+  def __init__(self, cpus, gpus=0):
+    self.gpus = gpus
     self.cpus, self.running, self.most = cpus, {}, 0
     self.numbers = itertools.count()
 
   def cluster_resources(self):
-    return {"CPU": self.cpus}
+    return {"CPU": self.cpus, "GPU": self.gpus}
 
   def nodes(self):
     return [{"Alive": True, "Resources": self.cluster_resources()}]
 
-  def remote(self, **_):
+  def remote(self, **wanted):
+    self.wanted = wanted
     return lambda function: types.SimpleNamespace(remote=self._begin(function))
 
   def _begin(self, function):
@@ -78,6 +80,19 @@ def test_machines_that_come_later_get_tasks(ray):
     if task.key == 1:
       ray.cpus = 5
   assert ray.most == AHEAD * 5
+
+
+@pytest.mark.parametrize(("gpus", "most"), [(0, 2), (3, 3)])
+def test_tasks_stay_what_they_are_when_gpus_come_or_go(monkeypatch, gpus, most):
+  monkeypatch.setenv("NPROC", "2")
+  ray = Here(2, gpus=gpus)
+  cluster = Cluster(ray, cpus=1, asked="cpus")
+  assert ray.wanted.keys() & {"num_gpus", "num_cpus"} == {
+    "num_gpus" if gpus else "num_cpus"
+  }
+  assert cluster.places == most
+  ray.gpus = 0 if gpus else 5
+  assert cluster.places == (1 if gpus else most)
 
 
 def test_what_is_needed_ends_first_and_its_failure_is_told(ray):

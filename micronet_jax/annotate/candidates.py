@@ -51,6 +51,8 @@ class Candidates:
     rows: float32 `[N, 3]` of x, y in the image's own pixels and score, in pieces, in
       the order in which they were found; x and y with two decimals.
     done: tiles that were searched, by their place in `tiles`.
+    follows: whether the threshold follows from the scores, so that it is not known
+      before all of the image is searched.
     tiles: float64 `[T, 4]`, which part of the image each tile answers for: x, y of its
       corner, then of the opposite one, in the image's own pixels.
   """
@@ -61,6 +63,7 @@ class Candidates:
   tiles: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((0, 4)))
   threshold: float = 0.5
   stamp: int = 0
+  follows: bool = False
 
   @property
   def glance(self) -> Glance:
@@ -159,6 +162,7 @@ class Shelf:
         threshold=found.threshold,
         weights=found.weights,
         stamp=found.stamp,
+        follows=found.follows,
       )
 
   def _weigh(self, key: str) -> None:
@@ -190,6 +194,7 @@ class Shelf:
           held["tiles"].reshape(-1, 4),
           float(held["threshold"]),
           int(held["stamp"]),
+          bool(held["follows"]),
         )
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
       return None  # nothing is there, or it is damaged: found again

@@ -121,9 +121,19 @@ class Searches:
     return glance if glance and self._counts(picture, glance) else None
 
   def searched(
-    self, picture: Picture, box: tuple[float, float, float, float]
+    self,
+    picture: Picture,
+    box: tuple[float, float, float, float],
+    *,
+    threshold: float | None = None,
   ) -> tuple[bool, str]:
     """Whether nothing more will be found in a part of an image (x, y, w, h).
+
+    Args:
+      picture: the image.
+      box: the part, in its own pixels.
+      threshold: that was stored; None for the network's own, which may follow from
+        all of the image.
 
     Returns:
       That, also true where the search failed; and by which network, "" for none.
@@ -133,7 +143,8 @@ class Searches:
       done = picture.key in self._failed
     if found is None:
       return done, ""
-    return done or found.covers(box), found.weights
+    whole = found.follows and threshold is None
+    return done or (found.complete if whole else found.covers(box)), found.weights
 
   def _counts(self, picture: Picture, glance: Glance) -> bool:
     """Whether it is of the network in use, and of the image as it is now."""
@@ -178,7 +189,7 @@ class Searches:
         with self._changed:
           self._failed.add(self._busy or "")
         if search:
-          search.close()
+          self._leave(search)
           search = None
     if search:
       self._leave(search)
@@ -270,6 +281,7 @@ class _Search:
     if not np.array_equal(found.tiles, tiles):  # new, or another device's
       found = Candidates(found.weights, tiles=tiles, stamp=found.stamp)
     self.found = found
+    found.follows = self._scan.unit is None
     self._set_threshold()
 
   def is_of(self, picture: Picture, detector: "Detector | None", stamp: int) -> bool:

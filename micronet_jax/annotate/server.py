@@ -18,7 +18,8 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from micronet_jax.annotate.detecting import LEAST, Candidates
+from micronet_jax.annotate.candidates import Candidates
+from micronet_jax.annotate.detecting import LEAST
 from micronet_jax.annotate.finetuning import MOST_STEPS
 from micronet_jax.annotate.folder import KEPT, Picture
 from micronet_jax.annotate.guard import Guard
@@ -157,7 +158,8 @@ def _searched(site: Site, request: Request, _: Any) -> Any:
   """Whether all was found in `box`, x,y,width,height in the image's own pixels."""
   x, y, width, height = map(float, request.query_params.get("box", "").split(","))
   picture = _picture(site, request)
-  done, weights = site.searches.searched(picture, (x, y, width, height))
+  box = x, y, width, height
+  done, weights = site.searches.searched(picture, box, threshold=site.threshold)
   return {"searched": done, "of": weights}
 
 

@@ -178,15 +178,15 @@ class Site:
   def state(self) -> dict[str, Any]:
     """What the page looks at again and again."""
     self.store.refresh()
-    pictures = self.folder.refresh()
+    entries = [self._entry(picture) for picture in self.folder.refresh()]
     return {
       "folder": self.folder.root.name,
       "path": str(self.folder.root),
       "left_out": self.folder.left_out,
       "weights": self.weights,
       "threshold": self.threshold,
-      "images": [self._entry(picture) for picture in pictures],
-      "suggestions": self._suggestions(pictures),
+      "images": entries,
+      "suggestions": self._suggestions(entries),
       "detection": self.searches.status(),
       "tuning": self.tuning.status(),
     }
@@ -237,13 +237,14 @@ class Site:
       self._windows[picture.key] = windows
       self._pending.discard(picture.key)
 
-  def _suggestions(self, pictures: list[Picture]) -> list[dict[str, Any]]:
+  def _suggestions(self, entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The windows of what was counted so far in which a correction teaches most."""
     with self._lock:
       held: list[dict[str, Any]] = [
-        {"key": picture.key, "name": picture.name, **window}
-        for picture in pictures
-        for window in self._windows.get(picture.key, [])
+        {"key": entry["key"], "name": entry["name"], **window}
+        for entry in entries
+        if entry["nuclei"] is not None  # else it is of what counts no more
+        for window in self._windows.get(entry["key"], [])
       ]
     return sorted(held, key=lambda window: -window["doubtful"])[:SUGGESTED]
 

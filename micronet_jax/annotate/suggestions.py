@@ -1,7 +1,7 @@
 """Where a correction would teach most, and what an image's nuclei are by now.
 
 A window is the more doubtful the more scores in it lie near the threshold. Called by
-`annotate.server`.
+`annotate.site`.
 """
 
 from typing import NamedTuple

@@ -183,9 +183,14 @@ def _write_stablehlo(
 ) -> None:
   network = jax.jit(_network(weights, meta))
   exported = jax.export.export(network, platforms=PLATFORMS)(_any_size(meta)[0])
-  write_json(_card_of(path), describe_network(meta))
-  with replacing(path) as beside:
-    beside.write_bytes(exported.serialize())
+  try:
+    with replacing(path) as beside:
+      beside.write_bytes(exported.serialize())
+      write_json(_card_of(path), describe_network(meta))
+  except InputError:
+    with contextlib.suppress(OSError):
+      _card_of(path).unlink()  # ours: there was none
+    raise
 
 
 def _card_of(program: pathlib.Path) -> pathlib.Path:

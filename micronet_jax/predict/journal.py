@@ -11,6 +11,7 @@ Called by `predict.image`.
 
 import contextlib
 import json
+import os
 import pathlib
 import shutil
 import zlib
@@ -267,20 +268,20 @@ def _finished(
       )
     except (FileNotFoundError, UnicodeDecodeError):
       return
-    before = 0
+    before, left = 0, os.fstat(written.fileno()).st_size
     for line in lines:
       try:
         entry = json.loads(line)
         count, crc = int(entry["count"]), int(entry["crc"])
         _ = int(entry["tile"]), np.asarray(entry["decisive"], np.float32)
         size = max(0, count - before) * POINT.itemsize
-        points = written.read(size)
+        points = written.read(min(size, left))
       except (ValueError, LookupError, TypeError, OverflowError, RecursionError):
         return
       there = len(points) == size and zlib.crc32(points) == crc
       if not (there and before <= count and line.endswith(b"\n")):
         return
-      before = count
+      before, left = count, left - size
       yield line, entry, points
 
 

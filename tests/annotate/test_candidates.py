@@ -20,7 +20,7 @@ def opened(tmp_path):
 def found_in(number, count=100):
   rows = np.random.default_rng(number).random((count, 3)).astype(np.float32)
   tiles = np.array([[0, 0, 20, 40], [20, 0, 40, 40]], np.float64)
-  return Candidates("w", [rows[:30], rows[30:]], {0}, tiles, number / 10, 7)
+  return Candidates("w", [rows[:30], rows[30:]], {0}, tiles, number / 10, 7, number > 2)
 
 
 def held(shelf):
@@ -39,6 +39,7 @@ def test_what_is_read_is_what_was_written(opened):
   read = again.get(pictures[0])
   np.testing.assert_array_equal(read.all_rows(), found.all_rows())
   assert read.glance == found.glance
+  assert read.follows is found.follows is True
   path = next(folder.root.rglob("*.npz"))
   path.write_bytes(path.read_bytes()[:-50])
   assert Shelf(folder).get(pictures[0]) is None

@@ -62,9 +62,12 @@ def test_the_view_comes_first_and_what_was_found_is_gone_on_with(opened, weights
 
   # A part of the image is known when its tiles are, nothing else.
   corner = (SIZE - 100, SIZE - 100, 100, 100)
-  assert searches.searched(picture, corner) == (True, begun.weights)
-  assert not searches.searched(picture, (0, 0, SIZE, SIZE))[0]
-  assert not searches.searched(picture, (0, 0, 50, 50))[0]
+  known = {"threshold": 0.4}
+  assert searches.searched(picture, corner, **known) == (True, begun.weights)
+  assert not searches.searched(picture, (0, 0, SIZE, SIZE), **known)[0]
+  assert not searches.searched(picture, (0, 0, 50, 50), **known)[0]
+  # This network's own threshold is a share of the highest score of all of it.
+  assert not searches.searched(picture, corner)[0]
   parts = np.minimum(begun.tiles, SIZE)  # the last reach beyond
   areas = (parts[:, 2:] - parts[:, :2]).prod(1)
   assert areas.sum() == pytest.approx(SIZE**2)

@@ -209,23 +209,32 @@ def test_a_region_is_marked_only_where_all_was_searched_and_is_seen(opened):
     assert page.evaluate(REGIONS) == []
     network.done = 4 if keys == "rr" else network.done
     network.known = 6000 if keys == "hw" else network.known
-  network.name, network.known = "second", 1
+  network.name, network.known, network.done = "second", 1, 3
   page.evaluate(LOOK)
   opened.until("() => window.micronet.page.view.count === 2")
-  network.name = "third"  # its detections are not here yet
+  network.known, network.done = 2, 4  # which nobody has seen yet
+  toast = "() => document.getElementById('toast').innerText"
+  page.keyboard.type("w")
+  opened.until(f"() => ({toast})().includes('More was just found')")
+  assert page.evaluate(REGIONS) == []
+  network.done = 3  # another image's part of the search; this one's is done
+  page.unroute("**/searched?*")
   page.route(
-    "**/detections?*", lambda route: route.fulfill(status=503, json={"error": "busy"})
+    "**/searched?*", lambda route: route.fulfill(status=503, json={"error": "busy"})
   )
+  network.name = "third"
+  page.evaluate(LOOK)
+  opened.until("() => window.micronet.page.model.network === 'third'")
   page.keyboard.type("w")
-  opened.until(
-    "() => document.getElementById('toast').innerText.includes('still searched')"
-  )
-  page.unroute("**/detections?*")
-  page.route("**/detections?*", network.answer)
-  page.keyboard.type("w")
+  opened.until(f"() => ({toast})() === 'busy'")
+  assert page.evaluate(REGIONS) == []
+  network.done = 4
+  page.evaluate(LOOK)
+  opened.until("() => window.micronet.page.model.search.done === 4")
+  page.keyboard.type("w")  # all of it is here: nobody needs to be asked
   opened.until(f"() => ({REGIONS})().length")
   assert page.evaluate(REGIONS) == [[0, 0, 120, 80]]
-  assert page.evaluate("() => window.micronet.page.model.network") == "third"
+  assert page.evaluate("() => window.micronet.page.model.own.alive") == 3
 
 
 def test_an_answer_that_comes_when_nothing_is_shown_any_more_breaks_nothing(opened):

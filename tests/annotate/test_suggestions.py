@@ -88,6 +88,11 @@ def test_the_five_most_doubtful_windows_of_all_images_are_offered(folder):
       ("b", 7),
       ("a", 3),
     ]
+    for path in (folder / ".micronet/detections").glob("a*"):
+      path.unlink()  # as if another network were used, or another image there
+    site.searches._shelf.clear()
+    offered = site.state()["suggestions"]
+    assert [each["name"] for each in offered] == ["b"]
     site.set_threshold(0.9)  # of which they are sure
     while site.state()["suggestions"]:
       time.sleep(0.01)

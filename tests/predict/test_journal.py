@@ -264,6 +264,7 @@ def test_two_processes_do_not_write_one_journal(tmp_path):
     '{"tile": 3, "count": -5, "decisive": [], "crc": 0}',
     '{"tile": 3, "count": 1, "decisive": [], "crc": 0}',
     '{"tile": 3, "count": 3, "decisive": {}, "crc": 0}',
+    '{"tile": 3, "count": 1000000000000000, "decisive": [], "crc": 0}',
     "[" * 100_000,
   ],
 )

@@ -147,20 +147,30 @@ export function finishRegion(page) {
 /** Whether a region can be drawn: of an image that is edited, with its points in view. */
 export const mayMark = (page) => !page.blocked() && !unseen(page);
 
-/** Whether all that is found in a box is here; else it is searched next. */
-async function searched(page, box) {
+/** Why a region cannot be marked yet, or "": all that is found in it must be here.
+ *
+ * What is found later would not be shown there, and count as background; and nobody has
+ * looked at what comes only now.
+ */
+async function notYet(page, box) {
   const { model } = page, [x, y, width, height] = box;
+  if (model.network && model.search.done >= model.search.total) return "";
+  const seen = JSON.stringify(model.marking(box).add);
   try {
     const said = await get(`api/images/${model.key}/searched?box=${box}`);
-    if (said.searched) await page.receive();
-    else await post("api/detect", { key: model.key, center: [x + width / 2, y + height / 2] });
-    return said.searched && model.network === said.of;
-  } catch {
-    return false; // the page's look at the server says what is wrong
+    if (!said.searched) {
+      await post("api/detect", { key: model.key, center: [x + width / 2, y + height / 2] });
+      return "This part is still searched: mark it when that is done.";
+    }
+    await page.receive();
+    return model.network === said.of && JSON.stringify(model.marking(box).add) === seen ? ""
+      : "More was just found here: look at it, and mark it again.";
+  } catch (error) {
+    return error.message;
   }
 }
 
-/** Marks a region, if all that can be found in it is there. */
+/** Marks a region, as it is seen. */
 export async function markRegion(page, drawn) {
   const { model } = page;
   page.redraw();
@@ -169,13 +179,10 @@ export async function markRegion(page, drawn) {
     page.say("That region is too small.");
     return;
   }
-  // What is found in it later would not be shown, and count as background.
-  const known = await searched(page, drawn);
+  const reason = model.obstacle(drawn) || await notYet(page, drawn);
   if (model !== page.model || !mayMark(page)) return;
-  if (!known) page.say("This part is still searched: mark it when that is done.");
-  const obstacle = known && model.obstacle(drawn);
-  if (obstacle) page.say(obstacle);
-  if (known && !obstacle) page.commit(model.marking(drawn));
+  if (reason) page.say(reason);
+  else page.commit(model.marking(drawn));
 }
 
 export const KEYS = [

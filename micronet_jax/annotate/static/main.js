@@ -61,7 +61,7 @@ const page = {
     page.redraw();
   },
   markView() {
-    if (page.blocked()) return;
+    if (!page.model) return;
     const [x0, y0, x1, y1] = viewer.view();
     markRegion(page, region([x0, y0], [x1, y1], page.model));
   },
@@ -287,6 +287,7 @@ const look = inTurn(async () => {
   $("threshold").min = state.least;
   listImages(state.images, viewer.image?.key ?? page.failed, choose);
   showTuning(state);
+  if (JSON.stringify(was?.suggestions) !== JSON.stringify(state.suggestions)) suggest();
   if (!state.images.length) {
     fail(null, `There is no image in ${state.path} any more. It is shown here as soon as there is one.`);
   } else if (page.model && !state.images.some((image) => image.key === page.model.key)) {
@@ -297,7 +298,6 @@ const look = inTurn(async () => {
     await receive();
     if (page.model) showDetection(page.model, state);
   }
-  if (JSON.stringify(was?.suggestions) !== JSON.stringify(state.suggestions)) suggest();
 });
 
 function suggest() {
