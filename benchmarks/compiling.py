@@ -8,14 +8,9 @@ from importlib import metadata
 
 _TRIED = tuple(map(int, metadata.version("jaxlib").split(".")[:2])) < (0, 11)
 
-QUICKLY = " ".join(
-  (
-    "--xla_backend_optimization_level=0",
-    "--xla_llvm_disable_expensive_passes=true",
-    # Their loops take more than twice the time. A flag that XLA does not know ends the
-    # process, so those of passing fashions are for the versions that were tried.
-    *(["--xla_cpu_use_fusion_emitters=false"] if _TRIED else []),
-    *(["--xla_cpu_parallel_codegen_split_count=1"] if _TRIED else []),
-  )
-)
+QUICKLY = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+if _TRIED:  # a flag that XLA does not know ends the process
+  # The loops of fusion emitters take more than twice the time.
+  QUICKLY += " --xla_cpu_use_fusion_emitters=false"
+  QUICKLY += " --xla_cpu_parallel_codegen_split_count=1"
 """For `XLA_FLAGS`. Results are the same but for rounding."""

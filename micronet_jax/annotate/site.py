@@ -20,6 +20,7 @@ from micronet_jax.annotate.suggestions import (
   nuclei_of,
   open_rows,
   own_pixels,
+  with_confirmed,
 )
 from micronet_jax.annotate.tiles import SIDE, Pictures, top_level
 from micronet_jax.errors import InputError
@@ -81,8 +82,7 @@ class Site:
     self.tuning = FineTuning(folder)
     self._lock = threading.Lock()
     self._sizes: dict[str, Size] = {}
-    self._counts: dict[str, tuple[Any, dict[str, Any]]] = {}
-    self._windows: dict[str, list[dict[str, int]]] = {}
+    self._counts: dict[str, tuple[Any, dict[str, Any], list[dict[str, int]]]] = {}
     self._counting = ThreadPoolExecutor(1, "count")
     self._pending: set[str] = set()
 
@@ -207,7 +207,7 @@ class Site:
     except (InputError, OSError) as error:
       return {**said, "state": "error", "error": str(error)}
     with self._lock:
-      known, counted = self._counts.get(picture.key, (None, {"pending": True}))
+      known, counted, _ = self._counts.get(picture.key, (None, {"pending": True}, []))
       if known != key and picture.key not in self._pending:
         self._pending.add(picture.key)
         self._counting.submit(self._count, picture, key)
@@ -220,21 +220,18 @@ class Site:
       size, found = self.size(picture), self.searches.found(picture)
       annotation = self.store.read(picture, size.shape)
       rows = (found or Candidates("")).all_rows()
-      threshold = self.threshold_of(found)
-      nuclei = nuclei_of(rows, annotation, size.mpp, threshold)
+      free, threshold = open_rows(rows, annotation, size.mpp), self.threshold_of(found)
       counted = {
         "state": "corrected" if annotation.regions else "detected" if found else "new",
-        "nuclei": len(nuclei.centers),
+        "nuclei": len(with_confirmed(free, annotation, threshold).centers),
         "regions": len(annotation.regions),
         "partial": found is not None and not found.complete,
       }
-      rows = open_rows(rows, annotation, size.mpp)
-      windows = doubtful_windows(rows, threshold, size.mpp, size.shape)
+      windows = doubtful_windows(free, threshold, size.mpp, size.shape)
     except (InputError, OSError) as error:
       counted = {"state": "error", "error": str(error)}
     with self._lock:
-      self._counts[picture.key] = key, counted
-      self._windows[picture.key] = windows
+      self._counts[picture.key] = key, counted, windows
       self._pending.discard(picture.key)
 
   def _suggestions(self, entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -244,7 +241,7 @@ class Site:
         {"key": entry["key"], "name": entry["name"], **window}
         for entry in entries
         if entry["nuclei"] is not None  # else it is of what counts no more
-        for window in self._windows.get(entry["key"], [])
+        for window in self._counts[entry["key"]][2]
       ]
     return sorted(held, key=lambda window: -window["doubtful"])[:SUGGESTED]
 

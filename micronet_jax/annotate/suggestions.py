@@ -72,7 +72,13 @@ def nuclei_of(
   rows: np.ndarray, annotation: Annotation, mpp: float | None, threshold: float
 ) -> Counted:
   """All nuclei of an image: what people marked, and what else reaches the threshold."""
-  free = open_rows(rows, annotation, mpp)
+  return with_confirmed(open_rows(rows, annotation, mpp), annotation, threshold)
+
+
+def with_confirmed(
+  free: np.ndarray, annotation: Annotation, threshold: float
+) -> Counted:
+  """As `nuclei_of`, of rows that `open_rows` left."""
   free = free[free[:, 2] >= np.float32(threshold)]
   said = as_places(annotation.points)
   centers = np.concatenate([said, free[:, :2].astype(np.float64)])[:, ::-1]

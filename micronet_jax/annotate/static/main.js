@@ -82,7 +82,7 @@ const page = {
     choose(next.key);
   },
   nudgeThreshold(by) {
-    setThreshold(page.model?.threshold + by);
+    setThreshold(page.model.threshold + by);
     storeThreshold();
   },
   help: () => $("help").showModal(),
