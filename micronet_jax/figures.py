@@ -10,7 +10,7 @@ import itertools
 import os
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps, patheffects
@@ -23,10 +23,6 @@ from numpy.typing import ArrayLike
 
 from micronet_jax.errors import InputError
 from micronet_jax.files import replacing
-
-if TYPE_CHECKING:
-  pass
-
 
 NUCLEUS_COLOR = (86, 180, 233)
 """RGB of a nucleus in QuPath and on pictures: Okabe and Ito's sky blue."""
@@ -141,8 +137,9 @@ def add_legend(figure: Figure, axes: Iterable[Axes], *, columns: int) -> None:
 
 
 def add_caption(figure: Figure, text: str) -> None:
-  """A line above all panels that must not be read without it."""
-  figure.suptitle(text, fontsize=9, color="0.3")
+  """A line above all panels that must not be read without it, below earlier ones."""
+  lines = [each for each in (figure.get_suptitle(), text) if each]
+  figure.suptitle("\n".join(lines), fontsize=9, color="0.3")
 
 
 def new_grid(

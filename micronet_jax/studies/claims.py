@@ -17,6 +17,8 @@ from micronet_jax.evaluation import intervals
 from micronet_jax.evaluation.intervals import Estimate, Tally, weigh_difference
 from micronet_jax.studies.results import Row
 
+MOST_LOST = 0.5  # of a series that is still compared
+
 NOTHING = Estimate(float("nan"), None, None, "nothing to compare")
 
 
@@ -71,7 +73,8 @@ class Claim(NamedTuple):
     least: the claim holds if the whole interval is above this.
     measure: "difference" of means; "share" of panels where the highest of `plus` is
       at least that of `minus`; "above chance", less F1 of random points; "diverged",
-      the share of `plus` that did.
+      the share of `plus` that did. Intervals of shares are Clopper and Pearson's: a
+      bootstrap of test images favours the highest of many rivals.
     exact: the number itself, where nothing is estimated: 1 if the claim holds.
     told: by "holds" and "does not hold", a sentence for a user.
   """
@@ -162,11 +165,12 @@ def judge_claim(
   weighed = weigh_claim(claim, rows)
   if weighed is None:
     return Finding(claim, NOTHING, "cannot tell")
-  weights, sides, per = weighed.weights, weighed.sides, weighed.per
+  if claim.measure == "share":
+    found = _estimate_share(claim, weighed)
+    return Finding(claim, found, found.verdict(claim.least))
   chance = np.array([row.f1_chance for row in weighed.rows])
   statistic = {
-    "difference": lambda scores: scores @ weights,
-    "share": lambda scores: intervals.share_won(scores, sides, per),
+    "difference": lambda scores: scores @ weighed.weights,
     "above chance": lambda scores: (scores - chance).mean(-1),
   }[claim.measure]
   options: dict[str, Any] = {"metric": claim.metric, "unit": unit}
@@ -192,8 +196,16 @@ class Weighed(NamedTuple):
 
 
 def weigh_claim(claim: Claim, rows: Iterable[Row]) -> Weighed | None:
-  """What a claim compares, without what diverged; None if that is nothing."""
-  kept, by_seed = align_seeds(row for row in rows if _side(claim, row))
+  """What a claim compares, without what diverged; None if that is nothing.
+
+  A series of which more than half diverged is left out: its mean over the rest would
+  be one of other panels than that of the series it is compared with.
+  """
+  meant = [row for row in rows if _side(claim, row)]
+  few = mostly_lost(meant)
+  kept, by_seed = align_seeds(row for row in meant if row.series not in few)
+  if not kept:
+    return None
   sides = np.array([_side(claim, row) for row in kept])
   per = np.array([getattr(row, claim.per) for row in kept])
   weights: np.ndarray | None = np.ones(len(kept))
@@ -208,6 +220,14 @@ def weigh_claim(claim: Claim, rows: Iterable[Row]) -> Weighed | None:
   part = [[row[i] for i in used.tolist()] for row in by_seed]
   chosen = [kept[i] for i in used]
   return Weighed(chosen, part, weights[used], sides[used], per[used])
+
+
+def mostly_lost(rows: Iterable[Row]) -> set[str]:
+  """The series of which more than `MOST_LOST` diverged."""
+  lost: dict[str, list[bool]] = {}
+  for row in rows:
+    lost.setdefault(row.series, []).append(bool(row.diverged))
+  return {name for name, each in lost.items() if np.mean(each) > MOST_LOST}
 
 
 def _side(claim: Claim, row: Row) -> int:
@@ -242,14 +262,30 @@ def _choose(
   return np.mean([weights for _, weights in best.values()], axis=0) if best else None
 
 
+def _estimate_share(claim: Claim, weighed: Weighed) -> Estimate:
+  """In which share of the groups `plus` won, the mean over seeds."""
+  scores = np.array([[t.score(claim.metric) for t in row] for row in weighed.by_seed])
+  share = float(np.mean(intervals.share_won(scores, weighed.sides, weighed.per)))
+  count = len(dict.fromkeys(weighed.per.tolist()))
+  low, high = share_interval(share, count)
+  return Estimate(share, low, high, f"{count} organs")
+
+
+def share_interval(share: float, count: int) -> tuple[float, float]:
+  """Clopper and Pearson's 95 % interval, also of a share that is a mean over seeds."""
+  won, tail = share * count, (1 - intervals.LEVEL) / 2
+  low = float(stats.beta.ppf(tail, won, count - won + 1)) if won else 0.0
+  high = float(stats.beta.ppf(1 - tail, won + 1, count - won)) if won < count else 1.0
+  return low, high
+
+
 def _judge_divergence(claim: Claim, rows: Sequence[Row]) -> Finding:
   """All, none or some of the rows; the interval is Clopper and Pearson's."""
   if not rows:
     return Finding(claim, NOTHING._replace(source="0 runs"), "cannot tell")
   lost = sum(bool(row.diverged) for row in rows)
-  counted = stats.binomtest(lost, len(rows))
-  low, high = counted.proportion_ci()
-  estimate = Estimate(counted.statistic, low, high, f"{len(rows)} runs")
+  share = lost / len(rows)
+  estimate = Estimate(share, *share_interval(share, len(rows)), f"{len(rows)} runs")
   verdict = {0: "does not hold", len(rows): "holds"}.get(lost, "cannot tell")
   return Finding(claim, estimate, verdict)
 

@@ -107,6 +107,7 @@ def table_facts(rows: Sequence[Row], setting: Setting) -> dict[str, Any]:
     "all": [{}] if complete else [],
     **{"table": "\n".join(lines), "lost": "; ".join(lost), "poor": "; ".join(poor)},
     **{"rates": len(rates) > 1, "rate": setting.numbers.learning_rate},
+    "steps": setting.numbers.num_steps,
   }
 
 

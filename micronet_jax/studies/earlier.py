@@ -19,6 +19,9 @@ from micronet_jax.studies.results import Row, read_results
 from micronet_jax.studies.schema import NAMES, Budgets, StudyConfig
 from micronet_jax.studies.setting import Setting, setting_from_json
 
+TOGETHER = "all"
+"""Instead of patients, where only the sums are known."""
+
 
 class Line(NamedTuple):
   """A line of the table in findings.md; ends are None where there is no interval."""
@@ -121,7 +124,7 @@ def _row_of(line: Mapping[str, str]) -> Row:
   tp, precision = round(nuclei * recall), float(line["precision"])
   fp = round(tp / precision - tp) if tp else 1
   distance = tp * float(line["ed"]) if tp else 0.0
-  by_patient = {"all": [tp, fp, nuclei - tp, distance]}
+  by_patient = {TOGETHER: [tp, fp, nuclei - tp, distance]}
   patients = int(line["patients"])
   by_patient |= {f"none {i}": [0, 0, 0, 0] for i in range(1, patients)}
   number: dict[str, Any] = {

@@ -13,11 +13,12 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from micronet_jax.evaluation.intervals import LEVEL
-from micronet_jax.studies.claims import Claim, weigh_claim
+from micronet_jax.evaluation.intervals import LEVEL, Estimate, share_won
+from micronet_jax.studies.claims import Claim, Weighed, share_interval, weigh_claim
 from micronet_jax.studies.earlier import Line
 from micronet_jax.studies.results import Row
 
+LEAST_ORGANS = 3  # fewer say nothing of organs in general
 MOST = 1000  # organs or seeds beyond which none is named
 NORMAL = float(stats.norm.ppf((1 + LEVEL) / 2))
 
@@ -29,7 +30,8 @@ class Spread(NamedTuple):
     value: mean over organs and seeds.
     gap: how far it is from the claim's margin.
     organs, seeds: that it was found with.
-    between: variance of the true difference between organs; NaN of one organ.
+    between: variance of the true difference between organs; NaN of one organ. Of one
+      seed it holds what training again would change, too.
     trained: variance by training again with another seed; NaN of one seed.
     tested: variance by other test patients or images, as many as there were.
   """
@@ -44,7 +46,8 @@ class Spread(NamedTuple):
 
   def half(self, organs: int, seeds: int) -> float:
     """Half of the 95 % interval over organs in general, with so many of each."""
-    variance = (self.between + self.trained / seeds + self.tested) / organs
+    trained = self.trained / seeds if np.isfinite(self.trained) else 0.0
+    variance = (self.between + trained + self.tested) / organs
     return float(stats.t.ppf((1 + LEVEL) / 2, organs - 1) * np.sqrt(variance))
 
   def half_here(self, seeds: int, share: float = 1.0) -> float:
@@ -70,11 +73,7 @@ def measure_spread(
   weighed = weigh_claim(claim, rows) if claim.measure == "difference" else None
   if weighed is None or line is None or line.low is None or line.high is None:
     return None
-  scores = np.array([[t.score(claim.metric) for t in row] for row in weighed.by_seed])
-  owner = np.array([row.organ for row in weighed.rows])
-  names = list(dict.fromkeys(owner.tolist()))
-  parts = scores * weighed.weights * len(names)
-  apart = np.stack([parts[:, owner == name].sum(1) for name in names], axis=1)
+  apart = _by_organ(claim, weighed)
   seeds, organs = apart.shape
   nan = float("nan")
   trained = float(apart.var(0, ddof=1).mean()) if seeds > 1 else nan
@@ -91,14 +90,50 @@ def measure_spread(
   return Spread(value, gap, organs, seeds, between, trained, tested)
 
 
+def _by_organ(claim: Claim, weighed: Weighed) -> np.ndarray:
+  """A claim's difference of each organ that is tested on, float64 `[seeds, organs]`."""
+  scores = np.array([[t.score(claim.metric) for t in row] for row in weighed.by_seed])
+  owner = np.array([row.organ for row in weighed.rows])
+  names = list(dict.fromkeys(owner.tolist()))
+  parts = scores * weighed.weights * len(names)
+  return np.stack([parts[:, owner == name].sum(1) for name in names], axis=1)
+
+
+def over_organs(claim: Claim, rows: Sequence[Row]) -> Estimate | None:
+  """A claim's number, and its 95 % interval over organs in general.
+
+  Student's, over what each organ gives (the mean over its seeds), as if organs were
+  drawn by chance; of a share, Clopper and Pearson's. None for fewer than
+  `LEAST_ORGANS`, and for a claim about one organ or one that averages no differences.
+  """
+  comparable = claim.measure in ("difference", "share")
+  weighed = weigh_claim(claim, rows) if comparable else None
+  if weighed is None:
+    return None
+  if claim.measure == "share":
+    scores = np.array([[t.score(claim.metric) for t in row] for row in weighed.by_seed])
+    value = float(np.mean(share_won(scores, weighed.sides, weighed.per)))
+    count = len(dict.fromkeys(weighed.per.tolist()))
+    return Estimate(value, *share_interval(value, count), f"{count} organs")
+  each = _by_organ(claim, weighed).mean(0)
+  if len(each) < LEAST_ORGANS or not np.isfinite(each).all():
+    return None
+  half = float(stats.t.ppf((1 + LEVEL) / 2, len(each) - 1) * stats.sem(each))
+  value = float(each.mean())
+  return Estimate(value, value - half, value + half, f"{len(each)} organs")
+
+
 def _first(counts: range, clears: Callable[[int], bool]) -> int | None:
   """The least count that is enough, or None."""
   return next(itertools.filterfalse(lambda n: not clears(n), counts), None)
 
 
 def organs_needed(spread: Spread, *, seeds: int) -> int | None:
-  """How many organs, of so many seeds each, decide the claim for organs in general."""
-  if not np.isfinite(spread.between + spread.trained):
+  """How many organs, of so many seeds each, decide the claim for organs in general.
+
+  From a spread of one seed they are of one seed each.
+  """
+  if not np.isfinite(spread.between):
     return None
   return _first(range(2, MOST + 1), lambda n: spread.half(n, seeds) < spread.gap)
 
@@ -129,14 +164,20 @@ def needs(claim: Claim, rows: Sequence[Row], line: Line) -> str:
   """What would decide a claim, in words; "" where nothing tells."""
   if claim.measure == "share":
     number = organs_for_share(line.value, claim.least)
-    return f"{_count(number)} organs, were the share {line.value:.2f}"
+    return f"it would take {_count(number)} organs, were the share {line.value:.2f}"
   spread = measure_spread(claim, rows, line)
   if spread is None:
     return ""
-  if spread.organs == 1:
-    return f"{_count(seeds_needed(spread))} seeds of that organ, at {spread.value:+.3f}"
-  number = organs_needed(spread, seeds=3)
-  return f"{_count(number)} organs of 3 seeds each, at {spread.value:+.3f}"
+  if spread.organs == 1 and spread.seeds == 1:
+    return "it would take a second and a third seed of that organ"
+  counted, seeds = "seeds of that organ", min(spread.seeds, 3)
+  number = seeds_needed(spread)
+  if spread.organs > 1:
+    number = organs_needed(spread, seeds=seeds)
+    counted = f"organs of {seeds} seed{'s' if seeds > 1 else ''} each"
+  if number is None:
+    return f"{spread.value:+.3f} is too little for {MOST:,} {counted} to tell"
+  return f"{number} {counted} would have an even chance, were it {spread.value:+.3f}"
 
 
 def organs_of_claim(claim: Claim, rows: Sequence[Row], line: Line) -> int | None:
@@ -172,6 +213,8 @@ def describe_power(claim: Claim, rows: Sequence[Row], line: Line) -> list[str]:
   cells = ["chosen", "chosen"]  # by its size, among the organs
   if spread.organs > 1:
     cells = [_count(organs_needed(spread, seeds=seeds)) for seeds in (3, 5)]
+  if spread.seeds == 1:
+    return [*found, *spreads, *cells, "–", "–"]
   times = images_needed(spread)
   images = f"{max(times, 0.1):.1f} ×" if times is not None else "not by images"
   return [*found, *spreads, *cells, _count(seeds_needed(spread)), images]

@@ -19,6 +19,7 @@ from micronet_jax.studies.claims import (
   Where,
   describe_by_panel,
   group_panels,
+  mostly_lost,
   read_paper,
 )
 from micronet_jax.studies.compare import column_rows
@@ -33,6 +34,7 @@ COURSE, DATA, STAGE = "iterations", "target data", "stage of the base"
 FROZEN, ADDED = "frozen blocks", "percentage of auxiliary data"
 SHARED = "percentage of target data"
 SCRATCH, ALONE, MIXTURE = "from scratch", "target only", "target + {:g} % auxiliary"
+CURVES = 3  # targets of which Fig. 7 shows curves, as the paper's
 EXTREME = 500  # from this λ on the paper's networks had exploding gradients
 
 
@@ -243,43 +245,73 @@ def balance_rows(setting: Setting, archive: Archive) -> Iterable[Row]:
 
 
 def draw_balance(rows: Sequence[Row], setting: Setting) -> dict[str, Figure]:
-  """Fig. 7: precision and recall; Fig. 8: best F1 over log γ."""
+  """Fig. 7: precision and recall of a few targets; Fig. 8: best F1 over log γ."""
   panels, targets = group_panels(rows), [target.label for target in setting.targets]
   found = [[name for name in panels if name.startswith(f"{t} + ")] for t in targets]
   names = [[*row] for row in itertools.zip_longest(*found, fillvalue="")]
   gammas = [f"γ = {gamma:g}" for gamma in setting.numbers.gammas]
   alone = {"color": "black", "linestyle": "-", "marker": ""}
   looks = figures.choose_looks(gammas, ordered=True) | {ALONE: alone}
-  fig7 = figures.draw_panels(_curves_of(rows), names, looks)
+  shown = [[*row[:CURVES]] for row in names]
+  fig7 = figures.draw_panels(_curves_of(rows), shown, looks)
+  sources: dict[str, list[str]] = {}
+  for name in panels:
+    target, _, source = name.partition(" + ")
+    organ, single, kind = source.rstrip(")").partition(" (")
+    sources.setdefault(target, []).extend([f"{kind} {organ}"] if single else [])
+  titles = {t: f"{t}\n({', '.join(s)})" if s else t for t, s in sources.items()}
   turned = []
   for row in rows:
     # The target alone is the same network in every panel of Fig. 7.
     if row.series != ALONE or row.panel in names[0]:
       target, _, source = row.panel.partition(" + ")
-      series, x = ALONE if row.series == ALONE else source, math.log10(row.x)
-      turned.append(dataclasses.replace(row, panel=target, series=series, x=x))
+      # By its part, not by the organ's name, which differs from target to target.
+      part = f"the {source[:-1].rpartition('(')[2]} one" if "(" in source else source
+      series, x = ALONE if row.series == ALONE else part, math.log10(row.x)
+      place: dict[str, Any] = {"panel": titles[target], "series": series, "x": x}
+      turned.append(dataclasses.replace(row, **place))
   looks = figures.choose_looks([ALONE, *(row.series for row in turned)])
   labels: dict[str, Any] = {"xlabels": ["log₁₀ γ"], "level": [ALONE]}
-  fig8 = figures.draw_panels(_series_of(turned), [targets], looks, **labels)
+  drawn = [titles.get(target, target) for target in targets]
+  fig8 = figures.draw_panels(_series_of(turned), [drawn], looks, **labels)
+  lost = describe_lost(rows)
+  more = f"The first {CURVES} of {len(targets)} targets. " * (len(targets) > CURVES)
+  for figure, words in ((fig7, more), (fig8, "")):
+    words += f"Not drawn, since it diverged: {lost}" * bool(lost)
+    if words:
+      figures.add_caption(figure, words)
   return {"fig7": fig7, "fig8": fig8}
+
+
+def describe_lost(rows: Iterable[Row]) -> str:
+  """How many runs of each series diverged, without those of which none did."""
+  lost: dict[str, dict[str, bool]] = {}
+  for row in rows:
+    lost.setdefault(row.series, {})[row.run] = bool(row.diverged)
+  counts = ((name, sum(runs.values()), len(runs)) for name, runs in lost.items())
+  return ", ".join(f"{name} ({n} of {of} runs)" for name, n, of in counts if n)
 
 
 def balance_facts(rows: Sequence[Row], setting: Setting) -> dict[str, Any]:
   """The sources and γ that are compared, and what a large γ gains in each panel."""
-  mixed, single = [row for row in rows if row.series != ALONE], ("(worst)", "(best)")
+  few, single = mostly_lost(rows), ("(worst)", "(best)")
+  mixed = [row for row in rows if row.series not in {ALONE, *few}]
   gammas = sorted({row.x for row in mixed if row.panel.endswith(single)})
   most = max((row.x for row in mixed), default=1.0)
   large, alone = Where(but=(ALONE,), x=(most,)), Where(series=(ALONE,))
   return {
+    "lost": describe_lost(rows),
     **{"gammas": gammas, "small_gammas": [gamma for gamma in gammas if gamma <= 0.999]},
     **{"most": most, "gains": describe_by_panel(rows, large, alone)},
     **_steps_facts(setting),
   }
 
 
-def _steps_facts(setting: Setting) -> dict[str, bool]:
+def _steps_facts(setting: Setting) -> dict[str, Any]:
   """Whether γ and λ make steps longer, as in the paper, or the loss makes up for it."""
-  return {"longer": not setting.config.even_steps, "even": setting.config.even_steps}
+  even = setting.config.even_steps
+  by_steps = ", in steps of one length" if even else ", by longer steps or by weight"
+  return {"longer": not even, "even": even, "by_steps": by_steps}
 
 
 def lambda_rows(setting: Setting, archive: Archive) -> Iterable[Row]:
@@ -295,7 +327,10 @@ def draw_lambdas(rows: Sequence[Row], setting: Setting) -> dict[str, Figure]:
   """Precision against recall, a panel for each target."""
   looks = figures.choose_looks((r.series for r in rows if not r.diverged), ordered=True)
   names = [[target.label for target in setting.targets]]
-  return {"fig9": figures.draw_panels(_curves_of(rows), names, looks, height=3.7)}
+  figure = figures.draw_panels(_curves_of(rows), names, looks, height=3.7)
+  if lost := describe_lost(rows):
+    figures.add_caption(figure, f"Not drawn, since it diverged: {lost}")
+  return {"fig9": figure}
 
 
 def lambda_facts(rows: Sequence[Row], setting: Setting) -> dict[str, Any]:

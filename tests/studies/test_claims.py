@@ -228,8 +228,8 @@ def test_figure_4_by_hand():
   assert different == pytest.approx(np.array([[0.5, 0.7], [0.6, 0.4], [0.9, 0.5]]))
   findings = judged(table, chosen)
   assert value(findings, "is higher") == ((0.3 + 0.3 + 0.1) / 3, "holds")
-  # Both draws of patients leave two of three.
-  assert value(findings, "for most organs") == (2 / 3, "holds")
+  # Two of three organs say nothing of most.
+  assert value(findings, "for most organs") == (2 / 3, "cannot tell")
   text, _ = study.judge_study(table, chosen)
   assert "c (0.800, best other 0.900)" in text
   assert "in 3 of 3 organs" in text
@@ -360,6 +360,45 @@ def test_figures_7_and_8_by_hand():
   assert value(found_, "especially so when γ < 1") == (0.9 - 0.2, "holds")
   text, _ = study.judge_study(table, chosen)
   assert "γ = 100 less F1 with the target alone: a + 5 % of all others -0.050" in text
+  assert value(found_, "several sources, naive") == (0.5 - 0.65, "does not hold")
+
+
+def test_a_gamma_that_mostly_diverges_is_not_compared():
+  table = []
+  for panel, lasting in (("a", 0.9), ("b", None), ("c", None)):
+    for x, f1 in ((1, 0.5), (5, 0.6), (100, lasting)):
+      table.append(row(f"γ = {x}", f"{panel} + 5 % of all others", x, f1, run=f"{x}"))
+    table.append(row("target only", f"{panel} + 5 % of all others", 1, 0.55))
+  large = value(
+    judged(table, setting("fig7_8")), "several sources, more weight on the target"
+  )
+  assert large == (0.6 - 0.5, "holds")
+  assert claims.mostly_lost(table) == {"γ = 100"}
+  text, _ = study.judge_study(table, setting("fig7_8"))
+  assert "Diverged, and left out: γ = 100 (" in text
+
+
+def test_figure_8_names_sources_by_their_part():
+  table = [
+    row(series, f"{target} + {source}", x, f1, run=f"{target}{source}{x}{series}")
+    for target, best, worst in (("a", "c", "d"), ("b", "d", "c"))
+    for source in ("50 % of all others", f"{worst} (worst)", f"{best} (best)")
+    for series, x, f1 in (
+      ("target only", 1, 0.5),
+      ("γ = 1", 1, 0.6),
+      ("γ = 5", 5, None),
+    )
+  ]
+  chosen = setting("fig7_8", names="abcd", targets="ab", gammas=(1, 5))
+  drawn = study.STUDIES["fig7_8"].draw(table, chosen)
+  titles = [axes.get_title() for axes in drawn["fig8"].axes]
+  assert titles == ["a\n(worst d, best c)", "b\n(worst c, best d)"]
+  for axes in drawn["fig8"].axes:
+    labels = axes.get_legend_handles_labels()[1]
+    parts = ["target only", "50 % of all others", "the worst one", "the best one"]
+    assert sorted(labels) == sorted(parts)
+  caption = drawn["fig8"].get_suptitle()
+  assert caption == "Not drawn, since it diverged: γ = 5 (6 of 6 runs)"
 
 
 @pytest.mark.parametrize(

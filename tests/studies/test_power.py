@@ -84,3 +84,36 @@ def test_what_nothing_tells():
   assert len(cells) == len(power.HEADS.split("|"))
   assert "93" in cells
   assert len(power.describe_power(CLAIM, ROWS, line(0.4))) == len(cells)
+
+
+def test_one_seed_counts_organs_of_one_seed():
+  rows = [each for each in ROWS if each.seed == 0]  # gained 0.1 and 0.3
+  half = 1.959964 * 0.05
+  found = power.measure_spread(CLAIM, rows, line(half, 0.2))
+  assert found.between == pytest.approx(0.02 - 2 * 0.05**2)
+  needed = power.organs_needed(found, seeds=3)
+  halves = [stats.t.ppf(0.975, n - 1) * (0.02 / n) ** 0.5 for n in (needed, needed - 1)]
+  assert halves[0] < 0.2 <= halves[1]
+  said = power.needs(CLAIM, rows, line(half, 0.2))
+  assert said.startswith(f"{needed} organs of 1 seed each")
+  cells = power.describe_power(CLAIM, rows, line(half, 0.2))
+  assert len(cells) == len(power.HEADS.split("|"))
+  assert cells[-2:] == ["–", "–"]  # how much seeds matter is not known
+
+
+def test_organs_in_general_by_the_t_test():
+  gained = [0.1, 0.25, 0.3, 0.28]
+  rows = [
+    row(series, organ, f1=0.2 + more * (series == "with"), organ=organ)
+    for organ, more in zip("abcd", gained, strict=True)
+    for series in ("with", "without")
+  ]
+  found = power.over_organs(CLAIM, rows)
+  low, high = stats.ttest_1samp(gained, 0).confidence_interval()
+  assert found[:3] == pytest.approx((np.mean(gained), low, high), abs=1e-9)
+  assert power.over_organs(CLAIM, rows[:4]) is None  # of two organs
+  share = CLAIM._replace(measure="share", least=0.5)
+  won = power.over_organs(share, rows)
+  exact = stats.binomtest(4, 4).proportion_ci()
+  assert won[:3] == pytest.approx((1.0, exact.low, exact.high))
+  assert power.over_organs(CLAIM._replace(measure="diverged"), rows) is None
