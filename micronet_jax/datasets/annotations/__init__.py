@@ -112,11 +112,7 @@ def read_centers(
   elif shape is not None:
     centers = _inside(path, centers, marks, shape)
   reading.say(path)
-  centers = centers.astype(np.float32)
-  if shape is not None:  # float32 may have rounded to the border, too
-    border = np.nextafter(np.array(shape, np.float32), np.float32(0))
-    centers = np.minimum(centers, border - np.float32(0.5))
-  return centers
+  return _on_pixels(centers.astype(np.float32), shape)
 
 
 def annotation_ending(path: pathlib.Path) -> str:
@@ -153,3 +149,15 @@ def _inside(
         f" {height - 0.5:g})."
       )
   return centers[~outside]
+
+
+def _on_pixels(centers: np.ndarray, shape: tuple[int, int] | None) -> np.ndarray:
+  """float32 `[N, 2]`, with what lies on the last border just before it.
+
+  There it is of the last pixel for all who count a pixel as half-open; float32 may
+  have rounded to the border, too.
+  """
+  if shape is None:
+    return centers
+  border = np.nextafter(np.array(shape, np.float32), np.float32(0))
+  return np.minimum(centers, border - np.float32(0.5))
