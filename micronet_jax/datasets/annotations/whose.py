@@ -89,9 +89,8 @@ def _naming_column(table: tables.Table, wanted: set[str]) -> str | None:
     if _SIGNS.sub("", name) in _HEADERS:
       return name
   for name in filled:
-    values = {row[name] for _, row in table.rows}
-    files = all(is_image(_file(value)) for value in values)
-    if files and any(wanted & _names(value) for value in values):
+    files = all(is_image(_file(row[name])) for _, row in table.rows)  # seldom the case
+    if files and any(wanted & _names(row[name]) for _, row in table.rows):
       return name
   return None
 
