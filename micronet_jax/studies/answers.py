@@ -20,9 +20,13 @@ from micronet_jax.errors import InputError
 from micronet_jax.evaluation.intervals import Estimate, share_won
 from micronet_jax.files import replacing
 from micronet_jax.studies.claims import (
+  ALIKE,
+  LEAST_DIFFERENCE,
   NOTHING,
+  OPEN,
   Claim,
   Weighed,
+  decide_claim,
   estimate_parts,
   list_claims,
   weigh_claim,
@@ -46,18 +50,19 @@ from micronet_jax.studies.setting import Setting
 from micronet_jax.studies.study import STUDIES
 
 BEGIN, END = "<!-- answers: generated -->", "<!-- end of answers -->"
-OPEN = "cannot tell"
-VERDICTS = ("holds", "does not hold", OPEN)
+VERDICTS = ("holds", "does not hold", ALIKE, OPEN)
+ALIKE_TOLD = f"It makes no difference of {LEAST_DIFFERENCE:g} or more."
 ONE_SLIDE = "on one slide an organ"
 TURNED = 0.01  # from nothing, on either side, for a change of sign to be named
 HOW_TO_READ = """
 Intervals of 95 %, and the verdicts that follow from them, are of these organs: other
 test images (and seeds, of three and more) would move the numbers so. Those "over
 organs" are Student's over the organs, as if they were drawn by chance from all there
-are, and what a user with another organ should go by. A verdict or sign that leaving out
-one organ would change has that beside it. Some numbers rest on the same networks, and
-of so many tests at 95 % a few are wrong by chance. [What it would take](power.md) to
-decide each.
+are, and what a user with another organ should go by. "No difference": the whole
+interval lies within 0.02 of nothing, a margin of ours, chosen when most of this had
+been seen. A verdict or sign that leaving out one organ would change has that beside it.
+Some numbers rest on the same networks, and of so many tests at 95 % a few are wrong by
+chance. [What it would take](power.md) to decide each.
 """
 SOME = (3, 6, 12, 23)  # organs that a study may be spent on
 
@@ -122,7 +127,7 @@ def changed_without(answer: Answer) -> dict[str, str]:
   for name, without in zip(left, _judge(answer, left.values()), strict=True):
     if not np.isfinite(without.value):
       continue
-    verdict = without.verdict(claim.least)
+    verdict = decide_claim(claim, without)
     turned = claim.metric == "f1" and without.value * line.value < 0
     if verdict != line.verdict:
       found[name] = verdict
@@ -200,7 +205,7 @@ def decide(patients: Answer | None, slides: Answer | None) -> Decision:
   for each in (patients, slides):
     over = over_organs(each.claim, each.rows) if each else None
     if each and over and each.line.verdict == verdict:
-      general |= over.verdict(each.claim.least) == verdict
+      general |= decide_claim(each.claim, over) == verdict
   return Decision(verdict, "; ".join(said), deciding, general)
 
 
@@ -214,7 +219,7 @@ def _apart(one: Line, other: Line) -> bool:
 def _tell(decision: Decision, pair: Sequence[Answer | None]) -> str:
   """One sentence for a user; of an open claim, what it would take."""
   if decision.deciding:
-    told = decision.deciding.claim.told[decision.verdict]
+    told = decision.deciding.claim.told.get(decision.verdict, ALIKE_TOLD)
     if decision.general or decision.deciding.claim.measure == "diverged":
       return told
     return f"{told.rstrip('.')}; of other organs that is not certain."
@@ -264,7 +269,7 @@ def describe_answers(found: Mapping[str, Sequence[Answer]]) -> str:
       cells = [title_of(name), f"{key[0]}: {number}", *map(_cell, pair)]
       cells += [f"**{decision.verdict}**{beside}", _tell(decision, pair)]
       lines.append(f"| {' | '.join(cells)} |")
-  said = [f"{counts[v]} {v} ({general[v]} for organs in general)" for v in VERDICTS[:2]]
+  said = [f"{counts[v]} {v} ({general[v]} for organs in general)" for v in VERDICTS[:3]]
   text = f"Of {sum(counts.values())} numbers: {', '.join(said)}, {counts[OPEN]} {OPEN}."
   return "\n".join([text, HOW_TO_READ, *lines])
 

@@ -18,6 +18,10 @@ from micronet_jax.evaluation.intervals import Estimate, Tally, weigh_difference
 from micronet_jax.studies.results import Row
 
 MOST_LOST = 0.5  # of a series that is still compared
+OPEN, ALIKE = "cannot tell", "no difference"
+LEAST_DIFFERENCE = 0.02
+"""Of F1, precision or recall: what lies whole within is not worth a choice. It is ours,
+and was chosen when most studies had been seen; seeds alone differ by as much."""
 
 NOTHING = Estimate(float("nan"), None, None, "nothing to compare")
 
@@ -110,7 +114,7 @@ class Weighed(NamedTuple):
 
 
 class Finding(NamedTuple):
-  """A claim, its number, and "holds", "does not hold" or "cannot tell"."""
+  """A claim, its number, and what `decide_claim` says of it."""
 
   claim: Claim
   estimate: Estimate
@@ -181,9 +185,23 @@ def judge_claim(
     return _judge_divergence(claim, [row for row in rows if claim.plus.holds(row)])
   weighed = weigh_claim(claim, rows)
   if weighed is None:
-    return Finding(claim, NOTHING, "cannot tell")
+    return Finding(claim, NOTHING, OPEN)
   found = _estimate(claim, weighed, unit=unit)
-  return Finding(claim, found, found.verdict(claim.least))
+  return Finding(claim, found, decide_claim(claim, found))
+
+
+def decide_claim(claim: Claim, found: Estimate) -> str:
+  """Holds, does not hold, cannot tell, or no difference.
+
+  The last is of a difference whose whole interval lies within `LEAST_DIFFERENCE` of
+  nothing, on either side, where the claim is neither above its margin nor below.
+  """
+  verdict = found.verdict(claim.least)
+  plain = claim.measure == "difference" and claim.choose is None
+  if verdict != OPEN or not plain or claim.metric == "ed" or found.low is None:
+    return verdict
+  ends = abs(found.low), abs(found.high or 0.0)
+  return ALIKE if max(ends) < LEAST_DIFFERENCE else verdict
 
 
 def _estimate(
@@ -316,11 +334,11 @@ def share_interval(share: float, count: int) -> tuple[float, float]:
 def _judge_divergence(claim: Claim, rows: Sequence[Row]) -> Finding:
   """All, none or some of the rows; the interval is Clopper and Pearson's."""
   if not rows:
-    return Finding(claim, NOTHING._replace(source="0 runs"), "cannot tell")
+    return Finding(claim, NOTHING._replace(source="0 runs"), OPEN)
   lost = sum(bool(row.diverged) for row in rows)
   share = lost / len(rows)
   estimate = Estimate(share, *share_interval(share, len(rows)), f"{len(rows)} runs")
-  verdict = {0: "does not hold", len(rows): "holds"}.get(lost, "cannot tell")
+  verdict = {0: "does not hold", len(rows): "holds"}.get(lost, OPEN)
   return Finding(claim, estimate, verdict)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from study_tables import at, found, judged, row, rows_of, setting
 
+from micronet_jax.evaluation.intervals import Estimate
 from micronet_jax.studies import claims, study
 from micronet_jax.studies.claims import Claim, Extreme, Where, judge_claim
 from micronet_jax.studies.schema import NAMES
@@ -457,3 +458,23 @@ def test_many_targets_are_drawn_as_their_mean_and_the_first_few():
   few = setting("fig5", names="abcd", targets="abc")
   figure = study.STUDIES["fig5"].draw(table, few)["fig5"]
   assert [axes.get_title() for axes in figure.axes] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+  ("low", "high", "changes", "verdict"),
+  [
+    (-0.019, 0.019, {}, "no difference"),
+    (-0.021, 0.019, {}, "cannot tell"),
+    (-0.019, 0.02, {}, "cannot tell"),
+    (0.001, 0.019, {}, "holds"),
+    (-0.019, -0.001, {}, "does not hold"),
+    (-0.015, 0.005, {"least": -0.01}, "no difference"),
+    (-0.009, 0.005, {"least": -0.01}, "holds"),
+    (-0.019, 0.019, {"metric": "ed"}, "cannot tell"),  # pixels
+    (-0.019, 0.019, {"choose": Extreme("largest", ["series"])}, "cannot tell"),
+    (None, None, {}, "cannot tell"),
+  ],
+)
+def test_what_makes_no_difference(low, high, changes, verdict):
+  claim = Claim("a claim", "a number", **changes)
+  assert claims.decide_claim(claim, Estimate(0.0, low, high, "")) == verdict

@@ -16,6 +16,7 @@ from micronet_jax.errors import InputError
 from micronet_jax.evaluation.intervals import Estimate
 from micronet_jax.settings import changed
 from micronet_jax.studies import study
+from micronet_jax.studies.claims import decide_claim
 from micronet_jax.studies.earlier import read_folder, read_lines
 from micronet_jax.studies.results import read_results, write_results
 from micronet_jax.studies.schema import StudyConfig
@@ -145,7 +146,7 @@ def test_the_committed_findings_are_what_the_claims_give(folder):
     assert over == estimate.source
     if claim.measure not in ("diverged", "share"):
       limits = [None, None] if ends == "none" else map(float, ends.split(" to "))
-      decided = Estimate(estimate.value, *limits, "").verdict(claim.least)
+      decided = decide_claim(claim, Estimate(estimate.value, *limits, ""))
       assert verdict == f"**{decided}**", claim.text
   for before, now in zip(text.splitlines(), again.splitlines(), strict=True):
     if before.startswith("All numbers"):
