@@ -229,7 +229,9 @@ def _cell(answer: Answer | None) -> str:
   if line.low is not None and line.high is not None:
     ends = f"{line.low:+.3f} to {line.high:+.3f}"
   text = f"{line.value:+.3f} ({ends}), [{line.verdict}]({answer.folder}/findings.md)"
-  over = over_organs(answer.claim, answer.rows)
+  # A share's interval is over organs already.
+  share = answer.claim.measure == "share"
+  over = None if share else over_organs(answer.claim, answer.rows)
   parts = [] if over is None else [f"over organs {over.low:+.3f} to {over.high:+.3f}"]
   without: dict[str, list[str]] = {}
   for organ, change in changed_without(answer).items():

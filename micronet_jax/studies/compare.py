@@ -164,7 +164,7 @@ def _predictors(rows: Sequence[Row], setting: Setting) -> dict[str, Predictor]:
 def draw_matrix(rows: Sequence[Row], setting: Setting) -> dict[str, Figure]:
   """Boxes of the different, a star for the same, a triangle for the average; a map."""
   targets, same, different = summarise_matrix(rows)
-  width = max(0.5 * len(targets) + 2.4, 6.4)
+  width = max(0.3 * len(targets) + 1.6, 6.4)  # inches: legible on a page
   figure, axes = figures.new_grid(1, 1, width=width, height=4.6, legend=1)
   panel, at, gray = axes[0, 0], np.arange(len(targets)), {"color": "0.25"}
   marks = {"marker": "+", "markersize": 5, "markeredgecolor": "0.4"}
@@ -172,8 +172,8 @@ def draw_matrix(rows: Sequence[Row], setting: Setting) -> dict[str, Figure]:
   panel.boxplot(list(different), positions=at, widths=0.55, **boxes)
   for values, mark, color, size, label in (
     (np.full(len(at), np.nan), "s", "white", 11, "diff"),  # for the legend
-    (different.mean(1), "^", "#E69F00", 8, "diff, average"),
-    (same, "*", "#0072B2", 12, "same"),
+    (different.mean(1), "^", "#E69F00", 7, "diff, average"),
+    (same, "*", "#0072B2", 10, "same"),
   ):
     look = {"color": color, "markersize": size, "markeredgecolor": "0.25", "zorder": 3}
     panel.plot(at, values, mark, label=f"{NAMES[setting.model]} {label}", **look)

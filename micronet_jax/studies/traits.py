@@ -132,20 +132,20 @@ def draw_transfer(
     predictors: from `predict_transfer`; none, and there is the heat map alone.
   """
   order, count = order_alike(matrix), len(names)
-  side = 0.27 * count + 2.2
-  width = side + 1.0 + 3.4 * bool(predictors)
+  side = 0.21 * count + 2.2
+  width = side + 0.8 + 2.9 * bool(predictors)
   figure, _ = figures.new_figure((width, side), 1)
   figure.clear()
-  ratios = [side + 1.0, 3.4] if predictors else [1]
+  ratios = [side + 0.8, 2.9] if predictors else [1]
   grid = figure.add_gridspec(max(len(predictors), 1), len(ratios), width_ratios=ratios)
   panel = figure.add_subplot(grid[:, 0])
   shown = panel.imshow(matrix[np.ix_(order, order)], cmap="viridis")
   labels, places = [names[i] for i in order], np.arange(count)
   turned: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
-  panel.set_xticks(places, labels, **turned)
-  panel.set_yticks(places, labels)
+  panel.set_xticks(places, labels, fontsize=9, **turned)
+  panel.set_yticks(places, labels, fontsize=9)
   panel.set(xlabel="tested on", ylabel="trained on")
-  panel.plot(places, places, "*", color="white", markersize=5, markeredgecolor="0.2")
+  panel.plot(places, places, "*", color="white", markersize=9, markeredgecolor="black")
   figure.colorbar(shown, ax=panel, shrink=0.8, label="F1 score (star: same organ)")
   for row, (trait, found) in enumerate(predictors.items()):
     axes = figure.add_subplot(grid[row, 1])

@@ -34,7 +34,7 @@ COURSE, DATA, STAGE = "iterations", "target data", "stage of the base"
 FROZEN, ADDED = "frozen blocks", "percentage of auxiliary data"
 SHARED = "percentage of target data"
 SCRATCH, ALONE, MIXTURE = "from scratch", "target only", "target + {:g} % auxiliary"
-CURVES = 3  # targets of which Fig. 7 shows curves, as the paper's
+CURVES = 3  # targets that are drawn one by one, as the paper's
 EXTREME = 500  # from this λ on the paper's networks had exploding gradients
 
 
@@ -133,6 +133,18 @@ def _series_of(rows: Iterable[Row]) -> dict[str, dict[str, list[tuple]]]:
   return panels
 
 
+def _mean_of(panels: Sequence[Mapping[str, Sequence[tuple]]]) -> dict[str, list[tuple]]:
+  """The mean panel: of each series the places that it has in all of them."""
+  found: dict[str, list[tuple]] = {}
+  for name in panels[0]:
+    lines = [{x: mean for x, mean, _ in panel.get(name, ())} for panel in panels]
+    for x in lines[0]:
+      if all(x in line for line in lines):
+        point = x, np.mean([line[x] for line in lines]), 0.0
+        found.setdefault(name, []).append(point)
+  return found
+
+
 def _curves_of(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
   """By panel and series, precision and recall; of several seeds the first."""
   panels: dict[str, dict[str, Any]] = {row.panel: {} for row in rows}
@@ -142,16 +154,25 @@ def _curves_of(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
 
 
 def draw_by_target(rows: Sequence[Row], setting: Setting) -> dict[str, Figure]:
-  """Figs. 5, 6, 11: a column for each target, a row for each kind of panel there is."""
+  """Figs. 5, 6, 11: a column for each target, a row for each kind of panel there is.
+
+  Of many targets their mean and the first few.
+  """
   panels, targets = group_panels(rows), setting.targets
   axes: dict[str, str] = read_paper()[setting.config.study]["axes"]
   kinds = [kind for kind in axes if f"{targets[0].label}: {kind}" in panels]
-  names = [[f"{target.label}: {kind}" for target in targets] for kind in kinds]
+  drawn, columns = _series_of(rows), [target.label for target in targets]
+  if len(columns) > CURVES:
+    mean = f"mean of {len(columns)} targets"
+    for kind in kinds:
+      drawn[f"{mean}: {kind}"] = _mean_of([drawn[f"{t}: {kind}"] for t in columns])
+    columns = [mean, *columns[:CURVES]]
+  names = [[f"{column}: {kind}" for column in columns] for kind in kinds]
   series = list(dict.fromkeys(row.series for row in rows))
   level = [name for name in series if name == SCRATCH or name.endswith(" target")]
   looks = figures.choose_looks([*level, *series])
   labels: dict[str, Any] = {"xlabels": [axes[kind] for kind in kinds], "level": level}
-  figure = figures.draw_panels(_series_of(rows), names, looks, height=2.8, **labels)
+  figure = figures.draw_panels(drawn, names, looks, height=2.8, **labels)
   return {setting.config.study: figure}
 
 

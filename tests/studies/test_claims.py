@@ -439,3 +439,21 @@ def test_figure_12_is_exact(share, verdict):
   (claim,) = claims.list_claims("fig12", {"share": share, "radius": 15.0})
   estimate, decided = judge_claim(claim, ())[1:]
   assert (estimate.value, estimate.low, decided) == (share, None, verdict)
+
+
+def test_many_targets_are_drawn_as_their_mean_and_the_first_few():
+  table = [
+    row("best", f"{target}: iterations", x, 0.1 * i + x / 1000)
+    for i, target in enumerate("abcd")
+    for x in (60, 120, 300)
+    if (target, x) != ("d", 60)  # as of a run that ended early
+  ]
+  chosen = setting("fig5", names="abcd", targets="abcd")
+  figure = study.STUDIES["fig5"].draw(table, chosen)["fig5"]
+  titles = [axes.get_title() for axes in figure.axes]
+  assert titles == ["mean of 4 targets", "a", "b", "c"]
+  (line,) = figure.axes[0].lines
+  np.testing.assert_allclose(line.get_xydata(), [[120, 0.27], [300, 0.45]])
+  few = setting("fig5", names="abcd", targets="abc")
+  figure = study.STUDIES["fig5"].draw(table, few)["fig5"]
+  assert [axes.get_title() for axes in figure.axes] == ["a", "b", "c"]
