@@ -59,9 +59,9 @@ def open_image(
   Args:
     source: the path of a slide (what OpenSlide reads), a TIFF, OME-TIFF, PNG, JPEG,
       BMP, WebP or JPEG 2000 file; or a PIL image, whose resolution counts if it is as
-      it was opened; or an array `[H, W]` or `[H, W, C]`
-      of bool, whole numbers, or fractions in [0, 1], where C of 1 to 4 is grey, grey
-      and alpha, RGB, RGB and alpha. They become 8 bit RGB as `read_image` says.
+      it was opened; or an array `[H, W]` or `[H, W, C]` of bool, whole numbers, or
+      fractions in [0, 1], where C of 1 to 4 is grey, grey and alpha, RGB, RGB and
+      alpha. They become 8 bit RGB as `read_image` says.
 
   Returns:
     A reader, to be closed; a context manager.
@@ -136,16 +136,15 @@ def _is_as_opened(image: PIL.Image.Image) -> bool:
   source = getattr(image, "filename", "") or getattr(image, "fp", None)
   if not isinstance(image, PIL.ImageFile.ImageFile) or source is None:
     return False
-  place = image.fp.tell() if image.fp else 0
   try:
+    place = image.fp.tell() if image.fp else 0
     with PIL.Image.open(source) as first:
-      # An orientation may have been applied, which turns it.
-      return sorted(first.size) == sorted(image.size)
-  except Exception:  # it is gone, or another file by now
-    return False
-  finally:
+      size = first.size
     if image.fp:
       image.fp.seek(place)
+  except Exception:  # it is gone or closed, or another file by now
+    return False
+  return sorted(size) == sorted(image.size)  # an orientation may have turned it
 
 
 def _array_of(source: Any) -> np.ndarray:

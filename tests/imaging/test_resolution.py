@@ -182,6 +182,11 @@ def test_what_pillow_made_of_a_file_keeps_no_resolution(tmp_path, caplog, ending
     assert "its 0.5 microns per pixel are not believed; mpp= says" in said
   caplog.clear()
   assert mpp_of(opened("thumbnail", (50, 50), source=in_memory)) is None
+  with path.open("rb") as file:
+    closed = opened("load", source=file)
+  closed.filename = str(tmp_path / "gone")
+  assert mpp_of(closed) is None
+  assert len(caplog.messages) == 2
   PIL.Image.fromarray(RGB).save(path, dpi=(72, 72))
   caplog.clear()
   assert mpp_of(opened("resize", (50, 40))) is None
