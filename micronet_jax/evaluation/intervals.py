@@ -96,6 +96,7 @@ def estimate_statistic(
   metric: str = "f1",
   seed: int = 0,
   unit: str = "patients",
+  drawn: np.ndarray | None = None,
 ) -> Estimate:
   """Estimates a number made of the scores of several detectors.
 
@@ -111,6 +112,7 @@ def estimate_statistic(
     metric: one of `metrics.METRICS`.
     seed: of the bootstrap.
     unit: what patients are called; images, where each counts as one.
+    drawn: what `draw_scores` gave of all these, seed after seed; None to draw it.
   """
   values = statistic(np.array([[t.score(metric) for t in row] for row in by_seed]))
   value = float(np.mean(values))
@@ -119,7 +121,8 @@ def estimate_statistic(
   source = f"{len(patients)} test {unit}"
   if len(by_seed) >= 3:
     source = f"{len(by_seed)} seeds, {source}"
-  drawn = draw_scores(every, metric, seed=seed)
+  if drawn is None:
+    drawn = draw_scores(every, metric, seed=seed)
   if drawn is None or len(patients) < LEAST_PATIENTS or not np.isfinite(values).all():
     return Estimate(value, None, None, source)
   numbers = statistic(drawn.reshape(DRAWS, len(by_seed), -1)).mean(-1)

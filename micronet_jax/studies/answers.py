@@ -10,7 +10,7 @@ each in nuinsseg/FOLDER. Where the two disagree, the first decides.
 import pathlib
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +23,7 @@ from micronet_jax.studies.claims import (
   NOTHING,
   Claim,
   Weighed,
-  judge_claim,
+  estimate_parts,
   list_claims,
   weigh_claim,
 )
@@ -113,15 +113,16 @@ def changed_without(answer: Answer) -> dict[str, str]:
   claim, line, rows = answer.claim, answer.line, answer.rows
   if line.low is None or line.high is None or claim.measure == "diverged":
     return {}
+  left = {}
+  for organ in answer.setting.organs:
+    others = [row for row in rows if organ.label not in organs_of(row)]
+    if len(others) < len(rows):
+      left[organ.label] = others
   found = {}
-  for name in [organ.label for organ in answer.setting.organs]:
-    left = [row for row in rows if name not in organs_of(row)]
-    if len(left) == len(rows):
-      continue
-    without = _judge(answer, left)
-    verdict = without.verdict(claim.least)
+  for name, without in zip(left, _judge(answer, left.values()), strict=True):
     if not np.isfinite(without.value):
       continue
+    verdict = without.verdict(claim.least)
     turned = claim.metric == "f1" and without.value * line.value < 0
     if verdict != line.verdict:
       found[name] = verdict
@@ -137,19 +138,23 @@ def organs_of(row: Row) -> set[str]:
   return {tested_on(row.panel), *named} - {""}
 
 
-def _judge(answer: Answer, rows: Sequence[Row]) -> Estimate:
+def _judge(answer: Answer, parts: Iterable[Sequence[Row]]) -> Iterator[Estimate]:
   """A claim's number and interval from fewer rows than it was decided with."""
   claim, line = answer.claim, answer.line
   if not any(TOGETHER in row.by_patient for row in answer.rows):
-    return judge_claim(claim, rows, unit=answer.setting.unit).estimate
-  before, weighed = weigh_claim(claim, answer.rows), weigh_claim(claim, rows)
-  if before is None or weighed is None or line.low is None or line.high is None:
-    return NOTHING
-  value = _value(claim, weighed)
-  count, left = (len(dict.fromkeys(each.per.tolist())) for each in (before, weighed))
-  wider = (count / left) ** 0.5
-  low, high = (value + wider * (end - line.value) for end in (line.low, line.high))
-  return Estimate(value, low, high, "")
+    yield from estimate_parts(claim, answer.rows, parts, unit=answer.setting.unit)
+    return
+  before = weigh_claim(claim, answer.rows)
+  for rows in parts:
+    weighed = weigh_claim(claim, rows)
+    if before is None or weighed is None or line.low is None or line.high is None:
+      yield NOTHING
+      continue
+    value = _value(claim, weighed)
+    count, left = (len(dict.fromkeys(each.per.tolist())) for each in (before, weighed))
+    wider = (count / left) ** 0.5
+    low, high = (value + wider * (end - line.value) for end in (line.low, line.high))
+    yield Estimate(value, low, high, "")
 
 
 def _value(claim: Claim, weighed: Weighed) -> float:

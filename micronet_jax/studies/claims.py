@@ -7,7 +7,7 @@ import functools
 import itertools
 import pathlib
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -92,6 +92,23 @@ class Claim(NamedTuple):
   told: Mapping[str, str] = {}
 
 
+class Weighed(NamedTuple):
+  """The rows that decide a claim, of the first seed, and what each counts.
+
+  Attributes:
+    by_seed: what was counted, for each seed, in the order of `rows`.
+    weights: `[N]`, none of them 0; the scores' sum with them is the difference.
+    sides: `[N]`, 1 for what is compared, -1 for what it is compared with.
+    per: `[N]`, the group that each is of.
+  """
+
+  rows: list[Row]
+  by_seed: list[list[Tally]]
+  weights: np.ndarray
+  sides: np.ndarray
+  per: np.ndarray
+
+
 class Finding(NamedTuple):
   """A claim, its number, and "holds", "does not hold" or "cannot tell"."""
 
@@ -165,34 +182,51 @@ def judge_claim(
   weighed = weigh_claim(claim, rows)
   if weighed is None:
     return Finding(claim, NOTHING, "cannot tell")
+  found = _estimate(claim, weighed, unit=unit)
+  return Finding(claim, found, found.verdict(claim.least))
+
+
+def _estimate(
+  claim: Claim, weighed: Weighed, *, unit: str, drawn: np.ndarray | None = None
+) -> Estimate:
+  """A claim's number and its interval, from draws of test patients that there are."""
   if claim.measure == "share":
-    found = _estimate_share(claim, weighed)
-    return Finding(claim, found, found.verdict(claim.least))
+    return _estimate_share(claim, weighed)
   chance = np.array([row.f1_chance for row in weighed.rows])
   statistic = {
     "difference": lambda scores: scores @ weighed.weights,
     "above chance": lambda scores: (scores - chance).mean(-1),
   }[claim.measure]
-  options: dict[str, Any] = {"metric": claim.metric, "unit": unit}
-  found = intervals.estimate_statistic(weighed.by_seed, statistic, **options)
-  return Finding(claim, found, found.verdict(claim.least))
+  options: dict[str, Any] = {"metric": claim.metric, "unit": unit, "drawn": drawn}
+  return intervals.estimate_statistic(weighed.by_seed, statistic, **options)
 
 
-class Weighed(NamedTuple):
-  """The rows that decide a claim, of the first seed, and what each counts.
+def estimate_parts(
+  claim: Claim, rows: Sequence[Row], parts: Iterable[Sequence[Row]], *, unit: str
+) -> Iterator[Estimate]:
+  """A claim's number and interval of several parts of the rows, by the same draws.
 
-  Attributes:
-    by_seed: what was counted, for each seed, in the order of `rows`.
-    weights: `[N]`, none of them 0; the scores' sum with them is the difference.
-    sides: `[N]`, 1 for what is compared, -1 for what it is compared with.
-    per: `[N]`, the group that each is of.
+  So an organ after the other is left out in the time that one bootstrap takes.
   """
-
-  rows: list[Row]
-  by_seed: list[list[Tally]]
-  weights: np.ndarray
-  sides: np.ndarray
-  per: np.ndarray
+  meant = [row for row in rows if _side(claim, row)]
+  few = mostly_lost(meant)
+  kept, by_seed = align_seeds(row for row in meant if row.series not in few)
+  every = [tally for row in by_seed for tally in row]
+  drawn = None
+  if claim.measure != "share" and every:
+    drawn = intervals.draw_scores(every, claim.metric, seed=0)
+  at = {id(row): column for column, row in enumerate(kept)}
+  for part in parts:
+    weighed = weigh_claim(claim, part)
+    if weighed is None:
+      yield NOTHING
+      continue
+    columns = [at.get(id(row)) for row in weighed.rows]
+    mine = None
+    if drawn is not None and None not in columns:
+      by_draw = drawn.reshape(len(drawn), len(by_seed), -1)
+      mine = by_draw[..., np.array(columns, int)].reshape(len(drawn), -1)
+    yield _estimate(claim, weighed, unit=unit, drawn=mine)
 
 
 def weigh_claim(claim: Claim, rows: Iterable[Row]) -> Weighed | None:

@@ -253,6 +253,7 @@ def test_all_faults_of_files_are_listed(good, tmp_path, capsys):
   (points / "stray.csv").write_text("x,y\n")
   (root / "images/c.png").write_bytes((root / "images/c.png").read_bytes()[:900])
   index = (root / "index.csv").read_text().replace("d,kidney,of d,0.25", "d,k,of d,7")
+  index = index.replace(",patient,", ",patient_id,")
   (root / "index.csv").write_text(index + "ghost,kidney,p,0.25\n")
   sheet = tmp_path / "sheet.html"
   assert cli.main(["check", str(root), "-o", str(sheet)]) == 1
@@ -264,9 +265,10 @@ def test_all_faults_of_files_are_listed(good, tmp_path, capsys):
     *("line 44: there are 3 fields", "line 45: field y", "b.png has no annotation"),
     *("stray.csv belongs to no image", "c.png cannot be read as an image"),
     *("line 5: field mpp must be within", "line 8: field name is 'ghost'"),
+    "line 1: the column patient_id seems to say patient",
   ):
     assert sum(part in line for line in faults) == 1, part
-  assert len(faults) == 9
+  assert len(faults) == 10
   assert all(line.startswith("WRONG ") for line in faults)
   page = sheet.read_text()
   assert all(part in page for part in ("stray.csv", "x=500", "ghost"))

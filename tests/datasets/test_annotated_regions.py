@@ -153,6 +153,31 @@ def test_each_region_is_a_sample_of_its_own(root, load, caplog):
   assert "3 of 7 centres lie beyond its 2 region(s) and are left out" in caplog.text
 
 
+def test_points_on_the_border_of_the_image_are_kept(root, load, caplog):
+  """In one of two regions that touch, or in the image; none is lost, none twice."""
+  ends = [(80, 5), (5, 60), (80, 60), (40, 30), (0, 0)]  # corners, as QuPath counts
+  points = [feature("Point", list(end)) for end in ends]
+  for name in ("a", "b"):
+    add_image(root, name, shape=SHAPE, text=None)
+    put(root / f"annotations/{name}.geojson", points)
+  put(root / "regions/a.csv", HEADER + "0,0,40,60\n40,0,40,60\n")
+  left, right, whole = load()
+  at = [tuple(np.floor(c + 0.5).astype(int)) for c in right.centers]
+  assert sorted(at) == [(5, 39), (30, 0), (59, 39)]
+  assert len(left.centers) == 2
+  assert len(whole.centers) == 5
+  assert caplog.text == ""
+
+
+def test_a_table_of_regions_of_several_images(root, load, caplog):
+  for name in ("a", "b"):
+    add_image(root, name)
+    text = "image,x,y,width,height\na.png,0,0,5,5\nb.png,1,2,3,4\nb.png,9,9,3,4\n"
+    put(root / f"regions/{name}.csv", text)
+  assert [s.name for s in load()] == ["a@0,0,5,5", "b@1,2,3,4", "b@9,9,3,4"]
+  assert "a.csv: regions read: 1; left out: 2 of other images" in caplog.text
+
+
 def test_an_image_whose_regions_are_none_is_not_annotated(root, load, caplog):
   for name in ("a", "b", "c"):
     add_image(root, name)

@@ -16,23 +16,6 @@ from micronet_jax.datasets import load_samples
 from micronet_jax.errors import InputError
 
 
-@pytest.fixture
-def refused(load, tmp_path):
-  """Loads the folder, which must fail with one sentence and leave nothing."""
-
-  def check(*parts, **options):
-    with pytest.raises(InputError) as caught:
-      load(**options)
-    message = str(caught.value)
-    for part in parts:
-      assert str(part) in message
-    assert "\n" not in message
-    assert message.endswith(".")
-    assert not list((tmp_path / "cache").glob("*"))
-
-  return check
-
-
 def test_folder_without_index(root, load):
   pixels = {
     name: add_image(root, name, text=text, shape=shape)

@@ -80,6 +80,9 @@ def test_centroid_of_several_points_is_no_centre(tmp_path):
 def test_real_qupath_tables(real_data, caplog):
   assert count(sample(real_data, "annotations_export.txt"), mpp=0.5) == 0
   assert "1 annotations that hold detections" in caplog.text
+  table = sample(real_data, "annotations_export.txt")  # names S02-3868_7_.svs
+  assert count(table, mpp=0.5, name="S02-3868_7_") == 0
+  assert_refused(table, "'S02-3868_7_.svs'", "the image tile_4,", name="tile_4")
   # 102 lines, of which 10 repeat the place of another.
   assert count(sample(real_data, "test.qptiff.tsv")) == 92
   assert "10 that repeat another" in caplog.text

@@ -115,3 +115,115 @@ def test_one_plane_of_a_table(tmp_path, caplog):
   # Depths in microns are no planes.
   depths = write(tmp_path / "b.csv", "x,y,z\n1,2,0.5\n3,4,1.25\n")
   assert_centers(depths, [(2, 1), (4, 3)])
+
+
+# --- Tables about several images -----------------------------------------------------
+
+
+def load_three(root, load, header, lines, ending="csv"):
+  """One table, saved for each of three images; the first centre of each, (x, y)."""
+  for name in ("a", "b - c", "d.1"):
+    add_image(root, name, text=None)
+    (root / f"points/{name}.{ending}").write_text("\n".join([header, *lines]) + "\n")
+  samples = load()
+  assert [sample.name for sample in samples] == ["a", "b - c", "d.1"]
+  return [sample.centers[:, ::-1].tolist() for sample in samples]
+
+
+@pytest.mark.parametrize(
+  ("header", "names"),
+  [
+    ("image", ("a.png", "b - c.png", "d.1.png")),
+    ("Image Name", ("a", "b - c", "d.1")),
+    ("filename", ("mine/images/a.tif", "C:\\x\\b - c.svs", "/d.1.tif")),
+    ("Image", ("a.vsi - 20x_01", "b - c.scn - Series 0", "d.1 - Series 2")),
+    ("Label", ("a.tif:0001-0002", "b - c.tif:cell", "d.1.tif")),  # of ImageJ
+    ("slide", ("a.svs", "b - c.svs", "d.1.svs")),
+  ],
+)
+def test_each_image_has_its_lines_of_a_table(root, load, caplog, header, names):
+  lines = [f"{name},{x},{2 * x}" for x, name in enumerate(names, start=1)]
+  lines = [*lines, f"{names[0]},7,8"]
+  found = load_three(root, load, f"{header},x,y", lines)
+  assert found == [[[1, 2], [7, 8]], [[2, 4]], [[3, 6]]]
+  assert "a.csv: nuclei read: 2; left out: 2 of other images" in caplog.text
+  assert "b - c.csv: nuclei read: 1; left out: 3 of other images" in caplog.text
+
+
+def test_measurements_of_several_images(root, load):
+  header = "Image\tObject type\tROI\tCentroid X px\tCentroid Y px"
+  lines = [
+    f"{name}.png\tCell\tPolygon\t{x + 0.5}\t9.5"
+    for x, name in enumerate(("a", "d.1", "b - c", "d.1"), start=1)
+  ]
+  found = load_three(root, load, header, lines, "tsv")
+  assert found == [[[1, 9]], [[3, 9]], [[2, 9], [4, 9]]]
+
+
+@pytest.mark.parametrize(
+  ("names", "parts"),
+  [
+    (["b.png", "c.png", "A.png", "e"], ["'b.png', 'c.png', 'A.png' and 1 more"]),
+    (["old.svs", "old.svs"], ["names 'old.svs', but", "column must go"]),
+    (["train/a.png", "test/a.png"], ["2 images that may be the image a ", "'test/a"]),
+    (["a.png", ""], ["line 3: field image is empty"]),
+  ],
+)
+def test_tables_about_other_images(tmp_path, names, parts):
+  lines = "\n".join(f"{name},1,2" for name in names)
+  path = write(tmp_path / "a.csv", f"image,x,y\n{lines}\n")
+  assert_refused(path, "image a" if len(parts) > 1 else "image", *parts, name="a")
+
+
+def test_tables_that_name_no_image_or_are_for_none(tmp_path):
+  for text in ("image,x,y\n,1,2\n", "Label,x,y\nnucleus,1,2\n", "image,x,y\n"):
+    count = text.count("1,2")
+    assert len(read_centers(write(tmp_path / "a.csv", text), name="a")) == count
+  path = write(tmp_path / "a.csv", "image,x,y\na.tif,1,2\nb.tif,1,2\n")
+  assert len(read_centers(path, image=tmp_path / "a.ome.tif")) == 1
+  # Nobody says which image is meant: one is clear, two are not.
+  assert len(read_centers(write(tmp_path / "a.csv", "image,x,y\nb,1,2\n"))) == 1
+  path = write(tmp_path / "a.csv", "image,x,y\nb,1,2\nc,1,2\n")
+  assert_refused(path, "names 2 images that may be meant ('b', 'c')")
+
+
+# --- Boxes ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+  "sides",
+  [
+    "width,height",
+    "w,h",
+    "Bbox Width,bbox-height",
+    "xmax,ymax",
+    "x_max,y_max",
+    "x2,y2",
+  ],
+)
+def test_boxes_are_no_centres(tmp_path, sides):
+  path = write(tmp_path / "a.csv", f"x,y,{sides},class\n10,20,30,40,nucleus\n")
+  named = f"x, y, {sides.replace(',', ', ').lower()}"
+  assert_refused(path, "boxes", f"columns {named})", "centres are needed")
+
+
+@pytest.mark.parametrize(
+  "header",
+  [
+    "X,Y,BX,BY,Width,Height",  # ImageJ's results
+    "x,y,xmin,ymin,xmax,ymax",
+    "x,y,bbox_x,bbox_y,bbox_width,bbox_height",
+    "x,y,left,top,width,height",
+  ],
+)
+def test_centres_beside_their_boxes(tmp_path, header):
+  values = ["25", "40", "10", "20", "30", "40"]
+  path = write(tmp_path / "a.csv", f"{header}\n{','.join(values)}\n")
+  assert_centers(path, [(40, 25)])
+
+
+def test_the_size_of_the_image_beside_centres(tmp_path):
+  path = write(tmp_path / "a.csv", "x,y,width,height\n3,4,30,20\n5,6,30,20\n")
+  assert_centers(path, [(4, 3), (6, 5)], shape=(20, 30))
+  assert_refused(path, "boxes", shape=(30, 20))
+  assert_centers(write(path, "x,y,width,height\n3,4,,\n"), [(4, 3)])

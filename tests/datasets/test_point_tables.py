@@ -87,6 +87,16 @@ def test_border_is_half_a_pixel_beyond_the_outer_centres(tmp_path):
   assert_centers(path, [(-0.5, -0.5), (9.5, 19.5)], shape=(10, 20))
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (10, 20), (512, 99_999)])
+def test_the_last_border_belongs_to_the_last_pixel(tmp_path, shape):
+  height, width = shape
+  rows = [f"{width - 0.5},0", f"0,{height - 0.5}", f"{width - 0.5 - 1e-9:.9f},0"]
+  for text in ("\n".join(["x,y", *rows[:2]]), "\n".join(["x,y", *rows[1:]])):
+    centers = read_centers(write(tmp_path / "a.csv", text), shape=shape)
+    assert len(centers) == 2
+    assert (np.floor(centers + 0.5).max(axis=0) == (height - 1, width - 1)).all()
+
+
 @pytest.mark.parametrize("row", ["20,3", "3,10", "-0.6,3", "3,-1", "9.6,19.4"])
 def test_centre_outside_the_image(tmp_path, row):
   path = write(tmp_path / "a.csv", f"x,y\n1,2\n{row}\n")

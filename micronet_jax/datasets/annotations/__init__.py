@@ -72,7 +72,8 @@ def read_centers(
   Args:
     path: the file; its ending says how it is read (the table above).
     shape: the image's (height, width); if given, centres must lie on the image,
-      that is within -0.5 and width - 0.5 (height - 0.5).
+      that is within -0.5 and width - 0.5 (height - 0.5); one on the right or lower
+      border belongs to the last pixel, and comes out just before it.
     clip: move centres that lie outside `shape` to its border, as published sets
       need, which mark nuclei that the border cuts.
     single: for label maps, everything that is not 0 is one nucleus.
@@ -111,7 +112,7 @@ def read_centers(
   elif shape is not None:
     centers = _inside(path, centers, marks, shape)
   reading.say(path)
-  return centers.astype(np.float32)
+  return _on_pixels(centers.astype(np.float32), shape)
 
 
 def annotation_ending(path: pathlib.Path) -> str:
@@ -148,3 +149,15 @@ def _inside(
         f" {height - 0.5:g})."
       )
   return centers[~outside]
+
+
+def _on_pixels(centers: np.ndarray, shape: tuple[int, int] | None) -> np.ndarray:
+  """float32 `[N, 2]`, with what lies on the last border just before it.
+
+  There it is of the last pixel for all who count a pixel as half-open; float32 may
+  have rounded to the border, too.
+  """
+  if shape is None:
+    return centers
+  border = np.nextafter(np.array(shape, np.float32), np.float32(0))
+  return np.minimum(centers, border - np.float32(0.5))

@@ -3,11 +3,13 @@
 Called by `annotations.read_centers`.
 """
 
+import collections
 import pathlib
 
 import numpy as np
 
 from micronet_jax.datasets.annotations import tables
+from micronet_jax.datasets.annotations.boxes import refuse_boxes
 from micronet_jax.datasets.annotations.mark import (
   OTHER_PLANE,
   Mark,
@@ -17,6 +19,7 @@ from micronet_jax.datasets.annotations.mark import (
 )
 from micronet_jax.datasets.annotations.outlines import CORNER
 from micronet_jax.datasets.annotations.shapes import is_ignored
+from micronet_jax.datasets.annotations.whose import lines_of_image
 from micronet_jax.errors import InputError, or_left_out
 
 _PLAIN = ("x", "y")
@@ -45,7 +48,8 @@ def read_points(path: pathlib.Path, subject: Subject) -> Reading:
   x and y have (0, 0) at the centre of the top-left pixel of the whole image; in
   QuPath's own files (measurements, and tables with tabs and the columns class and
   color) it is that pixel's corner, in the frame in which QuPath shows the slide.
-  A column `unit` tells microns, which the image's resolution makes pixels.
+  A column `unit` tells microns, which the image's resolution makes pixels. Of a table
+  that names images (`whose`), the lines of this one count.
 
   Args:
     path: a text file with a header; more columns may stand in it, and no lines.
@@ -56,11 +60,16 @@ def read_points(path: pathlib.Path, subject: Subject) -> Reading:
 
   Raises:
     InputError: no table, a column is missing, a value is no finite number, a unit is
-      unknown, or the points seem to be microns.
+      unknown, the points seem to be microns, the table is about other images, or x and
+      y are corners of boxes.
   """
   table = tables.read_table(path, _PLAIN, _MICRONS, _PIXELS, _BY_SCRIPT)
   reading = Reading(remarks=table.remarks)
-  rows = _one_plane(table, _nuclei(path, table.rows, reading), reading)
+  rows, others = lines_of_image(path, table, subject)
+  reading.left_out += collections.Counter({"of other images": others})
+  if table.columns == _PLAIN:
+    refuse_boxes(path, table.header, rows, subject)
+  rows = _one_plane(table, _nuclei(path, rows, reading), reading)
   x, y = table.columns
   numbers, kept = [], []
   for line, row in rows:

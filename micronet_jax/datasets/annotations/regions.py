@@ -17,6 +17,7 @@ from micronet_jax.datasets.annotations.geojson import read_shapes
 from micronet_jax.datasets.annotations.mark import Reading, Subject, log
 from micronet_jax.datasets.annotations.outlines import area
 from micronet_jax.datasets.annotations.shapes import Shape, is_ignored
+from micronet_jax.datasets.annotations.whose import lines_of_image
 from micronet_jax.errors import InputError
 from micronet_jax.files import replacing
 
@@ -51,8 +52,9 @@ def read_regions(
 
   Args:
     path: a table with the header x,y,width,height in the image's own pixels, (x, y)
-      being the first pixel's column and row; or QuPath's GeoJSON, in which every
-      upright rectangle is a region, but for those of a class that QuPath ignores.
+      being the first pixel's column and row, of which those of the image count if a
+      column names images (`whose`); or QuPath's GeoJSON, in which every upright
+      rectangle is a region, but for those of a class that QuPath ignores.
     shape: the image's (height, width).
     image: the image's file, whose frame in QuPath may begin elsewhere.
 
@@ -67,7 +69,7 @@ def read_regions(
   """
   path = pathlib.Path(path)
   if path.suffix.lower() == ".csv":
-    return _checked(path, _from_table(path), shape)
+    return _checked(path, _from_table(path, image), shape)
   reading = Reading()
   found = []
   for drawn in read_shapes(path, documents.load_document(path), reading):
@@ -142,15 +144,20 @@ def write_regions(path: str | os.PathLike[str], regions: ArrayLike) -> None:
     beside.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def _from_table(path: pathlib.Path) -> list[_Rectangle]:
+def _from_table(path: pathlib.Path, image: pathlib.Path | None) -> list[_Rectangle]:
   table = tables.read_table(path, _COLUMNS)
+  rows, others = lines_of_image(path, table, Subject(image))
+  if others:
+    table.remarks.append(
+      f"regions read: {len(rows)}; left out: {others} of other images"
+    )
   if table.remarks:
     log.warning("%s: %s", path, "; ".join(table.remarks))
   return [
     _Rectangle(
       f"line {line}", *(tables.number(path, line, name, row[name]) for name in _COLUMNS)
     )
-    for line, row in table.rows
+    for line, row in rows
   ]
 
 

@@ -7,17 +7,17 @@ from typing import Any
 from micronet_jax.datasets.annotations import tables
 from micronet_jax.datasets.builders import FilesBuilder
 from micronet_jax.datasets.entries import UNKNOWN_ORGAN, Entry, same_name
+from micronet_jax.datasets.folder.columns import SIZE_COLUMNS, check_columns
 from micronet_jax.datasets.folder.pairing import (
   ANNOTATION_FOLDERS,
   Files,
+  check_layout,
   image_folder,
   pair_files,
 )
 from micronet_jax.errors import InputError, or_left_out
 from micronet_jax.imaging.opening import is_image
 from micronet_jax.imaging.resolution import MPP_RANGE
-
-_SIZE_COLUMNS = ("width", "height")
 
 log = logging.getLogger("micronet_jax")
 
@@ -53,8 +53,10 @@ class Builder(FilesBuilder):
 
     Raises:
       InputError: no images, an image without annotation or the reverse, two files
-        for one name, or a fault in index.csv.
+        for one name, files and folders where they would be overlooked, or a fault in
+        index.csv.
     """
+    check_layout(root)
     if image_folder(root) == root and not any(map(is_image, root.iterdir())):
       raise InputError(
         f"{root} has no folder images, and no image lies directly in it;"
@@ -87,9 +89,10 @@ def _indexed(index: pathlib.Path, pairs: dict[str, Files]) -> list[Entry]:
   left_out = {same_name(path.stem) for path in folder.iterdir() if is_image(path)}
   lines: dict[str, int] = {}
   entries = []
-  table = tables.read_table(index, ("name",), numbers=("mpp", *_SIZE_COLUMNS))
+  table = tables.read_table(index, ("name",), numbers=("mpp", *SIZE_COLUMNS))
   if table.remarks:
     log.warning("%s: %s", index, "; ".join(table.remarks))
+  check_columns(index, table)
   for line, row in table.rows:
     with or_left_out():
       name = known.get(same_name(row["name"]), "")
@@ -160,8 +163,8 @@ def _shape(
   index: pathlib.Path, line: int, row: dict[str, str]
 ) -> tuple[int, int] | None:
   """(height, width) if the line has both, which must be whole numbers."""
-  sizes = [_positive(index, line, row, field) for field in _SIZE_COLUMNS]
-  for field, size in zip(_SIZE_COLUMNS, sizes, strict=True):
+  sizes = [_positive(index, line, row, field) for field in SIZE_COLUMNS]
+  for field, size in zip(SIZE_COLUMNS, sizes, strict=True):
     if size is not None and size != int(size):
       raise InputError(
         f"{index}, line {line}: field {field} must be a whole number of pixels, but it"

@@ -6,7 +6,7 @@ Called by the builder of folders and by `annotate.store`.
 import logging
 import pathlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from micronet_jax.datasets.annotations import (
@@ -15,13 +15,16 @@ from micronet_jax.datasets.annotations import (
   documents,
 )
 from micronet_jax.datasets.annotations.regions import REGION_ENDINGS
-from micronet_jax.datasets.entries import same_name
+from micronet_jax.datasets.entries import same_name, visible_files
 from micronet_jax.errors import InputError, collecting_faults, or_left_out
 from micronet_jax.imaging.decoding import IMAGE_ENDINGS
 from micronet_jax.imaging.opening import is_image
 
 ANNOTATION_FOLDERS = ("points", "annotations", "labels", "masks")
 REGION_FOLDER = "regions"
+
+_INDEX = "index.csv"
+_BESIDE_IMAGES = (*ANNOTATION_FOLDERS, REGION_FOLDER, _INDEX)
 
 # Other things have these endings too: they count where an image has nothing else.
 _COMMON_ENDINGS = (".txt", ".tsv", ".zip", ".roi", ".geojson.gz", ".json.gz")
@@ -76,6 +79,57 @@ def image_folder(root: pathlib.Path) -> pathlib.Path:
   """Where the images of a folder lie: in `images/`, else directly in it."""
   folder = root / "images"
   return folder if folder.is_dir() else root
+
+
+def check_layout(root: pathlib.Path) -> None:
+  """Refuses, or says, what would be overlooked where it lies.
+
+  Raises:
+    InputError: a name that this package gives is written in upper case, which some
+      systems tell apart and others do not; or what belongs beside `images/` is in it.
+  """
+  for path in _named(root, ("images", *_BESIDE_IMAGES)):
+    proper = root / path.name.lower()
+    with or_left_out():
+      if not (proper.exists() and proper.samefile(path)):
+        raise InputError(
+          f"{path} is not read under this name; it must be {proper.name}, in lower"
+          " case, or be called something else."
+        )
+  folder = image_folder(root)
+  if folder == root:
+    return
+  for path in _named(folder, _BESIDE_IMAGES):
+    with or_left_out():
+      raise InputError(
+        f"{path} is not read there; it belongs beside the folder images, as"
+        f" {root / path.name.lower()}."
+      )
+  below = [path for path in visible_files(folder, "*/*") if is_image(path)]
+  if below:
+    folders = sorted({path.relative_to(folder).parts[0] for path in below})
+    shown = ", ".join(folders[:3]) + (" and others" if len(folders) > 3 else "")
+    log.warning(
+      "%s: %d images in folders of it (%s) are left out, as only those directly in it"
+      " are read",
+      *(folder, len(below), shown),
+    )
+  beside = sum(map(is_image, root.iterdir()))
+  if beside:
+    log.warning(
+      "%s: %d images beside the folder images are left out, as only those in it are"
+      " read",
+      *(root, beside),
+    )
+
+
+def _named(folder: pathlib.Path, names: Sequence[str]) -> list[pathlib.Path]:
+  """What is in a folder under one of these names, upper or lower case."""
+  return [
+    path
+    for path in _visible(folder)
+    if path.name.lower() in names and path.is_dir() == (path.name.lower() != _INDEX)
+  ]
 
 
 def find_claims(root: pathlib.Path) -> dict[str, Claims]:
@@ -179,11 +233,19 @@ def _owned_regions(
   """The files of regions of each image that has one, by the image's name."""
   owners = _owners(images)
   found: dict[str, list[pathlib.Path]] = {}
-  for path in _visible(root / REGION_FOLDER):
-    if annotation_ending(path) not in REGION_ENDINGS:
-      continue
+  for path in visible_files(root / REGION_FOLDER, "*"):
+    ending = annotation_ending(path)
     owner = next((owners[name] for name in _names(path) if name in owners), None)
+    readable = ending in REGION_ENDINGS and path.parent == root / REGION_FOLDER
     with or_left_out():
+      if not readable and ending in ANNOTATION_ENDINGS and owner is not None:
+        raise InputError(
+          f"{path} is not read, though it has the name of an image; regions are read"
+          f" from {root / REGION_FOLDER / owner} with one of the endings"
+          f" {', '.join(REGION_ENDINGS)}."
+        )
+      if not readable:
+        continue
       if owner is None:
         raise _without_image(path, root)
       found.setdefault(owner, []).append(path)
