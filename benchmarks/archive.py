@@ -31,7 +31,7 @@ from benchmarks.growth import (
 )
 from benchmarks.report import print_table
 from micronet_jax.config import PredictConfig
-from micronet_jax.predict import job, outputs, tables
+from micronet_jax.predict import finding, job, outputs, tables
 
 SITES = 10
 SMALL = 64  # side of an image that nothing is looked for in
@@ -146,7 +146,7 @@ def make_images(folder: pathlib.Path, case: Mapping[str, Any]) -> dict[str, Any]
 
 def find_images(folder: pathlib.Path, _: Mapping[str, Any]) -> dict[str, Any]:
   """What every shard does first, of all images."""
-  images = outputs.find_images([str(folder / "images")])
+  images = finding.find_images([str(folder / "images")])
   named = outputs.name_outputs(images, folder / "out", CSV.formats, shard="1/100")
   return {"result": f"{len(named):,} in the first of 100 shards"}
 

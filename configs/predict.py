@@ -4,8 +4,9 @@
     --workdir=results
 
 The workdir gets, for each image NAME.svs, NAME.json, NAME.csv, NAME.geojson and
-NAME.overlay.png, and summary.csv with a line for each image. The same command goes on
-where it stopped; after an image that failed the exit status is 1.
+NAME.overlay.png, and summary.csv with a line for each image, and for others whose
+results are there. The same command goes on where it stopped; after an image that failed
+the exit status is 1.
 """
 
 import ml_collections

@@ -17,7 +17,7 @@ from packaging.utils import canonicalize_name
 HEAD = """\
 # Licences of what an installation brings
 
-`pip install 'micronet-jax[slides]'` brings these on Linux, with Python {python};
+`pip install -e '.[slides]'` in the checkout brings these on Linux, Python {python};
 made by `docs/licences.py` from what the packages say of themselves. micronet_jax is
 Apache-2.0; its weights have licences of their own (`micronet_jax/weights/LICENSE*`).
 Extras for tests and notebooks are not listed, nor are NVIDIA's libraries, which the

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Hashable, Iterator
 from typing import Any, NamedTuple
 
-from micronet_jax.errors import InputError, Stopped
+from micronet_jax.errors import InputError, Stopped, how_to_install
 from micronet_jax.terminal import heard
 
 RETRIES = 3
@@ -192,7 +192,7 @@ def connected(*, cpus: int, asked: str) -> Iterator[Cluster]:
     import ray
   except ImportError as error:
     raise InputError(
-      "executor is 'ray', but Ray is not installed: pip install 'micronet-jax[ray]'"
+      f"executor is 'ray', but Ray is not installed: {how_to_install('ray')}"
     ) from error
   own = not ray.is_initialized()
   if own:

@@ -11,7 +11,7 @@ import re
 from typing import Any
 
 from micronet_jax.errors import InputError
-from micronet_jax.settings import check_ranges, from_dict, setting
+from micronet_jax.settings import as_python, check_ranges, from_dict, setting
 
 RELATIVE, ABSOLUTE, MEDIAN = "relative", "absolute", "median"
 """What ξ may be: a share of the highest score of an image, or a score."""
@@ -266,15 +266,15 @@ def check_predict(options: PredictConfig) -> PredictConfig:
   Raises:
     InputError: naming the field, its value and what would be right.
   """
+  if not isinstance(options, PredictConfig):
+    raise InputError(
+      f"options is of type {type(options).__name__}; it must be a PredictConfig of"
+      " micronet_jax.config, such as PredictConfig(mpp=0.5)"
+    )
   fields = dataclasses.fields(options)
-  plain = {each.name: _plain(getattr(options, each.name)) for each in fields}
-  whole = [
-    [int(n) if isinstance(n, float) and n.is_integer() else n for n in region]
-    if isinstance(region, list | tuple)
-    else region
-    for region in _listed(plain["regions"])
-  ]
-  checked = from_dict(PredictConfig, {**plain, "regions": whole}, "")
+  plain = {each.name: as_python(getattr(options, each.name)) for each in fields}
+  regions = _regions(plain["regions"])
+  checked = from_dict(PredictConfig, {**plain, "regions": regions}, "")
   check_ranges(checked, "")
   if checked.shard is not None:
     _check_shard(checked.shard)
@@ -295,16 +295,18 @@ def _check_shard(shard: str) -> None:
     )
 
 
-def _listed(value: Any) -> Any:
-  """Regions as they may be given; what is no list is refused as one region."""
-  return value if isinstance(value, list | tuple) else [value]
-
-
-def _plain(value: Any) -> Any:
-  """NumPy's numbers and arrays as Python's."""
-  if isinstance(value, list | tuple):
-    return [_plain(each) for each in value]
-  return value.tolist() if hasattr(value, "tolist") else value
+def _regions(given: Any) -> list[list[Any]]:
+  """Regions with whole numbers as such; what is no list of four each is refused."""
+  if not isinstance(given, list) or not all(
+    isinstance(region, list) and len(region) == 4 for region in given
+  ):
+    raise InputError(
+      f"regions is {given!r}; it must be a list of (x, y, width, height)"
+    )
+  return [
+    [int(n) if isinstance(n, float) and n.is_integer() else n for n in region]
+    for region in given
+  ]
 
 
 def check_config(config: Config) -> None:

@@ -18,6 +18,11 @@ class InputError(ValueError):
   """
 
 
+def how_to_install(extra: str) -> str:
+  """The command that brings an extra, for a sentence; the package is on no index."""
+  return f"pip install -e '.[{extra}]' in the checkout of micronet_jax"
+
+
 class Stopped(Exception):
   """The work was asked to stop, and saved where it was."""
 

@@ -145,9 +145,25 @@ def _typed(kind: Any, value: Any, name: str) -> Any:
     return float(value)
   if (kind is int and whole) or (kind in (bool, str) and isinstance(value, kind)):
     return value
+  raise InputError(f"{name} is {value!r}; it must be {_in_words(kind)}")
+
+
+def _in_words(kind: Any) -> str:
+  """What a value of a type is, to people."""
+  if typing.get_origin(kind) is tuple:
+    inner, *more = typing.get_args(kind)
+    if ... not in more:
+      return f"{1 + len(more)} numbers"
+    return "a list, each " + _in_words(inner)
   words = {int: "a whole number", float: "a number", bool: "True or False", str: "text"}
-  wanted = words.get(kind) or getattr(kind, "__name__", str(kind))
-  raise InputError(f"{name} is {value!r}; it must be {wanted}")
+  return words.get(kind, getattr(kind, "__name__", str(kind)))
+
+
+def as_python(value: Any) -> Any:
+  """NumPy's numbers and arrays as Python's."""
+  if isinstance(value, list | tuple):
+    return [as_python(each) for each in value]
+  return value.tolist() if hasattr(value, "tolist") else value
 
 
 def as_dict(config: Any) -> dict[str, Any]:

@@ -51,6 +51,18 @@ def test_files_that_are_named_are_there(page):
   assert not missing
 
 
+def test_nobody_is_told_to_install_what_no_index_has():
+  """The package is installed from its checkout; a folder may be named with extras."""
+  files = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.*")]
+  for place in ("micronet_jax", "configs", "notebooks", "results", "benchmarks"):
+    files += [*(ROOT / place).rglob("*.py"), *(ROOT / place).rglob("*.md")]
+    files += (ROOT / place).rglob("*.ipynb")
+  texts = {path: path.read_text("utf-8", "replace") for path in files}
+  asked = re.compile(r"pip install (?:-\S+ )*[\s'\"]*micronet[-_]jax\b")
+  assert len(files) > 200
+  assert not [path for path, text in texts.items() if asked.search(text)]
+
+
 def test_contributing_names_modules_that_exist():
   named = re.findall(r"`([a-z_]+(?:/[a-z_]+)*\.py)`", read("CONTRIBUTING.md"))
   assert len(named) > 20

@@ -11,7 +11,7 @@ import socket
 import sys
 from typing import Any
 
-from micronet_jax.errors import InputError
+from micronet_jax.errors import InputError, how_to_install
 from micronet_jax.recipes import PACKAGED
 from micronet_jax.terminal import notes
 
@@ -98,7 +98,7 @@ def serve(root: pathlib.Path, weights: str | None, host: str, port: int | None) 
     if error.name not in ("uvicorn", "starlette"):
       raise
     raise InputError(
-      "the page needs a web server: pip install 'micronet-jax[annotate]'"
+      f"the page needs a web server: {how_to_install('annotate')}"
     ) from error
   from micronet_jax.locks import locked
 

@@ -164,7 +164,13 @@ def as_points(points: ArrayLike, name: str = "centers") -> np.ndarray:
   Raises:
     InputError: if it is not `[N, 2]` or holds NaN or infinity.
   """
-  array = np.asarray(points, np.float64)
+  try:
+    array = np.asarray(points, np.float64)
+  except (TypeError, ValueError) as error:  # rows of several lengths, or no numbers
+    kind = type(points).__name__
+    raise InputError(
+      f"{name}: expected an [N, 2] array of (y, x), got a {kind} that is none"
+    ) from error
   if array.size == 0:
     return array.reshape(0, 2)
   if array.ndim != 2 or array.shape[1] != 2:

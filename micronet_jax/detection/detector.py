@@ -95,8 +95,8 @@ class Detector:
     self._sizes: collections.Counter[tuple[int, int]] = collections.Counter()
 
   def with_threshold(self, *, xi: float, min_distance: int) -> "Detector":
-    """The same network with another ξ and min_distance."""
-    return Detector(self.weights, {**self.meta, "xi": xi, "min_distance": min_distance})
+    """The same network with another ξ and min_distance (`units.check_threshold`)."""
+    return Detector(self.weights, self.meta | units.check_threshold(xi, min_distance))
 
   def with_search(self, config: Config) -> "Detector":
     """The same network with the rule and smoothing of a config that has its own."""

@@ -22,7 +22,7 @@ import numpy as np
 from micronet_jax import checkpoints, models
 from micronet_jax.config import ABSOLUTE, MEDIAN, RELATIVE
 from micronet_jax.detection.units import FAINT, PALEST
-from micronet_jax.errors import InputError
+from micronet_jax.errors import InputError, how_to_install
 from micronet_jax.files import cannot_write, replacing, write_json
 from micronet_jax.lengths import REFERENCE_MPP, in_network_pixels, window_radius
 from micronet_jax.models import operations
@@ -263,8 +263,7 @@ def _needs(extra: str) -> Iterator[None]:
     yield
   except ImportError as error:
     raise InputError(
-      f"this format needs {error.name}, which is not installed;"
-      f" `pip install 'micronet-jax[{extra}]'` brings it"
+      f"this format needs {error.name}, which is not installed: {how_to_install(extra)}"
     ) from error
 
 

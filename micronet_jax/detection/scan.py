@@ -62,7 +62,7 @@ class Scan:
     unit: what ξ is a share of; None if it follows from scores: of `samples`, else of
       all of the image.
     mean, std: float32 `[3]`, what pixels are normalised by.
-    tissue: where centres are kept; None for everywhere.
+    tissue: where centres are kept, tissue and a rim; None for everywhere.
     regions: parts of the image to look in, in its own pixels; none for all of it.
     sides: (height, width) of every tile.
     tiles: what is read; those without tissue or region are left out.
@@ -152,7 +152,7 @@ def prepare_scan(
   found = _find_tissue(canvas)
   mean, std = _statistics(canvas, found, is_slide=is_slide)
   on_tissue = is_slide if tissue is None else tissue
-  where = Tissue(tissues.grow_tissue(found), canvas.shape) if on_tissue else None
+  where = Tissue(found, tissues.grow_tissue(found), canvas.shape) if on_tissue else None
   # Where scores of all of the image decide, all of it is searched.
   limits = (regions, where) if is_slide or unit else ((), None)
   tiles, sides = _plan(canvas, *limits, stride, reach, largest)

@@ -7,9 +7,13 @@ it by nothing; at least `PALEST`, or an image without nuclei would be full of th
 Called by `detection.detector`, which sees the scores tile by tile.
 """
 
+import dataclasses
+from typing import Any
+
 import numpy as np
 
 from micronet_jax.config import ABSOLUTE, MEDIAN
+from micronet_jax.settings import as_python, check_ranges, from_dict, setting
 
 FAINT = 0.1
 """Scores below are left out of the median: in all tissue there are many."""
@@ -17,6 +21,30 @@ FAINT = 0.1
 
 PALEST = 0.2
 """Least unit, about that of the palest tissue that was tried."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Threshold:
+  """What a checkpoint's meta may say (`stored.META`)."""
+
+  xi: float = setting(0.0, low=0, high=1)
+  min_distance: int = setting(1, low=1, high=10_000)
+
+
+def check_threshold(xi: float, min_distance: int) -> dict[str, Any]:
+  """ξ and min_distance as meta holds them.
+
+  Args:
+    xi: ξ, 0 to 1.
+    min_distance: in whole pixels at 0.25 microns, at least 1.
+
+  Raises:
+    InputError: one is another.
+  """
+  given = {"xi": as_python(xi), "min_distance": as_python(min_distance)}
+  checked = from_dict(_Threshold, given, "")
+  check_ranges(checked, "")
+  return dataclasses.asdict(checked)
 
 
 def decisive_scores(rule: str, scores: np.ndarray) -> np.ndarray:

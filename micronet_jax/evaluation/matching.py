@@ -9,13 +9,16 @@ components grow together, and the time with them. Called by `evaluation.scoring`
 """
 
 import dataclasses
+import numbers
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.sparse import csgraph, csr_matrix
 from scipy.spatial import cKDTree
 
-from micronet_jax.datasets.sample import as_points
+from micronet_jax.datasets.sample import Sample, as_points
+from micronet_jax.detection.points import Detections
 from micronet_jax.errors import InputError
 
 GROUP = 500
@@ -43,7 +46,10 @@ class Match:
 
 
 def match(
-  detected: np.ndarray, annotated: np.ndarray, *, radius: float = 16.0
+  detected: ArrayLike | Detections,
+  annotated: ArrayLike | Sample,
+  *,
+  radius: float = 16.0,
 ) -> Match:
   """Assigns detections to annotations, one to one, with the Hungarian method.
 
@@ -52,8 +58,8 @@ def match(
   "Evaluation metrics").
 
   Args:
-    detected: `[N, 2]` (y, x) in pixels, N >= 0.
-    annotated: `[M, 2]`, likewise.
+    detected: `[N, 2]` (y, x) in pixels, N >= 0, or what `Detector.detect` found.
+    annotated: `[M, 2]`, likewise, or the sample that has them.
     radius: in pixels, >= 0; a distance of exactly `radius` still matches.
 
   Returns:
@@ -61,17 +67,22 @@ def match(
 
   Raises:
     InputError: if an array is not `[N, 2]` or holds NaN or infinity, or if `radius`
-      is negative or NaN.
+      is no number, negative or NaN.
   """
-  detected = as_points(detected, "detected")
-  annotated = as_points(annotated, "annotated")
-  if not 0 <= radius < np.inf:
-    raise InputError(f"radius: expected pixels >= 0, got {radius}")
-  n, m = len(detected), len(annotated)
-  pairs = _assign(detected, annotated, radius)
-  offsets = detected[pairs[:, 0]] - annotated[pairs[:, 1]]
+  found, truth = _points_of(detected, "detected"), _points_of(annotated, "annotated")
+  if not isinstance(radius, numbers.Real) or not 0 <= radius < np.inf:
+    raise InputError(f"radius: expected a number of pixels >= 0, got {radius!r}")
+  n, m = len(found), len(truth)
+  pairs = _assign(found, truth, float(radius))
+  offsets = found[pairs[:, 0]] - truth[pairs[:, 1]]
   tp = len(pairs)
   return Match(tp, n - tp, m - tp, np.hypot(*offsets.T), pairs)
+
+
+def _points_of(given: ArrayLike | Detections | Sample, name: str) -> np.ndarray:
+  """The centres, as `as_points` gives them."""
+  points = given.centers if isinstance(given, Detections | Sample) else given
+  return as_points(points, name)
 
 
 def match_images(

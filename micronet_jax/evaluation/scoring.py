@@ -55,7 +55,9 @@ def score_detector(detector: Detector, samples: Sequence[Sample]) -> Scored:
     samples: at least one.
   """
   distance = detector.meta["min_distance"]
-  peaks = detector.peaks(((s.image, s.mpp) for s in samples), (distance,))[distance]
+  peaks = detector.peaks(((s.image, s.resolution) for s in samples), (distance,))[
+    distance
+  ]
   return score_peaks(detector, peaks, samples)
 
 

@@ -104,7 +104,7 @@ def choose_threshold(
   detector = detector.with_search(config)
   rule = detector.rule
   as_paper = rule == RELATIVE
-  images = ((s.image, s.mpp) for s in samples)
+  images = ((s.image, s.resolution) for s in samples)
   peaks = detector.peaks(images, config.min_distances)
   return select_threshold(
     {distance: in_reference(each, samples) for distance, each in peaks.items()},

@@ -7,12 +7,14 @@ training and detection see the same pixels. Called by `detection.detector` and
 `predict.image`.
 """
 
+import logging
 import os
 import pathlib
 from typing import Any
 
 import numpy as np
 import PIL.Image
+import PIL.ImageFile
 
 from micronet_jax.errors import InputError
 from micronet_jax.files import check_regular
@@ -31,6 +33,8 @@ from micronet_jax.imaging.reader import ArrayReader, Reader
 from micronet_jax.imaging.resolution import of_picture, of_pillow
 from micronet_jax.imaging.slides import SLIDE_ENDINGS, open_slide
 from micronet_jax.imaging.tiffs import open_tiff
+
+log = logging.getLogger("micronet_jax")
 
 
 def is_image(path: str | os.PathLike[str]) -> bool:
@@ -54,9 +58,10 @@ def open_image(
 
   Args:
     source: the path of a slide (what OpenSlide reads), a TIFF, OME-TIFF, PNG, JPEG,
-      BMP, WebP or JPEG 2000 file; or a PIL image; or an array `[H, W]` or `[H, W, C]`
-      of bool, whole numbers, or fractions in [0, 1], where C of 1 to 4 is grey, grey
-      and alpha, RGB, RGB and alpha. They become 8 bit RGB as `read_image` says.
+      BMP, WebP or JPEG 2000 file; or a PIL image, whose resolution counts if it is as
+      it was opened; or an array `[H, W]` or `[H, W, C]` of bool, whole numbers, or
+      fractions in [0, 1], where C of 1 to 4 is grey, grey and alpha, RGB, RGB and
+      alpha. They become 8 bit RGB as `read_image` says.
 
   Returns:
     A reader, to be closed; a context manager.
@@ -106,11 +111,40 @@ def _start(path: pathlib.Path, name: str) -> bytes:
 
 def _open_pillow(image: PIL.Image.Image) -> Reader:
   name = "image"
+  opened = _is_as_opened(image)  # asked first: files in memory are gone once decoded
   try:
     pixels = pillow_pixels(image, colours=True)
   except Exception as error:  # Pillow decodes now, and raises anything
     raise unreadable(name, error) from error
-  return _open_array(pixels, of_pillow(image, name))
+  mpp = of_pillow(image, name)
+  if mpp is not None and not opened:
+    log.warning(
+      "%s may have been resized since it was opened, and Pillow keeps the resolution:"
+      " its %.4g microns per pixel are not believed; mpp= says how large pixels are",
+      name, mpp,
+    )  # fmt: skip
+    mpp = None
+  return _open_array(pixels, mpp)
+
+
+def _is_as_opened(image: PIL.Image.Image) -> bool:
+  """Whether a Pillow image is that of a file, and has the size that it has there.
+
+  `resize`, `convert` and their like give another kind of image; `thumbnail` and
+  `draft` change the one that was opened.
+  """
+  source = getattr(image, "filename", "") or getattr(image, "fp", None)
+  if not isinstance(image, PIL.ImageFile.ImageFile) or source is None:
+    return False
+  try:
+    place = image.fp.tell() if image.fp else 0
+    with PIL.Image.open(source) as first:
+      size = first.size
+    if image.fp:
+      image.fp.seek(place)
+  except Exception:  # it is gone or closed, or another file by now
+    return False
+  return sorted(size) == sorted(image.size)  # an orientation may have turned it
 
 
 def _array_of(source: Any) -> np.ndarray:

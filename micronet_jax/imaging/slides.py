@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 import PIL.ImageColor
 
-from micronet_jax.errors import InputError
+from micronet_jax.errors import InputError, how_to_install
 from micronet_jax.imaging.decoding import reason
 from micronet_jax.imaging.reader import Reader, check_box
 from micronet_jax.imaging.resolution import of_slide
@@ -47,7 +47,7 @@ def open_slide(path: pathlib.Path, name: str, *, tiff: bool) -> "SlideReader | N
     if not slide:
       return None
     raise InputError(
-      f"{name} is a slide, which needs OpenSlide: pip install 'micronet-jax[slides]'."
+      f"{name} is a slide, which needs OpenSlide: {how_to_install('slides')}."
     ) from error
   vendor = openslide.OpenSlide.detect_format(path)
   if vendor is None and slide:

@@ -4,9 +4,9 @@ The rule: average the slide over cells of 8 microns (32 pixels at 0.25).
 White is the slide's brightest level (99.9th percentile of each channel over the
 cells, taken as at least 220). A cell is tissue where its darkest channel has an
 optical density of at least 0.04 against white; missing areas, which scanners fill with
-black, are not. Four cells (32 microns) around tissue count too. Staining makes a cell
-that holds a nucleus many times denser than that, so what the mask leaves out is glass
-and fat, not nuclei.
+black, are not. Four cells (32 microns) around tissue are searched too, but are no area
+of it. Staining makes a cell that holds a nucleus many times denser than that, so what
+is not searched is glass and fat, not nuclei.
 
 A slide without white, such as fluorescence on black, is taken as tissue everywhere.
 Called by `detection.scan`.
@@ -19,13 +19,17 @@ from collections.abc import Sequence
 import numpy as np
 import scipy.ndimage
 
-from micronet_jax.lengths import in_network_pixels
+from micronet_jax.lengths import REFERENCE_MPP, in_network_pixels
 
 CELL = 32
 """Side of a cell, in pixels at 0.25 microns: 8 microns."""
 
 
 MARGIN = 4
+
+
+RIM_UM = MARGIN * CELL * REFERENCE_MPP
+"""How far around tissue is searched, in microns."""
 
 
 MIN_DENSITY = 0.04
@@ -39,35 +43,66 @@ MAX_BLACK = 10
 
 @dataclasses.dataclass(frozen=True)
 class Tissue:
-  """Which cells of a slide are tissue.
+  """Which cells of a slide are tissue, and which are searched.
 
   Attributes:
-    cells: bool `[R, C]`; the cells divide the slide evenly.
+    found: bool `[R, C]`, tissue by the rule; the cells divide the slide evenly.
+    cells: bool `[R, C]`, what is searched: the same with the margin.
     shape: (H, W) of the slide at working resolution.
   """
 
+  found: np.ndarray
   cells: np.ndarray
   shape: tuple[int, int]
 
   def contains(self, centers: np.ndarray) -> np.ndarray:
-    """Which of `[N, 2]` centres (y, x) at working resolution lie on tissue."""
+    """Which of `[N, 2]` centres (y, x) at working resolution lie where is searched."""
     size = np.asarray(self.cells.shape)
     index = np.floor((centers + 0.5) * (size / self.shape)).astype(np.int64)
     row, column = np.clip(index, 0, size - 1).T
     return self.cells[row, column]
 
   def touches(self, box: Sequence[int]) -> bool:
-    """Whether (y0, x0, y1, x1) at working resolution holds any tissue."""
+    """Whether anything of (y0, x0, y1, x1) at working resolution is searched."""
     size = np.asarray(self.cells.shape)
     per_pixel = size / self.shape
     low = np.floor(np.asarray(box[:2]) * per_pixel).astype(int)
     high = np.ceil(np.asarray(box[2:]) * per_pixel).astype(int)
     return bool(self.cells[low[0] : high[0], low[1] : high[1]].any())
 
-  @property
-  def share(self) -> float:
-    """The part of the slide that is tissue, 0 to 1."""
-    return float(self.cells.mean())
+  def area(self, shape: Sequence[int], regions: Sequence[Sequence[int]] = ()) -> float:
+    """How much of the slide is tissue, without the margin.
+
+    Args:
+      shape: (H, W) of the slide in the pixels that are asked for.
+      regions: (y0, x0, y1, x1) in these pixels and on the slide; none for all of it.
+        What lies in several counts once.
+
+    Returns:
+      Pixels.
+    """
+    edges = [
+      np.linspace(0, length, count + 1)
+      for length, count in zip(shape, self.found.shape, strict=True)
+    ]
+    # A finer grid, whose cells lie within one of tissue and in or beyond each region.
+    fine = [
+      np.unique([*cells, *(box[i] for box in regions for i in (axis, axis + 2))])
+      for axis, cells in enumerate(edges)
+    ]
+    y, x = (
+      np.searchsorted(cells, cuts[:-1], side="right") - 1
+      for cells, cuts in zip(edges, fine, strict=True)
+    )
+    counted = self.found[np.ix_(y, x)]
+    if regions:
+      within = np.zeros_like(counted)
+      for box in regions:
+        top, bottom = np.searchsorted(fine[0], (box[0], box[2]))
+        left, right = np.searchsorted(fine[1], (box[1], box[3]))
+        within[top:bottom, left:right] = True
+      counted &= within
+    return float(np.einsum("i,ij,j", np.diff(fine[0]), counted, np.diff(fine[1])))
 
 
 def cell_grid(shape: Sequence[int], working_mpp: float) -> tuple[int, int]:

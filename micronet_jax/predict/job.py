@@ -19,7 +19,7 @@ from micronet_jax.detection.detector import load
 from micronet_jax.devices import check_count, leave_gpus
 from micronet_jax.errors import InputError
 from micronet_jax.files import sweep
-from micronet_jax.predict import outputs, spread
+from micronet_jax.predict import finding, outputs, spread
 from micronet_jax.predict.image import (
   Work,
   digest_network,
@@ -29,19 +29,19 @@ from micronet_jax.predict.image import (
 
 
 def predict_images(
-  images: Sequence[str],
+  images: finding.Paths,
   out: str | os.PathLike[str],
   *,
-  weights: str = "base",
+  weights: str | os.PathLike[str] = "base",
   options: PredictConfig | None = None,
 ) -> list[dict[str, Any]]:
   """Detects nuclei in images and writes the results to a folder.
 
   Args:
-    images: files, folders (all images directly in them) and globs.
+    images: a file, a folder (all images directly in it) or a glob, or several.
     out: gets, for an image NAME.svs, NAME.json (count, density, settings), a file for
-      each format, and `summary.csv` (`summary.3-of-16.csv` of a shard), a line for
-      each image.
+      each format, and `summary.csv`, a line for each image and for every other whose
+      results are in the folder (`summary.3-of-16.csv`, of the images of a shard alone).
     weights: as `load` takes it.
     options: the rest.
 
@@ -53,11 +53,13 @@ def predict_images(
       is wrong with one image only is printed and returned.
     Stopped: a signal came while a cluster worked.
   """
-  options, out = check_predict(options or PredictConfig()), pathlib.Path(out)
+  options = check_predict(PredictConfig() if options is None else options)
+  out = pathlib.Path(finding.as_path(out, "out"))
+  weights = finding.as_path(weights, "weights")
   if options.executor == "ray":
     leave_gpus()
   check_count(options.devices)
-  found = outputs.find_images(images)
+  found = finding.find_images(images)
   jobs = outputs.name_outputs(found, out, options.formats, shard=options.shard)
   listed = out / outputs.name_summary(options.shard)
   detector = load(weights)
@@ -81,7 +83,9 @@ def predict_images(
         print(f"{label}{result['image']}: {_sentence(result)}", flush=True)
       done[result["image"]] = result
   ordered = [done[image] for image, _ in jobs]
-  outputs.write_summary(listed, ordered)
+  stems = None if options.shard else [stem for _, stem in jobs]
+  if others := outputs.write_summary(listed, ordered, stems=stems):
+    print(f"{listed} lists {others} more, whose results were in {out} before")
   return ordered
 
 

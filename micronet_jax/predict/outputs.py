@@ -4,7 +4,6 @@ Called by `predict.image`.
 """
 
 import csv
-import glob
 import logging
 import os
 import pathlib
@@ -18,8 +17,8 @@ from micronet_jax.detection.scan import Scan
 from micronet_jax.errors import InputError
 from micronet_jax.files import replacing, write_json
 from micronet_jax.imaging.canvas import inside
-from micronet_jax.imaging.opening import is_image
 from micronet_jax.imaging.thumbnails import thumbnail
+from micronet_jax.imaging.tissue import RIM_UM
 from micronet_jax.predict import tables
 from micronet_jax.predict.journal import Journal
 from micronet_jax.stored import DETECTED, read_stored
@@ -48,68 +47,6 @@ log = logging.getLogger("micronet_jax")
 
 PICTURE_SIDE = 4096
 """Longest side of an overlay, in pixels; smaller images are drawn as they are."""
-
-
-def find_images(patterns: Sequence[str]) -> list[str]:
-  """The images that files, folders and globs name, each once, in order.
-
-  Pictures that this program drew are left out, unless they are named themselves.
-
-  Raises:
-    InputError: a pattern that names none.
-  """
-  found: dict[str, str] = {}
-  for pattern in map(_as_on_disk, patterns):
-    if os.path.isdir(pattern):
-      held = glob.glob(os.path.join(glob.escape(pattern), "*"))
-      files = [path for path in held if is_image(path) and os.path.isfile(path)]
-      nothing = f"there is no image in the folder {pattern}"
-    elif glob.has_magic(pattern) and not os.path.exists(pattern):
-      files = glob.glob(_literal_folders(pattern), recursive=True)
-      nothing = f"no file is named like {pattern}"
-    else:
-      found.setdefault(os.path.abspath(pattern), pattern)
-      continue  # if it is not there, it is reported with the others
-    files = sorted(path for path in files if not _is_drawn(path))
-    if not files:
-      raise InputError(f"{nothing}; give an image, a folder of images or a pattern")
-    for path in files:
-      found.setdefault(os.path.abspath(path), path)
-  if not found:
-    raise InputError("no image was named; give images, folders or patterns")
-  return list(found.values())
-
-
-def _as_on_disk(path: str) -> str:
-  """A path in the form of Unicode that the disk has, if that alone differs.
-
-  é may be one letter, or e and an accent: people see no difference, disks do.
-  """
-  if os.path.exists(path) or path.isascii():
-    return path
-  forms = (unicodedata.normalize(form, path) for form in ("NFC", "NFD"))
-  return next((form for form in forms if _names_something(form)), path)
-
-
-def _names_something(path: str) -> bool:
-  """Whether a file is there, or of a pattern the folder that it begins with."""
-  if not glob.has_magic(path):
-    return os.path.exists(path)
-  return bool(glob.glob(_literal_folders(path), recursive=True))
-
-
-def _literal_folders(pattern: str) -> str:
-  """A pattern whose brackets are meant as they stand where such a folder is there."""
-  folder, name = os.path.split(pattern)
-  if not folder or folder == pattern:
-    return pattern
-  if os.path.isdir(folder):
-    return os.path.join(glob.escape(folder), name)
-  return os.path.join(_literal_folders(folder), name)
-
-
-def _is_drawn(path: str) -> bool:
-  return path.endswith((FORMATS["overlay"], FORMATS["density"]))
 
 
 def name_outputs(
@@ -170,6 +107,13 @@ def read_record(stem: pathlib.Path, settings: Mapping[str, Any]) -> dict[str, An
   before = _load_record(record_path(stem))
   if not before or before["settings"] != settings:
     return {}
+  if _counts_the_rim(before):
+    log.warning(
+      "%s counts glass around the tissue as tissue, as versions before did: its image"
+      " is searched again",
+      record_path(stem),
+    )
+    return {}
   there = [name for name in before["files"] if stem.with_name(name).exists()]
   return {**before, "files": there}
 
@@ -180,6 +124,11 @@ def _load_record(path: pathlib.Path) -> dict[str, Any]:
     return read_stored(path, DETECTED) or {}
   except InputError:
     return {}
+
+
+def _counts_the_rim(record: Mapping[str, Any]) -> bool:
+  """Whether a record is of a version whose mm² of tissue held the rim around it."""
+  return record["per"] == "tissue" and "tissue_rim_um" not in record
 
 
 _NOTED = "ours.json"
@@ -265,7 +214,8 @@ def count_nuclei(
     lowest: the least score that counts.
 
   Returns:
-    `count`, `regions` and `tissue_mm2`, as `summary.summarise` takes them; the grid.
+    `count`, `regions` and `tissue_mm2`, as `summary.summarise` takes them, and how far
+    around the tissue was searched; the grid.
   """
   from micronet_jax.predict import density
 
@@ -276,14 +226,19 @@ def count_nuclei(
     for i, region in enumerate(scan.regions):
       per_region[i] += int(inside(centers, region).sum())
   tissue_mm2 = None
-  if scan.tissue is not None and scan.mpp is not None and not scan.regions:
-    height, width = scan.shape
-    tissue_mm2 = scan.tissue.share * height * width * (scan.mpp / 1000) ** 2
+  if scan.tissue is not None and scan.mpp is not None:
+    pixels = scan.tissue.area(scan.shape, scan.regions)
+    tissue_mm2 = pixels * (scan.mpp / 1000) ** 2
   regions = [
     {"x": b.x0, "y": b.y0, "width": b.x1 - b.x0, "height": b.y1 - b.y0, "nuclei": n}
     for b, n in zip(scan.regions, per_region, strict=True)
   ]
-  return {"count": count, "regions": regions, "tissue_mm2": tissue_mm2}, grid
+  return {
+    "count": count,
+    "regions": regions,
+    "tissue_mm2": tissue_mm2,
+    "tissue_rim_um": None if scan.tissue is None else RIM_UM,
+  }, grid
 
 
 def write_outputs(
@@ -377,12 +332,58 @@ def _picture(scan: Scan) -> np.ndarray:
   return thumbnail(scan.canvas.reader, height=height, width=width)
 
 
-def write_summary(path: pathlib.Path, results: Sequence[Mapping[str, Any]]) -> None:
+def write_summary(
+  path: pathlib.Path,
+  results: Sequence[Mapping[str, Any]],
+  *,
+  stems: Collection[pathlib.Path] | None = None,
+) -> int:
   """Writes a line for each image, for spreadsheets.
+
+  Args:
+    path: the file.
+    results: records and errors of the images of this job.
+    stems: paths of their files, less the ending: all other records of the folder are
+      listed after them. None if the list is of a part of the images, and then of
+      nothing else.
+
+  Returns:
+    How many others are listed.
 
   Raises:
     InputError: it cannot be written.
   """
+  others: list[dict[str, Any]] | None = None
+  while True:
+    # Again, until nobody who writes here too has added what was not listed.
+    there = [] if stems is None else _other_records(path.parent, stems)
+    if there == others:
+      break
+    others = there
+    _write_lines(path, [*results, *_of_now(others)])
+  if old := len(there) - len(_of_now(there)):
+    log.warning(
+      "%d result(s) in %s count glass around the tissue as tissue, as versions before"
+      " did, and are not in %s: detect these images again",
+      *(old, path.parent, path.name),
+    )
+  return len(there) - old
+
+
+def _other_records(
+  folder: pathlib.Path, stems: Collection[pathlib.Path]
+) -> list[dict[str, Any]]:
+  """The records of a folder but for those of some images, by the names of files."""
+  mine = {record_path(stem).name for stem in stems}
+  paths = [path for path in folder.glob("[!.]*.json") if path.name not in mine]
+  return [record for path in sorted(paths) if (record := _load_record(path))]
+
+
+def _of_now(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+  return [record for record in records if not _counts_the_rim(record)]
+
+
+def _write_lines(path: pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> None:
   columns = [
     *("image", "nuclei", "area_mm2", "tissue_mm2", "nuclei_per_mm2", "per"),
     *("mpp", "width", "height", "threshold", "seconds", "error"),
@@ -393,4 +394,4 @@ def write_summary(path: pathlib.Path, results: Sequence[Mapping[str, Any]]) -> N
   ):
     writer = csv.DictWriter(file, columns, extrasaction="ignore")
     writer.writeheader()
-    writer.writerows(results)
+    writer.writerows(rows)

@@ -31,21 +31,21 @@ def summarise(
     count: nuclei found, within the regions if there are any.
     regions: parts of the image that were looked at, each with x, y (its top-left
       corner), width, height in pixels, and nuclei; none for the whole image.
-    tissue_mm2: area of the tissue that was looked at; None if it was not found out.
+    tissue_mm2: area of the tissue that was looked at, in the regions if there are any,
+      without the rim around it that was searched too; None if it was not found out.
     seconds: that detection took.
     threshold: that scores had to reach.
     weights: which checkpoint.
     **more: what else should stand in the file, at its end.
 
   Returns:
-    `nuclei_per_mm2` is over the area that `per` names: tissue, else the regions
-    (where they overlap counted once, what lies beyond the image not at all), else the
-    image. A region's own density is over all of its area within the image.
+    `nuclei_per_mm2` is over the area that `per` names: the regions (where they overlap
+    counted once, what lies beyond the image not at all), else tissue, else the image.
+    A region's own density is over all of its area within the image.
   """
   boxes = [_within(region, shape) for region in regions]
   searched = _mm2(_union(boxes) if boxes else shape[0] * shape[1], mpp)
-  over = searched if tissue_mm2 is None else tissue_mm2
-  per = "regions" if regions else "image"
+  per = "regions" if regions else "image" if tissue_mm2 is None else "tissue"
   return {
     "image": name,
     "width": shape[1],
@@ -54,8 +54,8 @@ def summarise(
     "nuclei": count,
     "area_mm2": searched,
     "tissue_mm2": tissue_mm2,
-    "nuclei_per_mm2": _per(count, over),
-    "per": per if tissue_mm2 is None else "tissue",
+    "nuclei_per_mm2": _per(count, tissue_mm2 if per == "tissue" else searched),
+    "per": per,
     "regions": [
       {**region, "area_mm2": area, "nuclei_per_mm2": _per(region["nuclei"], area)}
       for region, area in zip(

@@ -12,7 +12,7 @@ from typing import IO
 
 import numpy as np
 
-from micronet_jax.errors import InputError
+from micronet_jax.errors import InputError, how_to_install
 from micronet_jax.figures import NUCLEUS_COLOR
 from micronet_jax.files import replacing
 
@@ -78,8 +78,7 @@ def write_parquet(
     from pyarrow import parquet
   except ImportError as error:
     raise InputError(
-      "Parquet needs PyArrow, which is not installed; `pip install"
-      " 'micronet-jax[parquet]'` brings it"
+      f"Parquet needs PyArrow, which is not installed: {how_to_install('parquet')}"
     ) from error
   fields = [(name, pyarrow.float32()) for name in ("x", "y", "score")]
   schema = pyarrow.schema(fields, metadata=dict(about))

@@ -134,6 +134,31 @@ def test_peaks_are_found_for_each_min_distance(detector, image):
     np.testing.assert_array_equal(other.detect(image).centers, expected)
 
 
+@pytest.mark.parametrize(
+  ("given", "message"),
+  [
+    *(({"xi": xi}, "xi is .*; it must be from 0 to 1") for xi in (np.nan, -1, 1.5)),
+    *(({"xi": xi}, "xi is .*; it must be a number") for xi in ("a", None, True, [0.5])),
+    *(
+      ({"min_distance": far}, "min_distance is .*; it must be from 1 to 10000")
+      for far in (-50, 0, np.int64(10**6))
+    ),
+    *(
+      ({"min_distance": far}, "min_distance is .*; it must be a whole number")
+      for far in (2.5, "3", None, np.float32(2.5))
+    ),
+  ],
+)
+def test_impossible_thresholds(detector, given, message):
+  with pytest.raises(mn.InputError, match=message):
+    detector.with_threshold(**{"xi": 0.5, "min_distance": 5, **given})
+
+
+def test_thresholds_may_be_numbers_of_numpy(detector):
+  other = detector.with_threshold(xi=np.float32(0.25), min_distance=np.int64(7))
+  assert (other.meta["xi"], other.meta["min_distance"]) == (0.25, 7)
+
+
 def test_weights_of_another_model_are_refused(weights):
   with pytest.raises(mn.InputError, match="another model"):
     Detector(weights, {**META, "model": {**NETWORK, "width": 3}})

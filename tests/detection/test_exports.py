@@ -229,7 +229,7 @@ def test_a_package_that_is_missing_is_named(run, tmp_path, monkeypatch, capsys):
   path = tmp_path / "out"
   arguments = ["export", run, "--format", "safetensors", "-o", str(path)]
   assert cli.main(arguments) == 1
-  assert "`pip install 'micronet-jax[safetensors]'`" in capsys.readouterr().err
+  assert "pip install -e '.[safetensors]' in the checkout" in capsys.readouterr().err
 
 
 def test_the_command_offers_what_there_is():

@@ -348,11 +348,11 @@ def test_an_unknown_resolution_is_told_once(detector, caplog, monkeypatch):
     ({"devices": 99}, "devices is 99, but this machine has 8"),
     ({"tile": "big"}, "tile is 'big'; it must be a whole number"),
     ({"tissue": "yes"}, "tissue is 'yes'; it must be True or False"),
-    ({"regions": 5}, "regions is 5; it must be"),
-    ({"regions": [(0, 0, 10)]}, r"regions is \[0, 0, 10\]; it must be 4 numbers"),
-    ({"regions": (0, 0, 10, 10)}, "regions is 0; it must be"),
+    *(
+      ({"regions": given}, r"must be a list of \(x, y, width, height\)$")
+      for given in (5, None, "a", (0, 0, 9, 9), np.arange(4), [(0, 0, 9)], ["0,0,9,9"])
+    ),
     ({"regions": [(0, 0, 10, 10.5)]}, "regions is 10.5; it must be a whole number"),
-    ({"regions": ["0,0,10,10"]}, "regions is '0,0,10,10'; it must be"),
     ({"tile": 256}, "multiple of 16 beyond 256"),
     ({"tile": 1000}, "multiple of 16"),
     ({"regions": [(300, 0, 10, 10)]}, "holds nothing of image"),

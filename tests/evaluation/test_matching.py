@@ -4,10 +4,12 @@ import itertools
 
 import numpy as np
 import pytest
+import tissue
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
+from micronet_jax.detection.points import Detections
 from micronet_jax.errors import InputError
 from micronet_jax.evaluation import matching
 
@@ -135,7 +137,13 @@ def test_many_points_are_matched_in_small_pieces(pieces):
   assert max(pieces) < 2 * matching.GROUP < 90_000 / 10
 
 
-@pytest.mark.parametrize("bad", [[[0, np.nan]], [[np.inf, 0]], [[1, 2, 3]], [1, 2]])
+@pytest.mark.parametrize(
+  "bad",
+  [
+    *([[0, np.nan]], [[np.inf, 0]], [[1, 2, 3]], [1, 2]),
+    *("a.csv", None, {"centers": []}, [[1, 2], [3]], (np.ones((3, 2)), np.ones(3))),
+  ],
+)
 def test_bad_points(bad):
   with pytest.raises(InputError, match="detected"):
     matching.match(bad, NONE)
@@ -143,7 +151,17 @@ def test_bad_points(bad):
     matching.match(NONE, bad)
 
 
-@pytest.mark.parametrize("radius", [-1, np.nan, np.inf])
+@pytest.mark.parametrize("radius", [-1, np.nan, np.inf, "2", None, [16], 1j])
 def test_bad_radius(radius):
   with pytest.raises(InputError, match="radius"):
     matching.match(NONE, NONE, radius=radius)
+
+
+def test_what_was_detected_is_matched_with_a_sample_as_their_centres_are():
+  sample = tissue.dots("m", nuclei=4)
+  near = sample.centers[[2, 0]] + 1
+  found = Detections(near, np.ones(2, np.float32))
+  result = matching.match(found, sample, radius=2)
+  assert result.pairs.tolist() == [[0, 2], [1, 0]]
+  np.testing.assert_allclose(result.distances, np.sqrt(2), rtol=1e-5)
+  assert matching.match(near, sample.centers, radius=np.float32(2)).tp == 2

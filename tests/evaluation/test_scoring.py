@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 import tissue
 
+from micronet_jax.config import Config, DataConfig
+from micronet_jax.datasets.sources import load_source
 from micronet_jax.detection import scan
 from micronet_jax.detection.detector import Detector
 from micronet_jax.detection.peaks import ScoredPoints, select_peaks
-from micronet_jax.evaluation import matching, metrics
+from micronet_jax.evaluation import matching, metrics, thresholds
 from micronet_jax.evaluation.scoring import score_detector
+from micronet_jax.settings import changed
 
 SIDE = 160
 
@@ -89,3 +92,28 @@ def test_a_threshold_means_a_share_or_a_score():
     ScoredPoints(centers, values).over(0.5),
     select_peaks(centers, values, xi=0.5)[0],
   )
+
+
+def test_images_of_unknown_resolution_are_counted_once_where_they_are_loaded(
+  tmp_path, detector, caplog, monkeypatch
+):
+  """And neither scoring nor the choice of ξ speaks of options that they lack."""
+  monkeypatch.setattr(scan, "_told", set())
+  known = [tissue.dots(f"p{i}") for i in range(3)]
+  unknown = [dataclasses.replace(tissue.dots(name), mpp=None) for name in ("u1", "u0")]
+  for name, made in (("some", [*known, *unknown]), ("all", known)):
+    tissue.write_folder(tmp_path / name, made)
+  root = str(tmp_path / "some")
+  samples = load_source(DataConfig("folder", root), data_dir=str(tmp_path / "kept"))
+  assert caplog.messages == [
+    f"2 of 5 images of {root} (first u0) do not say their microns per pixel: taken as"
+    " 0.25; the column mpp of index.csv says otherwise"
+  ]
+  config = changed(Config(), {"min_distances": (5,)})
+  thresholds.choose_threshold(config, detector, samples)
+  scored = score_detector(detector, samples)
+  taken = [dataclasses.replace(each, mpp=0.25) for each in samples]
+  assert score_detector(detector, taken).radius_px == scored.radius_px
+  root = str(tmp_path / "all")
+  load_source(DataConfig("folder", root), data_dir=str(tmp_path / "kept"))
+  assert len(caplog.messages) == 1

@@ -1,9 +1,14 @@
 """Microns per pixel as each kind of file states them."""
 
+import io
+
+import numpy as np
 import PIL.Image
 import pytest
 import tifffile
 from pyramids import RGB, mpp_of
+
+from micronet_jax.imaging.opening import open_image
 
 
 def ome(tmp_path, **metadata):
@@ -146,6 +151,46 @@ def test_mpp_of_pictures_if_a_microscope_can_have_it(tmp_path, ending):
       assert mpp_of(image) == rough
   PIL.Image.fromarray(RGB).save(path)
   assert mpp_of(path) is None
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg", "bmp", "tif"])
+def test_what_pillow_made_of_a_file_keeps_no_resolution(tmp_path, caplog, ending):
+  path = tmp_path / f"a.{ending}"
+  PIL.Image.fromarray(RGB).save(path, dpi=(50800, 50800))
+
+  def opened(change=None, *arguments, source=path):
+    image = PIL.Image.open(source)
+    if change:
+      changed = getattr(image, change)(*arguments)
+      return image if change in ("thumbnail", "load", "draft") else changed
+    return image
+
+  in_memory = io.BytesIO(path.read_bytes())
+  for same in (opened(), opened("load"), opened(source=in_memory)):
+    assert mpp_of(same) == pytest.approx(0.5)
+  with open_image(opened(source=in_memory)) as by_image, open_image(path) as by_path:
+    pixels = [each.read(0, 0, 0, *RGB.shape[:2]) for each in (by_image, by_path)]
+    np.testing.assert_array_equal(*pixels)
+  assert not caplog.messages
+  changes = [("resize", (50, 40)), ("reduce", 2), ("crop", (0, 0, 9, 9)), ("copy",)]
+  changes += [("convert", "L"), ("thumbnail", (50, 50))]
+  changes += [("draft", "RGB", (80, 60))] if ending == "jpg" else []
+  for change in changes:
+    caplog.clear()
+    assert mpp_of(opened(*change)) is None
+    [said] = caplog.messages
+    assert "its 0.5 microns per pixel are not believed; mpp= says" in said
+  caplog.clear()
+  assert mpp_of(opened("thumbnail", (50, 50), source=in_memory)) is None
+  with path.open("rb") as file:
+    closed = opened("load", source=file)
+  closed.filename = str(tmp_path / "gone")
+  assert mpp_of(closed) is None
+  assert len(caplog.messages) == 2
+  PIL.Image.fromarray(RGB).save(path, dpi=(72, 72))
+  caplog.clear()
+  assert mpp_of(opened("resize", (50, 40))) is None
+  assert not caplog.messages  # no microscope said that
 
 
 @pytest.mark.parametrize("kind", ["png", "tif"])

@@ -192,7 +192,7 @@ def test_origin_is_where_the_scanned_part_begins(monkeypatch, openslide, tmp_pat
 def test_without_openslide(tmp_path, tissue, monkeypatch):
   monkeypatch.setitem(sys.modules, "openslide", None)
   path = write_aperio(tmp_path / "a.svs", [tissue])
-  assert_refused(path, re.escape("pip install 'micronet-jax[slides]'"))
+  assert_refused(path, re.escape("pip install -e '.[slides]' in the checkout"))
   path = write_pyramid(tmp_path / "a.tif", [RGB, HALF], **TILED)
   with open_image(path) as reader:
     assert_reads(reader, 0, RGB, count=3)

@@ -2,10 +2,11 @@
 
 import pathlib
 
+import numpy as np
 import pytest
 
 from micronet_jax.errors import InputError
-from micronet_jax.predict import outputs
+from micronet_jax.predict import finding, outputs
 
 
 def test_images_are_found_once_and_in_order(tmp_path, monkeypatch):
@@ -17,7 +18,7 @@ def test_images_are_found_once_and_in_order(tmp_path, monkeypatch):
   (tmp_path / "folder.png").mkdir()
   (tmp_path / "[x].png").write_text("")
   monkeypatch.chdir(tmp_path)
-  find = outputs.find_images
+  find = finding.find_images
   assert find(["."]) == [f"./{n}" for n in ("[x].png", "a.tif", "b.png", "c.SVS")]
   assert find(["b.png", "*.tif", "./b.png", str(tmp_path)])[:2] == ["b.png", "a.tif"]
   assert len(find(["b.png", "*.tif", str(tmp_path)])) == 4
@@ -35,6 +36,20 @@ def test_images_are_found_once_and_in_order(tmp_path, monkeypatch):
     find([])
 
 
+def test_images_may_be_one_path_or_several_of_any_kind(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  for name in ("a.png", "b.png", "c.txt"):
+    pathlib.Path(name).write_text("")
+  find, a = finding.find_images, pathlib.Path("a.png")
+  for one in ("a.png", a, b"a.png", [a], ("a.png",), {a: 1}, iter([a]), "a*", [b"a*"]):
+    assert find(one) == ["a.png"]
+  assert find(tmp_path) == [str(tmp_path / "a.png"), str(tmp_path / "b.png")]
+  assert find([a, "b.png"]) == ["a.png", "b.png"]
+  for none in (3, None, [3], ["a.png", None], "", [""], [["a.png"]], [np.zeros(3)]):
+    with pytest.raises(InputError, match="images: expected a path, as text or pathlib"):
+      find(none)
+
+
 def test_brackets_in_the_name_of_a_folder(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   for folder in ("set[1]/a[x]/deep", "set1", "b"):
@@ -42,7 +57,7 @@ def test_brackets_in_the_name_of_a_folder(tmp_path, monkeypatch):
   for name in ("set[1]/1.png", "set[1]/a[x]/2.png", "set[1]/a[x]/deep/3.png"):
     pathlib.Path(name).write_text("")
   pathlib.Path("b/4.png").write_text("")
-  find = outputs.find_images
+  find = finding.find_images
   assert find(["set[1]/*.png"]) == ["set[1]/1.png"]
   assert find(["set[1]/a[x]/[12].png"]) == ["set[1]/a[x]/2.png"]
   assert find([f"{tmp_path}/set[1]/*/*.png"]) == [f"{tmp_path}/set[1]/a[x]/2.png"]
@@ -61,7 +76,7 @@ def test_composed_and_decomposed_names(tmp_path, monkeypatch, there, typed):
   pathlib.Path(there, f"{there}.png").write_text("")
   expected = [f"{there}/{there}.png"]
   for pattern in (typed, f"{typed}/{typed}.png", f"{typed}/*.png"):
-    assert outputs.find_images([pattern]) == expected
+    assert finding.find_images([pattern]) == expected
 
 
 def test_two_forms_of_a_name_would_write_the_same_files():

@@ -236,6 +236,24 @@ def test_impossible_options_are_told_before_anything_is_made(
 
 
 @pytest.mark.parametrize(
+  ("given", "message"),
+  [
+    ({"options": {"mpp": 0.5}}, "options is of type dict; it must be a PredictConfig"),
+    ({"options": {}}, "options is of type dict"),
+    ({"options": "csv"}, "options is of type str"),
+    ({"options": options(formats="csv")}, "formats is 'csv'; it must be a list, each"),
+    ({"options": options(regions=(0, 0, 9, 9))}, r"a list of \(x, y, width, height\)"),
+    ({"out": None}, "out: expected a path, as text or pathlib.Path, got NoneType"),
+    ({"weights": 3}, "weights: expected a path, as text or pathlib.Path, got 3"),
+  ],
+)
+def test_arguments_of_another_kind(image, tmp_path, given, message):
+  with pytest.raises(InputError, match=message):
+    predict_images(**{"images": image, "out": tmp_path / "out", **given})
+  assert names(tmp_path) == ["big.png"]
+
+
+@pytest.mark.parametrize(
   ("changes", "message"),
   [
     ({"regions": ((304, 0, 10, 10),)}, "holds nothing of .*big.png, which is 304 wide"),

@@ -302,3 +302,48 @@ def test_shards_are_all_images_and_their_summaries_do_not_collide(
   for name in set(names(whole)) - {"summary.csv"}:
     if not name.endswith(".json"):  # which says how long it took
       assert (out / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_the_summary_lists_what_is_in_the_folder(tmp_path, counted, capsys):
+  """One command for each image gives the lines that one for all gives."""
+  images = [write_dots(tmp_path / f"{n}.png", shape=(60, 80)) for n in "10"]
+  whole, out = tmp_path / "whole", tmp_path / "out"
+  predict_images(sorted(images), whole, options=options())
+  capsys.readouterr()
+  for image in images:
+    predict_images(pathlib.Path(image), out, options=options(), weights=tmp_path)
+  printed = capsys.readouterr().out
+  assert printed.count(f"{out / 'summary.csv'} lists 1 more, whose results") == 1
+
+  def listed(folder):
+    return [{**line, "seconds": ""} for line in read_summary(folder)]
+
+  assert listed(out) == listed(whole)
+  # What failed is listed by its own command only, and what is gone by none.
+  gone = tmp_path / "gone.png"
+  predict_images([gone], out, options=options())
+  assert [line["image"] for line in listed(out)] == [str(gone), *sorted(images)]
+  for name in ("a.json", ".0.json"):  # somebody else's, and a copy that is hidden
+    (out / name).write_text("{}" if name == "a.json" else (out / "0.json").read_text())
+  (out / "1.json").unlink()
+  (result,) = predict_images([gone, images[1]], out, options=options())[1:]
+  assert result["repeated"]
+  assert [line["image"] for line in listed(out)] == [str(gone), images[1]]
+
+
+def test_two_commands_that_end_at_once_both_stand_in_the_summary(
+  tmp_path, counted, monkeypatch
+):
+  images = [write_dots(tmp_path / f"{n}.png", shape=(60, 80)) for n in "ab"]
+  out = tmp_path / "out"
+  write = outputs._write_lines
+
+  def write_late(path, rows):
+    """The other ends after the folder was looked at, and before its list is there."""
+    monkeypatch.setattr(outputs, "_write_lines", write)
+    predict_images(images[1], out, options=options())
+    write(path, rows)
+
+  monkeypatch.setattr(outputs, "_write_lines", write_late)
+  predict_images(images[0], out, options=options())
+  assert [line["image"] for line in read_summary(out)] == images

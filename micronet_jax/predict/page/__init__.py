@@ -197,7 +197,7 @@ def _figures(result: Mapping[str, Any], nuclei: _Nuclei) -> str:
   told = [(f"{result['nuclei']:,}", "nuclei")]
   if result["nuclei_per_mm2"] is not None:
     told.append((f"{result['nuclei_per_mm2']:,.0f}", f"per mm² of {result['per']}"))
-    area = result["area_mm2" if result["tissue_mm2"] is None else "tissue_mm2"]
+    area = result["tissue_mm2" if result["per"] == "tissue" else "area_mm2"]
     told.append((f"{area:,.3g}", f"mm² of {result['per']}"))
   if len(nuclei.scores):
     told.append((f"{np.median(nuclei.scores):.2f}", "median score"))
@@ -238,7 +238,7 @@ def _plural(count: int) -> str:
 def _regions(result: Mapping[str, Any]) -> str:
   """How many nuclei each region has; of an image without regions, one line."""
   whole = {"nuclei": result["nuclei"], "nuclei_per_mm2": result["nuclei_per_mm2"]}
-  area = result["area_mm2" if result["tissue_mm2"] is None else "tissue_mm2"]
+  area = result["tissue_mm2" if result["per"] == "tissue" else "area_mm2"]
   names = {"image": "whole image", "tissue": "tissue", "regions": "all regions"}
   lines = [
     (
