@@ -219,8 +219,9 @@ def _apart(one: Line, other: Line) -> bool:
 def _tell(decision: Decision, pair: Sequence[Answer | None]) -> str:
   """One sentence for a user; of an open claim, what it would take."""
   if decision.deciding:
-    told = decision.deciding.claim.told.get(decision.verdict, ALIKE_TOLD)
-    if decision.general or decision.deciding.claim.measure == "diverged":
+    claim, rows = decision.deciding.claim, decision.deciding.rows
+    told = claim.told.get(decision.verdict, ALIKE_TOLD)
+    if decision.general or not over_organs(claim, rows):
       return told
     return f"{told.rstrip('.')}; of other organs that is not certain."
   if decision.beside:
