@@ -366,7 +366,8 @@ def test_what_diverged_is_no_base_and_in_no_matrix():
   assert same == pytest.approx([0.5] * 3)
   assert different[0] == pytest.approx([0.7, 0.5])
   text, findings = study.judge_study(table, chosen)
-  assert all(each.estimate.source == "18 test patients" for each in findings)
+  sources = [each.estimate.source for each in findings]
+  assert sources == ["18 test patients", "3 organs"]
   assert "Diverged, their organs left out: FRCN b, seed 0." in text
   lost = [row("same", name, f1=None, trained_on=name) for name in "ab"]
   with pytest.raises(InputError, match="the others diverged"):
