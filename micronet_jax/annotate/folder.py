@@ -12,7 +12,8 @@ import pathlib
 
 from micronet_jax.datasets.annotations import tables
 from micronet_jax.datasets.entries import same_name
-from micronet_jax.datasets.folder.pairing import image_folder
+from micronet_jax.datasets.folder.columns import check_columns
+from micronet_jax.datasets.folder.pairing import check_layout, image_folder
 from micronet_jax.errors import InputError
 from micronet_jax.files import digest
 from micronet_jax.imaging.opening import is_image
@@ -55,16 +56,21 @@ class Folder:
     """Looks through a folder.
 
     Raises:
-      InputError: it is not there, holds no image, or one of the folders that would be
-        written to leads out of it.
+      InputError: it is not there, holds no image, has files or columns where training
+        would overlook them, or one of the folders that would be written to leads out
+        of it.
     """
     if not root.is_dir():
       raise InputError(f"there is no folder {root}; give a folder that holds images")
     self.root = root.resolve()
     self.left_out: list[str] = []
     self._pictures: dict[str, Picture] = {}
+    check_layout(root)  # so that nothing is marked anew that training would overlook
     for name in ("points", "regions", KEPT, RUNS):
       self.place(name)
+    index = self.place("index.csv")
+    if index.exists():
+      check_columns(index, tables.read_table(index, ("name",)))
     if not self.refresh():
       raise InputError(
         f"{root} holds no image, directly or in images/; PNG, JPEG, TIFF, BMP, WebP,"

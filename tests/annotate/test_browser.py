@@ -199,8 +199,11 @@ def test_a_second_tab_with_an_older_state_is_refused_and_told_so(tab, server, br
   other.until("() => !document.getElementById('banner').hidden")
   assert "another tab" in other.page.inner_text("#banner")
   assert path.read_text() == saved
+  # The point that was refused is one too, until what is on disk has been loaded.
+  other.page.evaluate("() => { window.micronet.page.model.before = true; }")
   other.page.click("#banner button")
-  other.until("() => window.micronet.page.model?.own.alive === 1")
+  loaded = "model && !model.before && model.own.alive === 1"
+  other.until(f"() => {{ const model = window.micronet.page.model; return {loaded}; }}")
   other.page.mouse.click(*other.screen(90, 90))
   other.settled()
   assert len(path.read_text().split()) == 3

@@ -233,3 +233,15 @@ def test_a_killed_server_loses_at_most_the_click_under_way(folder):
   saved = (folder / "points/a.csv").read_text().split()
   assert saved == ["x,y", *(f"{x}.00,5.00" for x in range(11))]
   assert [path.name for path in (folder / "points").iterdir()] == ["a.csv"]
+
+
+def test_what_training_would_overlook_is_refused_before_anything_is_marked(folder):
+  (folder / "Points").mkdir()
+  if (folder / "points").exists():
+    pytest.skip("this disk does not tell upper from lower case")
+  with pytest.raises(InputError, match="Points is not read under this name"):
+    Folder(folder)
+  (folder / "Points").rmdir()
+  (folder / "index.csv").write_text("name,patient_id\na,p1\n")
+  with pytest.raises(InputError, match="column patient_id seems to say patient"):
+    Folder(folder)
