@@ -15,12 +15,12 @@ import threading
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from benchmarks import report
 from micronet_jax.figures import choose_looks, draw_panels, save_figure
 from micronet_jax.settings import changed
 from micronet_jax.studies.execution import Archive, work_off
-from micronet_jax.studies.results import Row
 from micronet_jax.studies.runs import Evaluation, make_run
 from micronet_jax.studies.schema import MICRONET, NAMES, StudyConfig
 from micronet_jax.studies.setting import find_setting
@@ -52,9 +52,8 @@ def main(argv: Sequence[str] | None = None) -> None:
   failures = work_off(archive.jobs(), place, threading.Event())
   if failures:
     raise SystemExit("\n".join(failures.values()))
-  # A run that diverged has no score.
-  rows = {key: archive.outcome(each) for key, each in wanted.items()}
-  scores = {key: _f1(row) for key, row in rows.items()}
+  found = {key: archive.outcome(each) for key, each in wanted.items()}
+  scores = {key: row.score() for key, row in found.items() if row}
   report.print_table(
     {
       "organ": key[0],
@@ -93,10 +92,6 @@ def _study(options: argparse.Namespace, steps: int) -> StudyConfig:
   return changed(StudyConfig(study="table1"), where | fields)
 
 
-def _f1(row: Row | None) -> float:
-  return row.score() if row and not row.diverged else np.nan
-
-
 def _means(scores: dict[tuple[str, str, int], float]) -> dict[int, dict[str, float]]:
   """Mean F1 over the organs, by iterations and model."""
   organs = dict.fromkeys(key[0] for key in scores)
@@ -120,7 +115,7 @@ def _orders(scores: dict[tuple[str, str, int], float]) -> list[dict[str, str]]:
   return lines
 
 
-def _draw(scores: dict[tuple[str, str, int], float]):
+def _draw(scores: dict[tuple[str, str, int], float]) -> Figure:
   """F1 over iterations, a panel an organ and one of their mean, a line a network."""
   panels: dict[str, dict[str, list[tuple[float, float, float]]]] = {}
   for (organ, model, steps), score in scores.items():

@@ -17,7 +17,7 @@ import numpy as np
 
 from micronet_jax.datasets.organs import NUINSSEG
 from micronet_jax.errors import InputError
-from micronet_jax.evaluation.intervals import Estimate, share_won
+from micronet_jax.evaluation.intervals import Estimate
 from micronet_jax.files import replacing
 from micronet_jax.studies.claims import (
   ALIKE,
@@ -25,10 +25,10 @@ from micronet_jax.studies.claims import (
   NOTHING,
   OPEN,
   Claim,
-  Weighed,
   decide_claim,
   estimate_parts,
   list_claims,
+  value_of,
   weigh_claim,
 )
 from micronet_jax.studies.earlier import (
@@ -51,15 +51,16 @@ from micronet_jax.studies.study import STUDIES
 
 BEGIN, END = "<!-- answers: generated -->", "<!-- end of answers -->"
 VERDICTS = ("holds", "does not hold", ALIKE, OPEN)
-ALIKE_TOLD = f"It makes no difference of {LEAST_DIFFERENCE:g} or more."
+NEAR = f"{LEAST_DIFFERENCE:g}"
+ALIKE_TOLD = f"It makes no difference of {NEAR} or more."
 ONE_SLIDE = "on one slide an organ"
 TURNED = 0.01  # from nothing, on either side, for a change of sign to be named
-HOW_TO_READ = """
+HOW_TO_READ = f"""
 Intervals of 95 %, and the verdicts that follow from them, are of these organs: other
 test images (and seeds, of three and more) would move the numbers so. Those "over
 organs" are Student's over the organs, as if they were drawn by chance from all there
 are, and what a user with another organ should go by. "No difference": the whole
-interval lies within 0.02 of nothing, a margin of ours, chosen when most of this had
+interval lies within {NEAR} of nothing, a margin of ours, chosen when most of this had
 been seen. A verdict or sign that leaving out one organ would change has that beside it.
 Some numbers rest on the same networks, and of so many tests at 95 % a few are wrong by
 chance. [What it would take](power.md) to decide each.
@@ -155,22 +156,10 @@ def _judge(answer: Answer, parts: Iterable[Sequence[Row]]) -> Iterator[Estimate]
     if before is None or weighed is None or line.low is None or line.high is None:
       yield NOTHING
       continue
-    value = _value(claim, weighed)
-    count, left = (len(dict.fromkeys(each.per.tolist())) for each in (before, weighed))
-    wider = (count / left) ** 0.5
+    value = value_of(claim, weighed)
+    wider = (before.groups / weighed.groups) ** 0.5
     low, high = (value + wider * (end - line.value) for end in (line.low, line.high))
     yield Estimate(value, low, high, "")
-
-
-def _value(claim: Claim, weighed: Weighed) -> float:
-  """A claim's number, averaged over seeds."""
-  scores = np.array([[t.score(claim.metric) for t in row] for row in weighed.by_seed])
-  if claim.measure == "share":
-    return float(np.mean(share_won(scores, weighed.sides, weighed.per)))
-  if claim.measure == "above chance":
-    chance = np.array([row.f1_chance for row in weighed.rows])
-    return float((scores - chance).mean())
-  return float((scores @ weighed.weights).mean())
 
 
 class Decision(NamedTuple):

@@ -7,7 +7,7 @@ import functools
 import itertools
 import pathlib
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -112,6 +112,15 @@ class Weighed(NamedTuple):
   sides: np.ndarray
   per: np.ndarray
 
+  @property
+  def groups(self) -> int:
+    """How many groups are compared."""
+    return len(dict.fromkeys(self.per.tolist()))
+
+  def scores(self, metric: str) -> np.ndarray:
+    """float64 `[seeds, N]`."""
+    return np.array([[t.score(metric) for t in row] for row in self.by_seed])
+
 
 class Finding(NamedTuple):
   """A claim, its number, and what `decide_claim` says of it."""
@@ -198,10 +207,11 @@ def decide_claim(claim: Claim, found: Estimate) -> str:
   """
   verdict = found.verdict(claim.least)
   plain = claim.measure == "difference" and claim.choose is None
-  if verdict != OPEN or not plain or claim.metric == "ed" or found.low is None:
+  plain &= claim.metric != "ed"
+  if verdict != OPEN or not plain or found.low is None or found.high is None:
     return verdict
-  ends = abs(found.low), abs(found.high or 0.0)
-  return ALIKE if max(ends) < LEAST_DIFFERENCE else verdict
+  within = found.low > -LEAST_DIFFERENCE and found.high < LEAST_DIFFERENCE
+  return ALIKE if within else verdict
 
 
 def _estimate(
@@ -209,14 +219,25 @@ def _estimate(
 ) -> Estimate:
   """A claim's number and its interval, from draws of test patients that there are."""
   if claim.measure == "share":
-    return _estimate_share(claim, weighed)
-  chance = np.array([row.f1_chance for row in weighed.rows])
-  statistic = {
-    "difference": lambda scores: scores @ weighed.weights,
-    "above chance": lambda scores: (scores - chance).mean(-1),
-  }[claim.measure]
+    return estimate_share(claim, weighed)
+  statistic = _statistic_of(claim, weighed)
   options: dict[str, Any] = {"metric": claim.metric, "unit": unit, "drawn": drawn}
   return intervals.estimate_statistic(weighed.by_seed, statistic, **options)
+
+
+def _statistic_of(claim: Claim, weighed: Weighed) -> Callable[[np.ndarray], np.ndarray]:
+  """What makes a claim's number of scores `[..., N]`."""
+  chance = np.array([row.f1_chance for row in weighed.rows])
+  return {
+    "difference": lambda scores: scores @ weighed.weights,
+    "share": lambda scores: intervals.share_won(scores, weighed.sides, weighed.per),
+    "above chance": lambda scores: (scores - chance).mean(-1),
+  }[claim.measure]
+
+
+def value_of(claim: Claim, weighed: Weighed) -> float:
+  """A claim's number, averaged over seeds."""
+  return float(np.mean(_statistic_of(claim, weighed)(weighed.scores(claim.metric))))
 
 
 def estimate_parts(
@@ -226,9 +247,7 @@ def estimate_parts(
 
   So an organ after the other is left out in the time that one bootstrap takes.
   """
-  meant = [row for row in rows if _side(claim, row)]
-  few = mostly_lost(meant)
-  kept, by_seed = align_seeds(row for row in meant if row.series not in few)
+  kept, by_seed = _comparable(claim, rows)
   every = [tally for row in by_seed for tally in row]
   drawn = None
   if claim.measure != "share" and every:
@@ -253,9 +272,7 @@ def weigh_claim(claim: Claim, rows: Iterable[Row]) -> Weighed | None:
   A series of which more than half diverged is left out: its mean over the rest would
   be one of other panels than that of the series it is compared with.
   """
-  meant = [row for row in rows if _side(claim, row)]
-  few = mostly_lost(meant)
-  kept, by_seed = align_seeds(row for row in meant if row.series not in few)
+  kept, by_seed = _comparable(claim, rows)
   if not kept:
     return None
   sides = np.array([_side(claim, row) for row in kept])
@@ -272,6 +289,13 @@ def weigh_claim(claim: Claim, rows: Iterable[Row]) -> Weighed | None:
   part = [[row[i] for i in used.tolist()] for row in by_seed]
   chosen = [kept[i] for i in used]
   return Weighed(chosen, part, weights[used], sides[used], per[used])
+
+
+def _comparable(claim: Claim, rows: Iterable[Row]) -> tuple[list, list]:
+  """The rows that a claim is about, less what diverged (`align_seeds`)."""
+  meant = [row for row in rows if _side(claim, row)]
+  few = mostly_lost(meant)
+  return align_seeds(row for row in meant if row.series not in few)
 
 
 def mostly_lost(rows: Iterable[Row]) -> set[str]:
@@ -314,13 +338,10 @@ def _choose(
   return np.mean([weights for _, weights in best.values()], axis=0) if best else None
 
 
-def _estimate_share(claim: Claim, weighed: Weighed) -> Estimate:
+def estimate_share(claim: Claim, weighed: Weighed) -> Estimate:
   """In which share of the groups `plus` won, the mean over seeds."""
-  scores = np.array([[t.score(claim.metric) for t in row] for row in weighed.by_seed])
-  share = float(np.mean(intervals.share_won(scores, weighed.sides, weighed.per)))
-  count = len(dict.fromkeys(weighed.per.tolist()))
-  low, high = share_interval(share, count)
-  return Estimate(share, low, high, f"{count} organs")
+  share, count = value_of(claim, weighed), weighed.groups
+  return Estimate(share, *share_interval(share, count), f"{count} organs")
 
 
 def share_interval(share: float, count: int) -> tuple[float, float]:

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from micronet_jax.evaluation.intervals import LEVEL, Estimate, share_won
-from micronet_jax.studies.claims import Claim, Weighed, share_interval, weigh_claim
+from micronet_jax.evaluation.intervals import LEVEL, Estimate
+from micronet_jax.studies.claims import Claim, Weighed, estimate_share, weigh_claim
 from micronet_jax.studies.earlier import Line
 from micronet_jax.studies.results import Row
 
@@ -92,10 +92,9 @@ def measure_spread(
 
 def _by_organ(claim: Claim, weighed: Weighed) -> np.ndarray:
   """A claim's difference of each organ that is tested on, float64 `[seeds, organs]`."""
-  scores = np.array([[t.score(claim.metric) for t in row] for row in weighed.by_seed])
   owner = np.array([row.organ for row in weighed.rows])
   names = list(dict.fromkeys(owner.tolist()))
-  parts = scores * weighed.weights * len(names)
+  parts = weighed.scores(claim.metric) * weighed.weights * len(names)
   return np.stack([parts[:, owner == name].sum(1) for name in names], axis=1)
 
 
@@ -111,10 +110,7 @@ def over_organs(claim: Claim, rows: Sequence[Row]) -> Estimate | None:
   if weighed is None:
     return None
   if claim.measure == "share":
-    scores = np.array([[t.score(claim.metric) for t in row] for row in weighed.by_seed])
-    value = float(np.mean(share_won(scores, weighed.sides, weighed.per)))
-    count = len(dict.fromkeys(weighed.per.tolist()))
-    return Estimate(value, *share_interval(value, count), f"{count} organs")
+    return estimate_share(claim, weighed)
   each = _by_organ(claim, weighed).mean(0)
   if len(each) < LEAST_ORGANS or not np.isfinite(each).all():
     return None

@@ -178,7 +178,7 @@ def _describe_basis(rows: Sequence[Row], setting: Setting) -> str:
     "shown": f"at most {numbers.images}" if numbers.images else "all",
     "names": ", ".join(organ.label for organ in setting.organs),
     "split": texts["one_slide" if setting.one_slide else "patients"],
-    "units": setting.unit,
+    **{"units": setting.unit, "alike": claims.LEAST_DIFFERENCE},
   }
   over = texts["seeds" if len(seeds) >= 3 else "few_seeds"]
   facts["over"] = claims.fill(over, facts)
