@@ -93,6 +93,7 @@ def browser():
   if found is None:
     pytest.skip("no Chromium here: apt-get install chromium")
   api = pytest.importorskip("playwright.sync_api")
+  api.expect.set_options(timeout=200_000)  # where much else runs
   with api.sync_playwright() as playwright:
     launched = playwright.chromium.launch(executable_path=found, args=BROWSER_ARGUMENTS)
     yield launched

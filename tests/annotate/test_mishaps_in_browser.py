@@ -5,7 +5,7 @@ import contextlib
 import numpy as np
 import pytest
 from serving import serving
-from test_browser import Tab
+from test_browser import Tab, expect
 
 LOOK = "() => window.micronet.page.refresh()"
 REGIONS = "() => window.micronet.page.model.regions"
@@ -165,11 +165,11 @@ def test_a_refusal_is_told_whatever_image_is_shown(opened):
   (opened.folder / "points/a.csv").write_text("x,y\n1,2\n3,4\n5,6\n")
   route.continue_()
   opened.until("() => !document.getElementById('banner').hidden")
-  assert page.inner_text("#banner").startswith("a was changed in another tab")
+  expect(page.locator("#banner")).to_contain_text("a was changed in another tab")
   page.click("#banner button")
   opened.shown("a")
-  assert page.evaluate("() => window.micronet.page.model.own.alive") == 3
-  assert page.locator("#banner").is_hidden()
+  opened.until("() => window.micronet.page.model.own.alive === 3")
+  expect(page.locator("#banner")).to_be_hidden()
 
 
 def test_who_comes_back_finds_the_edits_that_were_under_way(opened):
@@ -183,7 +183,7 @@ def test_who_comes_back_finds_the_edits_that_were_under_way(opened):
   page.mouse.click(*opened.screen(100, 20))
   opened.settled()
   assert len(lines(opened, "a")) == 3
-  assert page.locator("#banner").is_hidden()
+  expect(page.locator("#banner")).to_be_hidden()
 
 
 def test_a_region_is_marked_only_where_all_was_searched_and_is_seen(opened):
