@@ -7,10 +7,12 @@ what lies in the folders beside them: of organs split by patient in FOLDER, of o
 each in nuinsseg/FOLDER. Where the two disagree, the first decides.
 """
 
+import dataclasses
+import functools
 import pathlib
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -22,21 +24,11 @@ from micronet_jax.files import replacing
 from micronet_jax.studies.claims import (
   ALIKE,
   LEAST_DIFFERENCE,
-  NOTHING,
   OPEN,
   Claim,
   decide_claim,
   estimate_parts,
   list_claims,
-  value_of,
-  weigh_claim,
-)
-from micronet_jax.studies.earlier import (
-  TOGETHER,
-  Line,
-  read_folder,
-  read_lines,
-  tested_on,
 )
 from micronet_jax.studies.power import (
   HEADS,
@@ -45,8 +37,8 @@ from micronet_jax.studies.power import (
   organs_of_claim,
   over_organs,
 )
-from micronet_jax.studies.results import Row
-from micronet_jax.studies.setting import Setting
+from micronet_jax.studies.results import Line, Row, read_lines, read_results
+from micronet_jax.studies.setting import Setting, setting_from_json
 from micronet_jax.studies.study import STUDIES
 
 BEGIN, END = "<!-- answers: generated -->", "<!-- end of answers -->"
@@ -68,7 +60,8 @@ chance. [What it would take](power.md) to decide each.
 SOME = (3, 6, 12, 23)  # organs that a study may be spent on
 
 
-class Answer(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Answer:
   """One claim, with what one folder of results says of it."""
 
   folder: str
@@ -76,6 +69,11 @@ class Answer(NamedTuple):
   claim: Claim
   line: Line
   rows: Sequence[Row]
+
+  @functools.cached_property
+  def general(self) -> Estimate | None:
+    """What `over_organs` says of it."""
+    return over_organs(self.claim, self.rows)
 
 
 def read_answers(results: pathlib.Path) -> dict[str, list[Answer]]:
@@ -87,7 +85,8 @@ def read_answers(results: pathlib.Path) -> dict[str, list[Answer]]:
   found = {}
   for path in sorted(results.rglob("results.csv"), key=_place):
     name = path.parent.relative_to(results).as_posix()
-    setting, rows = read_folder(path.parent)
+    values, rows = read_results(path)
+    setting = setting_from_json(values)
     study = setting.config.study
     facts = STUDIES[study].facts(rows, setting)
     if setting.config.data == "synthetic":
@@ -113,8 +112,7 @@ def changed_without(answer: Answer) -> dict[str, str]:
   """By organ, what a claim would come to if it had not been there, where that differs.
 
   That is another verdict, or a number of the other sign that is as far from nothing.
-  The organ is no target, base nor source then. Of results without counts by patient the
-  interval is taken to be as wide as with it, times √(n / (n - 1)) for n groups.
+  The organ is no target, base nor source then.
   """
   claim, line, rows = answer.claim, answer.line, answer.rows
   if line.low is None or line.high is None or claim.measure == "diverged":
@@ -125,7 +123,8 @@ def changed_without(answer: Answer) -> dict[str, str]:
     if len(others) < len(rows):
       left[organ.label] = others
   found = {}
-  for name, without in zip(left, _judge(answer, left.values()), strict=True):
+  judged = estimate_parts(claim, rows, left.values(), unit=answer.setting.unit)
+  for name, without in zip(left, judged, strict=True):
     if not np.isfinite(without.value):
       continue
     verdict = decide_claim(claim, without)
@@ -139,27 +138,8 @@ def changed_without(answer: Answer) -> dict[str, str]:
 
 def organs_of(row: Row) -> set[str]:
   """What a row was tested on, trained on, begun from or mixed with."""
-  _, _, source = row.panel.partition(" + ")
-  named = {row.trained_on, row.base, re.sub(r" \((worst|best)\)$", "", source)}
-  return {tested_on(row.panel), *named} - {""}
-
-
-def _judge(answer: Answer, parts: Iterable[Sequence[Row]]) -> Iterator[Estimate]:
-  """A claim's number and interval from fewer rows than it was decided with."""
-  claim, line = answer.claim, answer.line
-  if not any(TOGETHER in row.by_patient for row in answer.rows):
-    yield from estimate_parts(claim, answer.rows, parts, unit=answer.setting.unit)
-    return
-  before = weigh_claim(claim, answer.rows)
-  for rows in parts:
-    weighed = weigh_claim(claim, rows)
-    if before is None or weighed is None or line.low is None or line.high is None:
-      yield NOTHING
-      continue
-    value = value_of(claim, weighed)
-    wider = (before.groups / weighed.groups) ** 0.5
-    low, high = (value + wider * (end - line.value) for end in (line.low, line.high))
-    yield Estimate(value, low, high, "")
+  source = row.single[0] if row.single else row.source
+  return {row.target, row.trained_on, row.base, source} - {""}
 
 
 class Decision(NamedTuple):
@@ -192,9 +172,8 @@ def decide(patients: Answer | None, slides: Answer | None) -> Decision:
     return Decision(OPEN, "the sets disagree", None, False)
   verdict, general = deciding.line.verdict, False
   for each in (patients, slides):
-    over = over_organs(each.claim, each.rows) if each else None
-    if each and over and each.line.verdict == verdict:
-      general |= decide_claim(each.claim, over) == verdict
+    if each and each.general and each.line.verdict == verdict:
+      general |= decide_claim(each.claim, each.general) == verdict
   return Decision(verdict, "; ".join(said), deciding, general)
 
 
@@ -208,9 +187,8 @@ def _apart(one: Line, other: Line) -> bool:
 def _tell(decision: Decision, pair: Sequence[Answer | None]) -> str:
   """One sentence for a user; of an open claim, what it would take."""
   if decision.deciding:
-    claim, rows = decision.deciding.claim, decision.deciding.rows
-    told = claim.told.get(decision.verdict, ALIKE_TOLD)
-    if decision.general or not over_organs(claim, rows):
+    told = decision.deciding.claim.told.get(decision.verdict, ALIKE_TOLD)
+    if decision.general or not decision.deciding.general:
       return told
     return f"{told.rstrip('.')}; of other organs that is not certain."
   if decision.beside:
@@ -231,7 +209,7 @@ def _cell(answer: Answer | None) -> str:
   text = f"{line.value:+.3f} ({ends}), [{line.verdict}]({answer.folder}/findings.md)"
   # A share's interval is over organs already.
   share = answer.claim.measure == "share"
-  over = None if share else over_organs(answer.claim, answer.rows)
+  over = None if share else answer.general
   parts = [] if over is None else [f"over organs {over.low:+.3f} to {over.high:+.3f}"]
   without: dict[str, list[str]] = {}
   for organ, change in changed_without(answer).items():

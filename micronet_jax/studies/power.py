@@ -15,8 +15,7 @@ from scipy import stats
 
 from micronet_jax.evaluation.intervals import LEVEL, Estimate
 from micronet_jax.studies.claims import Claim, Weighed, estimate_share, weigh_claim
-from micronet_jax.studies.earlier import Line
-from micronet_jax.studies.results import Row
+from micronet_jax.studies.results import Line, Row
 
 LEAST_ORGANS = 3  # fewer say nothing of organs in general
 MOST = 1000  # organs or seeds beyond which none is named

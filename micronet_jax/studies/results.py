@@ -1,6 +1,7 @@
 """What studies found: rows, kept one a file without their place, and results.csv.
 
-Made by `studies.execution`, read by figures, claims and findings.
+Made by `studies.execution`, read by figures, claims and findings. Also the lines of
+claims in findings.md, for `studies.power` and `studies.answers`.
 """
 
 import csv
@@ -8,8 +9,9 @@ import dataclasses
 import functools
 import json
 import pathlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -73,8 +75,19 @@ class Row:
 
   @property
   def target(self) -> str:
-    """What stands before the source in the panels of Figs. 7 and 8."""
-    return self.panel.partition(" + ")[0]
+    """Label of the organ that the networks of its panel are tested on."""
+    return re.split(r": | \+ ", self.panel)[0]
+
+  @property
+  def source(self) -> str:
+    """In panels of Figs. 7 and 8 what the target is mixed with, else ""."""
+    return self.panel.partition(" + ")[2]
+
+  @property
+  def single(self) -> tuple[str, str] | None:
+    """Of a source that is one organ, its label and which it is, "worst" or "best"."""
+    found = re.fullmatch(r"(.+) \((worst|best)\)", self.source)
+    return (found[1], found[2]) if found else None
 
   def score(self, metric: str = "f1") -> float:
     """One of `METRICS`, pooled over the images; NaN if the run diverged."""
@@ -145,3 +158,36 @@ def _row_of(line: Mapping[str, str]) -> Row:
   if not line["diverged"] and "by_patient" not in values:
     raise KeyError("by_patient")
   return Row(**values)
+
+
+class Line(NamedTuple):
+  """A line of the table in findings.md; ends are None where there is no interval."""
+
+  text: str
+  number: str
+  value: float
+  low: float | None
+  high: float | None
+  source: str
+  verdict: str
+
+
+def read_lines(folder: pathlib.Path) -> list[Line]:
+  """The claims of a study's folder, in their order.
+
+  Raises:
+    InputError: there is no findings.md.
+  """
+  path = folder / "findings.md"
+  try:
+    text = path.read_text(encoding="utf-8")
+  except OSError as error:
+    raise InputError(f"{path} cannot be read ({error.strerror})") from error
+  lines = []
+  for line in text.splitlines():
+    if line.endswith("** |"):
+      words, number, value, ends, source, verdict = line.strip("| ").split(" | ")
+      low, high = (None, None) if ends == "none" else map(float, ends.split(" to "))
+      found = words, number, float(value), low, high, source, verdict.strip("*")
+      lines.append(Line(*found))
+  return lines

@@ -276,20 +276,18 @@ def draw_balance(rows: Sequence[Row], setting: Setting) -> dict[str, Figure]:
   shown = [[*row[:CURVES]] for row in names]
   fig7 = figures.draw_panels(_curves_of(rows), shown, looks)
   sources: dict[str, list[str]] = {}
-  for name in panels:
-    target, _, source = name.partition(" + ")
-    organ, single, kind = source.rstrip(")").partition(" (")
-    sources.setdefault(target, []).extend([f"{kind} {organ}"] if single else [])
+  for row, *_ in panels.values():
+    own = sources.setdefault(row.target, [])
+    own += [f"{row.single[1]} {row.single[0]}"] if row.single else []
   titles = {t: f"{t}\n({', '.join(s)})" if s else t for t, s in sources.items()}
   turned = []
   for row in rows:
     # The target alone is the same network in every panel of Fig. 7.
     if row.series != ALONE or row.panel in names[0]:
-      target, _, source = row.panel.partition(" + ")
       # By its part, not by the organ's name, which differs from target to target.
-      part = f"the {source[:-1].rpartition('(')[2]} one" if "(" in source else source
+      part = f"the {row.single[1]} one" if row.single else row.source
       series, x = ALONE if row.series == ALONE else part, math.log10(row.x)
-      place: dict[str, Any] = {"panel": titles[target], "series": series, "x": x}
+      place: dict[str, Any] = {"panel": titles[row.target], "series": series, "x": x}
       turned.append(dataclasses.replace(row, **place))
   looks = figures.choose_looks([ALONE, *(row.series for row in turned)])
   labels: dict[str, Any] = {"xlabels": ["log₁₀ γ"], "level": [ALONE]}

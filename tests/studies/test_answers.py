@@ -10,7 +10,7 @@ from study_tables import found, row, setting
 from micronet_jax.studies import answers
 from micronet_jax.studies.answers import Answer, changed_without, decide, title_of
 from micronet_jax.studies.claims import Claim, Where, judge_claim
-from micronet_jax.studies.earlier import TOGETHER, Line
+from micronet_jax.studies.results import Line
 
 TOLD = {"holds": "Use it.", "does not hold": "Leave it."}
 CLAIM = Claim(
@@ -18,16 +18,12 @@ CLAIM = Claim(
 )
 
 
-def answer(verdict, gained=None, *, low=0.01, high=0.19, value=0.1, together=True):
+def answer(verdict, gained=None, *, low=0.01, high=0.19, value=0.1):
   rows = [
     row(series, panel, f1=0.5 + gain * (series == "with"), trained_on="", organ=panel)
     for panel, gain in (gained or {}).items()
     for series in ("with", "without")
   ]
-  if together:  # as version 0.1 kept them
-    sums = [{TOGETHER: list(each.tally.counts.sum(0))} for each in rows]
-    pairs = zip(rows, sums, strict=True)
-    rows = [dataclasses.replace(each, by_patient=counts) for each, counts in pairs]
   line = Line("a claim", "a number", value, low, high, "3 seeds", verdict)
   return Answer("fig5", setting("fig5", names="abcd"), CLAIM, line, rows)
 
@@ -59,7 +55,8 @@ def test_sets_whose_intervals_do_not_meet_decide_nothing_together():
   decision = decide(near, far)
   assert (decision.verdict, decision.beside) == ("cannot tell", "the sets disagree")
   assert "contradict" in answers._tell(decision, (near, far))
-  assert decide(near, far._replace(line=far.line._replace(low=0.019))).deciding
+  meets = dataclasses.replace(far, line=far.line._replace(low=0.019))
+  assert decide(near, meets).deciding
 
 
 def test_what_holds_of_these_organs_is_not_said_of_others():
@@ -79,42 +76,48 @@ def test_what_holds_of_these_organs_is_not_said_of_others():
     assert answers._tell(decide(*pair), pair) == "Use it."
 
 
-def test_verdicts_that_rest_on_one_organ():
-  # Without d: 0.04, less 0.09 · √(4 / 3), which is below 0; without another: 0.12,
-  # less as much, which is not.
-  gained = {"a: target data": 0.04, "b: target data": 0.04, "c: target data": 0.04}
-  gained["d: target data"] = 0.28
-  assert changed_without(answer("holds", gained)) == {"d": "cannot tell"}
-  even = dict.fromkeys(gained, 0.15)
-  assert changed_without(answer("holds", even)) == {}
-  assert changed_without(answer("cannot tell", gained, low=None, high=None)) == {}
-
-
-def test_an_organ_that_turns_the_sign_is_named():
-  gained = {"a": -0.03, "b": -0.03, "c": 0.3}
-  wide = answer("cannot tell", gained, low=-0.3, high=0.5, value=0.08)
-  assert changed_without(wide) == {"c": "-0.030"}
-
-
-def test_counts_by_patient_are_judged_anew():
-  rng = np.random.default_rng(0)
-  rows = []
-  for name, gain in {"a": 0.3, "b": -0.05, "c": 0.02, "d": 0.04}.items():
-    for series in ("with", "without"):
-      hit = rng.binomial(20, 0.5 + gain * (series == "with"), 8)
-      place = {"panel": name, "series": series, "trained_on": name}
-      rows.append(found(hit, 20 - hit, 20 - hit, name=name, **place))
+def counted(patients):
+  """An answer of 8 patients an organ, and the rows; `patients` has hits of 20 each."""
+  rows = [
+    found(hit, 20 - hit, 20 - hit, name=name, panel=panel, series=series)
+    for panel, pair in patients.items()
+    for name in [panel.partition(":")[0]]
+    for series, hit in zip(("with", "without"), map(np.asarray, pair), strict=True)
+  ]
   whole = judge_claim(CLAIM, rows)
   value, low, high, source = whole.estimate
   line = Line("a claim", "a number", value, low, high, source, whole.verdict)
-  given = Answer("fig5", setting("fig5", names="abcd"), CLAIM, line, rows)
+  return Answer("fig5", setting("fig5", names="abcd"), CLAIM, line, rows)
+
+
+def test_an_organ_that_turns_the_sign_is_named():
+  even = np.full(8, 10)
+  spread = np.add(even, [6, -7, 6, -7, 6, -7, 6, -7])
+  given = counted({"a": (spread, even), "b": (spread, even), "c": (spread + 4, even)})
+  assert given.line.verdict == "cannot tell"
+  assert changed_without(given) == {"c": "-0.025"}
+  # A change of sign so near nothing is none.
+  near = counted({"a": (even, even), "b": (even, even), "c": (spread + 1, even)})
+  assert changed_without(near).keys() <= {"c"}
+  line = given.line._replace(low=None, high=None)
+  assert changed_without(dataclasses.replace(given, line=line)) == {}
+
+
+def test_what_is_left_without_an_organ_is_judged_anew():
+  rng = np.random.default_rng(0)
+  gains = {"a: target data": 0.3, "b: target data": -0.05, "c": 0.02, "d": 0.04}
+  patients = {
+    panel: [rng.binomial(20, 0.5 + part, 8) for part in (gain, 0)]
+    for panel, gain in gains.items()
+  }
+  given = counted(patients)
   expected = {}
-  for name in "abcd":
-    left = judge_claim(CLAIM, [each for each in rows if each.panel != name])
-    if left.verdict != whole.verdict:
-      expected[name] = left.verdict
-    elif left.estimate.value * value < 0:
-      expected[name] = f"{left.estimate.value:+.3f}"
+  for panel in patients:
+    left = counted({each: patients[each] for each in patients if each != panel})
+    if left.line.verdict != given.line.verdict:
+      expected[panel[0]] = left.line.verdict
+    elif left.line.value * given.line.value < 0:
+      expected[panel[0]] = f"{left.line.value:+.3f}"
   assert expected
   assert changed_without(given) == expected
 

@@ -7,7 +7,7 @@ from study_tables import row
 
 from micronet_jax.studies import power
 from micronet_jax.studies.claims import Claim, Where
-from micronet_jax.studies.earlier import Line
+from micronet_jax.studies.results import Line
 
 CLAIM = Claim("a claim", "a number", Where(series=["with"]), Where(series=["without"]))
 # Of each organ, by seed: what is gained.
