@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and content digests.
+"""Files that are whole or not there, their names, and content digests.
 
 Called by every room that keeps something on disk.
 """
@@ -14,6 +14,7 @@ import platform
 import re
 import secrets
 import stat
+import unicodedata
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -186,6 +187,14 @@ def read_json(path: pathlib.Path) -> dict[str, Any] | None:
   if not isinstance(values, dict):
     raise InputError(f"{path} holds no JSON object; remove it")
   return values
+
+
+def same_name(name: str) -> str:
+  """A name in the one form of Unicode: é may be one letter, or e and an accent.
+
+  Systems and programs write one or the other, and people see no difference.
+  """
+  return unicodedata.normalize("NFC", name)
 
 
 def digest(values: Any, *, digits: int = 12) -> str:

@@ -11,11 +11,10 @@ import logging
 import pathlib
 
 from micronet_jax.datasets.annotations import tables
-from micronet_jax.datasets.entries import same_name
 from micronet_jax.datasets.folder.columns import check_columns
 from micronet_jax.datasets.folder.pairing import check_layout, image_folder
 from micronet_jax.errors import InputError
-from micronet_jax.files import digest
+from micronet_jax.files import digest, same_name
 from micronet_jax.imaging.opening import is_image
 from micronet_jax.imaging.resolution import MPP_RANGE, size_of
 

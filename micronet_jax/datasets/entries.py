@@ -7,7 +7,6 @@ import collections
 import dataclasses
 import logging
 import pathlib
-import unicodedata
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -171,14 +170,6 @@ def _sample(
     image=reader.read(0, y, x, height, width),
     centers=centers[here] - np.array([y, x], np.float32),
   )
-
-
-def same_name(name: str) -> str:
-  """A name in the one form of Unicode: é may be one letter, or e and an accent.
-
-  Systems and programs write one or the other, and people see no difference.
-  """
-  return unicodedata.normalize("NFC", name)
 
 
 def check_unique(entries: Sequence[Entry]) -> None:

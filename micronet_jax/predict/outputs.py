@@ -7,7 +7,6 @@ import csv
 import logging
 import os
 import pathlib
-import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,7 @@ import numpy as np
 
 from micronet_jax.detection.scan import Scan
 from micronet_jax.errors import InputError
-from micronet_jax.files import replacing, write_json
+from micronet_jax.files import replacing, same_name, write_json
 from micronet_jax.imaging.canvas import inside
 from micronet_jax.imaging.thumbnails import thumbnail
 from micronet_jax.imaging.tissue import RIM_UM
@@ -68,7 +67,7 @@ def name_outputs(
   places = {os.path.abspath(image): image for image in images}
   for image in images:
     stem = out / pathlib.Path(image).stem
-    first = seen.setdefault(unicodedata.normalize("NFC", stem.name), image)
+    first = seen.setdefault(same_name(stem.name), image)
     if first != image:
       raise InputError(
         f"{first} and {image} would both write {stem}.*; detect them into "

@@ -4,7 +4,6 @@ Called by `annotations.documents`.
 """
 
 import pathlib
-import unicodedata
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from micronet_jax.datasets.annotations.mark import Reading, Subject
 from micronet_jax.datasets.annotations.outlines import CORNER, Ring
 from micronet_jax.datasets.annotations.shapes import Shape, find_nuclei
 from micronet_jax.errors import InputError
+from micronet_jax.files import same_name
 
 _SAME = 0.26  # pixels by which a box may differ from its outline
 _MOST_PIXELS = 1 << 28  # of a mask
@@ -106,7 +106,7 @@ def _image(path: pathlib.Path, images: list[Any], subject: Subject) -> dict[str,
 
 def _stem(image: dict[str, Any]) -> str:
   name = str(image.get("file_name", "")).replace("\\", "/").rpartition("/")[2]
-  return unicodedata.normalize("NFC", name.rpartition(".")[0] or name)
+  return same_name(name.rpartition(".")[0] or name)
 
 
 def _shape(place: str, annotation: dict[str, Any]) -> Shape:

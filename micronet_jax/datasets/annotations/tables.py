@@ -7,11 +7,11 @@ import dataclasses
 import math
 import pathlib
 import re
-import unicodedata
 from collections.abc import Sequence
 
 from micronet_jax.datasets.annotations.texts import DELIMITERS, read_text, split_rows
 from micronet_jax.errors import InputError, or_left_out
+from micronet_jax.files import same_name
 
 _SHOWN = 40  # characters of a bad value that a message repeats
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
@@ -84,7 +84,7 @@ def read_table(
 
 def _folded(name: str) -> str:
   """A column's name as they are compared: µ has two code points."""
-  return unicodedata.normalize("NFC", name.strip().lower()).replace("\u03bc", "µ")
+  return same_name(name.strip().lower()).replace("\u03bc", "µ")
 
 
 def _no_header(

@@ -5,11 +5,11 @@ Called by `points` and `regions`.
 
 import pathlib
 import re
-import unicodedata
 
 from micronet_jax.datasets.annotations import tables
 from micronet_jax.datasets.annotations.mark import Subject
 from micronet_jax.errors import InputError, or_left_out
+from micronet_jax.files import same_name
 from micronet_jax.imaging.opening import is_image
 
 # Without blanks and signs; QuPath's is `Image`.
@@ -49,7 +49,7 @@ def lines_of_image(
       images, or about several that may be this one.
   """
   known = (subject.name, subject.path.stem if subject.path else None)
-  wanted = {unicodedata.normalize("NFC", name) for name in known if name}
+  wanted = {same_name(name) for name in known if name}
   wanted |= {name.removesuffix(".ome") for name in wanted}
   column = _naming_column(table, wanted)
   if column is None:
@@ -97,14 +97,14 @@ def _naming_column(table: tables.Table, wanted: set[str]) -> str | None:
 
 def _file(text: str) -> str:
   """A file's name without folder, and without what tells a part of the file."""
-  name = unicodedata.normalize("NFC", text).replace("\\", "/").rpartition("/")[2]
+  name = same_name(text).replace("\\", "/").rpartition("/")[2]
   part = _PART.fullmatch(name)
   return part[1] if part else name
 
 
 def _names(text: str) -> set[str]:
   """The names, without ending, that an image may have which a table calls so."""
-  whole = unicodedata.normalize("NFC", text).replace("\\", "/").rpartition("/")[2]
+  whole = same_name(text).replace("\\", "/").rpartition("/")[2]
   found = {whole, _file(text), _SERIES.sub("", whole)}
   return found | {_ENDING.sub("", name) for name in found}
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from micronet_jax.datasets.annotations import tables
 from micronet_jax.datasets.builders import FilesBuilder
-from micronet_jax.datasets.entries import UNKNOWN_ORGAN, Entry, same_name
+from micronet_jax.datasets.entries import UNKNOWN_ORGAN, Entry
 from micronet_jax.datasets.folder.columns import SIZE_COLUMNS, check_columns
 from micronet_jax.datasets.folder.pairing import (
   ANNOTATION_FOLDERS,
@@ -16,6 +16,7 @@ from micronet_jax.datasets.folder.pairing import (
   pair_files,
 )
 from micronet_jax.errors import InputError, or_left_out
+from micronet_jax.files import same_name
 from micronet_jax.imaging.opening import is_image
 from micronet_jax.imaging.resolution import MPP_RANGE
 

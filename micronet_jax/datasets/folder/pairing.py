@@ -15,8 +15,9 @@ from micronet_jax.datasets.annotations import (
   documents,
 )
 from micronet_jax.datasets.annotations.regions import REGION_ENDINGS
-from micronet_jax.datasets.entries import same_name, visible_files
+from micronet_jax.datasets.entries import visible_files
 from micronet_jax.errors import InputError, collecting_faults, or_left_out
+from micronet_jax.files import same_name
 from micronet_jax.imaging.decoding import IMAGE_ENDINGS
 from micronet_jax.imaging.opening import is_image
 
