@@ -139,7 +139,9 @@ def draw_transfer(
   ratios = [side + 0.8, 2.9] if predictors else [1]
   grid = figure.add_gridspec(max(len(predictors), 1), len(ratios), width_ratios=ratios)
   panel = figure.add_subplot(grid[:, 0])
-  shown = panel.imshow(matrix[np.ix_(order, order)], cmap="viridis")
+  # Not of fixed shape, which a layout may move beyond the border; cells are squares
+  # but for a tenth.
+  shown = panel.imshow(matrix[np.ix_(order, order)], cmap="viridis", aspect="auto")
   labels, places = [names[i] for i in order], np.arange(count)
   turned: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
   panel.set_xticks(places, labels, fontsize=9, **turned)
