@@ -202,7 +202,8 @@ class Config:
 
   # Steps between validations (each also saves a checkpoint).
   eval_every: int = setting(1_000, low=1)
-  # Steps between checkpoints that are kept for good; 0 for none.
+  # Steps between checkpoints that are kept for good, each with the ξ of the validation
+  # at its step or last before; 0 for none.
   snapshot_every: int = setting(0, low=0, source="Fig. 5, row 3")
   # Steps between lines of the log.
   log_every: int = setting(50, low=1, free=True)

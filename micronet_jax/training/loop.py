@@ -158,30 +158,33 @@ def take_steps(
   )
   pauses = [config.num_steps, config.eval_every, config.snapshot_every]
   size, unroll = steps.steps_per_call(config.steps_per_call, pauses=pauses)
-  devices.make_room_for((recipe, size, jax.tree.map(np.shape, (images, pools))))
-  take = steps.compile_steps(recipe, size=size, unroll=unroll)
+  step, take, shapes = int(state.step), {}, jax.tree.map(np.shape, (images, pools))
+  # A resumed run may have another number of steps a call: single ones up to the next.
+  for count in {size, 1 if step % size else size}:
+    devices.make_room_for((recipe, count, shapes))
+    take[count] = steps.compile_steps(recipe, size=count, unroll=unroll)
   begin = (state, images, pools, run.numbers)
   state, *fixed = devices.replicate(begin, recipe.devices, shared=True)
   del begin, images, pools  # they are on one device besides, where it copied them
   losses = run.record.losses
-  step = int(state.step)
   if first:
     validate(run, state, progress)
   while not run.record.finished:
-    state, metrics = take(state, *fixed)
-    step += size
-    check_finite(run, step - size, metrics, names)
+    count = 1 if step % size else size
+    state, metrics = take[count](state, *fixed)
+    step += count
+    check_finite(run, step - count, metrics, names)
     losses.extend(np.asarray(metrics.loss).tolist())
-    if step % config.log_every < size or step >= config.num_steps:
+    if step % config.log_every < count or step >= config.num_steps:
       rate = float(steps.learning_rate(recipe, run.numbers, state))
       progress.train(step, loss=float(np.mean(losses)), learning_rate=rate)
       losses.clear()
-    # "< size", not "== 0": a resumed run may have another number of steps a call.
-    if config.snapshot_every and step % config.snapshot_every < size:
-      run.save("snapshots", state)
-    validated = step % config.eval_every < size or step >= config.num_steps
+    kept = config.snapshot_every and step % config.snapshot_every == 0
+    validated = step % config.eval_every == 0 or step >= config.num_steps
     if validated:
-      state = validate(run, state, progress)
+      state = validate(run, state, progress, kept=bool(kept))
+    elif kept:
+      run.save("snapshots", state)
     if processes.any_process(stop.is_set()) and not run.record.finished:
       if not validated:
         run.save("latest", state)
@@ -190,9 +193,11 @@ def take_steps(
 
 
 def validate(
-  run: TrainingRun, state: steps.TrainState, progress: Progress
+  run: TrainingRun, state: steps.TrainState, progress: Progress, *, kept: bool = False
 ) -> steps.TrainState:
   """Validates, lowers the rate on a plateau, and saves latest and best.
+
+  With `kept` a snapshot too, before them: what goes on from here does not come back.
 
   Where nothing is held out, ξ and min_distance are chosen on the training images, whose
   F1 is no score: it is not said, and the latest state is the best.
@@ -224,6 +229,7 @@ def validate(
   lowest = config.optimizer.min_learning_rate * (1 - 1e-6)
   plateaued = (
     config.optimizer.schedule == "plateau"
+    and float(state.rate_scale) < 1  # who begins below the minimum trains, too
     and config.optimizer.learning_rate * float(state.rate_scale) < lowest
   )
   record.finished = step >= config.num_steps or plateaued
@@ -235,6 +241,8 @@ def validate(
     xi=choice.xi,
     min_distance=choice.min_distance,
   )
+  if kept:
+    run.save("snapshots", state)
   if improved:
     run.save("best", state)
   run.save("latest", state)

@@ -318,7 +318,8 @@ def steps_per_call(wanted: int, *, pauses: Sequence[int]) -> tuple[int, bool]:
     wanted: `config.steps_per_call`; 0 leaves the choice here: on the CPU 4 for runs
       that are long enough to repay four times the compile time, else 1; elsewhere
       the largest divisor of all pauses up to 64.
-    pauses: steps between returns to the host; zeros do not count.
+    pauses: steps of the run, then those between returns to the host; zeros do not
+      count.
 
   Returns:
     Steps a call, and `unroll`.
@@ -328,5 +329,5 @@ def steps_per_call(wanted: int, *, pauses: Sequence[int]) -> tuple[int, bool]:
     return wanted, cpu
   common = math.gcd(*pauses)
   if cpu:
-    return (4 if common % 4 == 0 and max(pauses) >= LONG_RUN else 1), True
+    return (4 if common % 4 == 0 and pauses[0] >= LONG_RUN else 1), True
   return max(n for n in range(1, 65) if common % n == 0), False

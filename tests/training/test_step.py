@@ -258,6 +258,7 @@ def test_on_the_cpu_steps_are_single_or_unrolled():
   assert steps.steps_per_call(4, pauses=[100, 50, 0]) == (4, True)
   assert steps.steps_per_call(0, pauses=[2000, 500, 0]) == (4, True)
   assert steps.steps_per_call(0, pauses=[2000, 250, 0]) == (1, True)
+  assert steps.steps_per_call(0, pauses=[100, 1000, 0]) == (1, True)  # a short run
 
 
 def test_on_accelerators_calls_divide_all_pauses(monkeypatch):

@@ -154,11 +154,20 @@ def test_a_checkpoint_says_everything_that_detection_and_resuming_need(whole):
   assert any("trace" in path for path in arrays)
 
 
-def test_snapshots_are_kept_for_good(tmp_path):
+def test_snapshots_are_kept_for_good_with_what_was_chosen_at_them(
+  tmp_path, monkeypatch
+):
+  chosen = iter((0.3, 0.4))
+
+  def choose(*_):
+    return thresholds.Choice(xi=next(chosen), min_distance=5, f1=0.5, ed=1.0)
+
+  monkeypatch.setattr(loop, "choose_threshold", choose)
   _fit(tissue.config(snapshot_every=2), tmp_path)
-  steps = {p.name for p in (tmp_path / "checkpoints/snapshots").iterdir()}
-  assert steps == {"2", "4", "6", "8"}
-  assert checkpoints.load_weights(str(tmp_path / "checkpoints/snapshots/4"))
+  folders = (tmp_path / "checkpoints/snapshots").iterdir()
+  metas = {p.name: checkpoints.load_weights(str(p))[1] for p in folders}
+  assert metas.keys() == {"2", "4", "6", "8"}
+  assert [metas[step]["xi"] for step in ("4", "6", "8")] == [0.3, 0.3, 0.4]
 
 
 def test_a_damaged_latest_checkpoint_costs_steps_not_the_run(
@@ -206,6 +215,21 @@ def test_the_plateau_lowers_the_rate_and_then_stops(tmp_path, monkeypatch):
     assert rates[step] == pytest.approx(rate), step
   assert max(rates) == 7
   assert _latest(tmp_path)[0]["record"]["best_step"] == 1
+
+
+def test_a_rate_below_the_plateau_s_minimum_trains_until_the_plateau(
+  tmp_path, monkeypatch
+):
+  choice = thresholds.Choice(xi=0.5, min_distance=5, f1=0.5, ed=1.0)
+  monkeypatch.setattr(loop, "choose_threshold", lambda *_: choice)
+  config = tissue.config(
+    num_steps=8,
+    eval_every=1,
+    optimizer__plateau_patience=3,
+    optimizer__learning_rate=5e-5,
+  )
+  _fit(config, tmp_path)
+  assert _latest(tmp_path)[0]["step"] == 4  # best at step 1, and three more
 
 
 def test_learning_happens(tmp_path):
@@ -316,4 +340,5 @@ def test_a_resumed_run_may_take_another_number_of_steps_a_call(tmp_path, monkeyp
       _fit(tissue.quick_config(), tmp_path, stop=stop)
   _fit(tissue.quick_config(steps_per_call=2), tmp_path)
   validated = [r["step"] for r in read_log(tmp_path / "log.jsonl") if "val_f1" in r]
-  assert validated == [5, 9]
+  assert validated == [4, 8]
+  assert _latest(tmp_path)[0]["step"] == 8
