@@ -366,16 +366,15 @@ def _without_paths(tree: Any) -> Any:
   }
 
 
-def transfer(source: Tree, into: Tree, *, partial: bool = False) -> Tree:
-  """Takes weights over into a tree like `into`, and is not silent about a mismatch.
+def transfer(source: Tree, into: Tree) -> Tree:
+  """Takes weights over into a tree like `into`.
 
   Args:
     source: nested dicts, from `load_weights`.
     into: the tree to fill, with the shapes of the model.
-    partial: take over what fits and leave the rest of `into` as it is.
 
   Raises:
-    InputError: not `partial`, and entries (all listed) are missing, extra, mis-shaped.
+    InputError: entries (all listed) are missing, extra or mis-shaped.
   """
   have, want = flatten(source), flatten(into)
   lines = [f"missing from the checkpoint: {path}" for path in want if path not in have]
@@ -385,16 +384,16 @@ def transfer(source: Tree, into: Tree, *, partial: bool = False) -> Tree:
     for path in want
     if path in have and have[path].shape != want[path].shape
   ]
-  if lines and not partial:
+  if lines:
     raise InputError(
       "the checkpoint is of another model (same model: set config.model as it was "
       "trained; take over only what fits: config.init_partial=True); "
       f"{len(lines)} entries differ:\n  " + "\n  ".join(lines)
     )
 
-  def take(path: tuple, leaf: Any) -> Any:
-    key = jax.tree_util.keystr(path, simple=True, separator="/")
-    fits = key in have and have[key].shape == leaf.shape
-    return have[key].astype(leaf.dtype) if fits else leaf
+  return unflatten({path: have[path].astype(want[path].dtype) for path in want}, into)
 
-  return jax.tree_util.tree_map_with_path(take, into)
+
+def unflatten(leaves: Mapping[str, Any], like: Tree) -> Tree:
+  """The inverse of `flatten`, for a tree like another."""
+  return jax.tree.unflatten(jax.tree.structure(like), list(leaves.values()))

@@ -156,11 +156,6 @@ def test_transfer_lists_every_mismatch_on_both_sides_and_refuses():
   assert "only in the checkpoint: old" in text
   assert "wide is (4, 4) in the checkpoint, (2, 4) here" in text
   assert "3 entries" in text
-  taken = checkpoints.transfer(source, into, partial=True)
-  np.testing.assert_array_equal(taken["same"], 1)
-  np.testing.assert_array_equal(taken["new"], 0)
-  assert taken["wide"].shape == (2, 4)
-  assert set(taken) == set(into)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ Called by `training.loop`, `training.job` and the studies.
 
 import dataclasses
 import functools
+import logging
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -29,6 +30,8 @@ from micronet_jax.training.data import Data
 from micronet_jax.training.losses import loss_divisor
 from micronet_jax.version import __version__
 from micronet_jax.workdir import like_checkpoint, with_whole_model
+
+log = logging.getLogger("micronet_jax")
 
 
 @dataclasses.dataclass
@@ -121,8 +124,7 @@ def follow_checkpoint(config: Config, meta: Mapping[str, Any] | None) -> Config:
   """
   if meta:
     config = like_checkpoint(config, meta)
-  like = meta["model"] if meta and not config.init_partial else None
-  config = with_whole_model(config, like=like)
+  config = with_whole_model(config, like=meta["model"] if meta else None)
   most = len(models.find_model(config.model.name).BLOCKS) - 1
   if config.freeze_blocks > most:
     raise InputError(
@@ -151,7 +153,10 @@ def prepare_training(
   needed = start is None or config.init_partial
   graph, weights = graphs.split_model(create() if needed else nnx.eval_shape(create))
   if start:
-    weights = checkpoints.transfer(start[0], weights, partial=config.init_partial)
+    if config.init_partial:
+      weights = _take_what_fits(start[0], weights, config)
+    else:
+      weights = checkpoints.transfer(start[0], weights)
   devices = config.num_devices or most_devices(config.batch_size)
   check_devices(config.batch_size, devices)
   optimizer, mpp = config.optimizer, resolution_of(config)
@@ -185,6 +190,38 @@ def prepare_training(
   )
   weights = jax.tree.map(jnp.asarray, weights)
   return Prepared(recipe, numbers, weights, transferred=start is not None)
+
+
+def _take_what_fits(source: Any, into: Any, config: Config) -> Any:
+  """Weights of another model where they fit, and says of which entries they do not.
+
+  Raises:
+    InputError: no kernel fits, or a block that is to stay as it is does not fit whole.
+  """
+  have, entries = checkpoints.flatten(source), checkpoints.flatten(into)
+  fits = {p for p, x in entries.items() if p in have and have[p].shape == x.shape}
+  left = [path for path in entries if path not in fits]
+  kernels = [path for path, leaf in entries.items() if leaf.ndim > 1]
+  if not fits & set(kernels):
+    raise InputError(
+      f"of the checkpoint {config.init_from} nothing fits the network"
+      f" {config.model.name} of width {config.model.width}: no kernel has the same name"
+      " and shape; set config.model as it was trained, or leave init_from out"
+    )
+  blocks = models.find_model(config.model.name).BLOCKS[: config.freeze_blocks]
+  for path in left:
+    if path.split("/")[1] in blocks:
+      raise InputError(
+        f"config.freeze_blocks is {config.freeze_blocks}, but {path} does not fit and"
+        f" would stay random; freeze fewer than {blocks.index(path.split('/')[1]) + 1}"
+      )
+  if left:
+    log.warning(
+      "of %s %d of %d entries are taken over; these are not, and begin at random: %s",
+      *(config.init_from, len(entries) - len(left), len(entries), ", ".join(left)),
+    )
+  taken = {p: have[p].astype(x.dtype) if p in fits else x for p, x in entries.items()}
+  return checkpoints.unflatten(taken, into)
 
 
 def as_saved(state: steps.TrainState) -> tuple[Any, Any]:

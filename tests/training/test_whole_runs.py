@@ -250,6 +250,43 @@ def test_transfer_from_another_width_is_refused_entry_by_entry(whole, tmp_path):
   assert not (tmp_path / "checkpoints").exists()
 
 
+def test_what_fits_of_another_network_is_taken_over_and_the_rest_is_said(whole, caplog):
+  start = checkpoints.load_weights(str(whole[0]))
+  changes = {"model__context": ("up4",), "model__width": None, "init_partial": True}
+  config = tissue.config(init_from="x", **changes)
+  prepared = prepare_training(config, start=start)  # of the checkpoint's width
+  had, has = map(checkpoints.flatten, (start[0], prepared.weights))
+  left = [path for path, leaf in has.items() if had[path].shape != leaf.shape]
+  assert 0 < len(left) < 5
+  assert f"{len(has) - len(left)} of {len(has)} entries" in caplog.text
+  assert caplog.text.strip().endswith(", ".join(left))
+  for path in has.keys() - set(left):
+    np.testing.assert_array_equal(has[path], had[path])
+
+
+@pytest.mark.parametrize(
+  ("changes", "words"),
+  [
+    ({"model__width": 3}, "of width 3: no kernel"),
+    ({"model__name": "frcn"}, "network frcn of width"),
+  ],
+)
+def test_what_does_not_fit_at_all_is_refused(whole, changes, words):
+  start = checkpoints.load_weights(str(whole[0]))
+  config = tissue.config(init_from="x", init_partial=True, **changes)
+  with pytest.raises(InputError, match=words):
+    prepare_training(config, start=start)
+
+
+def test_a_block_that_is_to_stay_as_it_is_must_fit_whole(whole):
+  weights, meta = checkpoints.load_weights(str(whole[0]))
+  weights["params"]["down2"].popitem()
+  start, changes = (weights, meta), {"init_from": "x", "init_partial": True}
+  with pytest.raises(InputError, match=r"down2/.* freeze fewer than 3"):
+    prepare_training(tissue.config(freeze_blocks=3, **changes), start=start)
+  prepare_training(tissue.config(freeze_blocks=2, **changes), start=start)
+
+
 def test_fine_tuning_starts_from_the_checkpoint_and_keeps_frozen_blocks(
   whole, tmp_path
 ):
