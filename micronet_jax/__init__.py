@@ -12,23 +12,27 @@ from typing import TYPE_CHECKING, Any
 from micronet_jax.version import __version__
 
 if TYPE_CHECKING:
+  from micronet_jax.config import Config, PredictConfig
   from micronet_jax.datasets import Sample, load_samples
   from micronet_jax.detection.detector import Detector, load
   from micronet_jax.detection.points import Detections
-  from micronet_jax.errors import InputError
+  from micronet_jax.errors import InputError, Stopped
   from micronet_jax.evaluation.job import evaluate
   from micronet_jax.evaluation.matching import match
   from micronet_jax.imaging.opening import open_image
   from micronet_jax.predict.job import predict_images
+  from micronet_jax.settings import changed
   from micronet_jax.training.job import train_and_evaluate
   from micronet_jax.training.losses import weighted_mse
   from micronet_jax.training.targets import proximity_map
 
 _HOMES = {
+  **dict.fromkeys(("Config", "PredictConfig"), "config"),
   **dict.fromkeys(("Sample", "load_samples"), "datasets"),
   **dict.fromkeys(("Detector", "load"), "detection.detector"),
   "Detections": "detection.points",
-  "InputError": "errors",
+  **dict.fromkeys(("InputError", "Stopped"), "errors"),
+  "changed": "settings",
   "evaluate": "evaluation.job",
   "match": "evaluation.matching",
   "open_image": "imaging.opening",
@@ -39,11 +43,15 @@ _HOMES = {
 }
 
 __all__ = [
+  "Config",
   "Detections",
   "Detector",
   "InputError",
+  "PredictConfig",
   "Sample",
+  "Stopped",
   "__version__",
+  "changed",
   "evaluate",
   "load",
   "load_samples",
@@ -54,6 +62,10 @@ __all__ = [
   "train_and_evaluate",
   "weighted_mse",
 ]
+
+
+def __dir__() -> list[str]:
+  return sorted({*globals(), *__all__})
 
 
 def __getattr__(name: str) -> Any:

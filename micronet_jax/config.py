@@ -11,7 +11,7 @@ import re
 from typing import Any
 
 from micronet_jax.errors import InputError
-from micronet_jax.settings import as_python, check_ranges, from_dict, setting
+from micronet_jax.settings import as_dict, as_python, check_ranges, from_dict, setting
 
 RELATIVE, ABSOLUTE, MEDIAN = "relative", "absolute", "median"
 """What ξ may be: a share of the highest score of an image, or a score."""
@@ -310,12 +310,16 @@ def _regions(given: Any) -> list[list[Any]]:
   ]
 
 
-def check_config(config: Config) -> None:
+def check_config(config: Config) -> Config:
   """Checks the values that would otherwise fail late or mean nothing.
+
+  Returns:
+    The same, in plain types: numbers may be NumPy's, and folders paths.
 
   Raises:
     InputError: naming the field, its value and what would be right.
   """
+  config = from_dict(Config, as_dict(config))
   check_ranges(config)
   for field in ("eval_every", "snapshot_every", "num_steps"):
     if getattr(config, field) % max(config.steps_per_call, 1):
@@ -340,3 +344,4 @@ def check_config(config: Config) -> None:
       f"config.batch_size is {config.batch_size}; target and auxiliary patches each "
       "take half of a batch, so use an even number or config.naive_pooling=True"
     )
+  return config

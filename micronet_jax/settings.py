@@ -8,6 +8,7 @@ import dataclasses
 import difflib
 import json
 import math
+import os
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -168,7 +169,12 @@ def as_python(value: Any) -> Any:
 
 def as_dict(config: Any) -> dict[str, Any]:
   """A schema as JSON would give it back: nested dicts, lists, numbers, strings."""
-  return json.loads(json.dumps(dataclasses.asdict(config)))
+  return json.loads(json.dumps(dataclasses.asdict(config), default=_plain))
+
+
+def _plain(value: Any) -> Any:
+  """What JSON lacks and people give: NumPy's and JAX's numbers, and paths."""
+  return os.fspath(value) if isinstance(value, os.PathLike) else value.tolist()
 
 
 def determining(config: Any) -> dict[str, Any]:
@@ -179,7 +185,7 @@ def determining(config: Any) -> dict[str, Any]:
     if dataclasses.is_dataclass(value):
       kept[field.name] = determining(value)
     elif not field.metadata.get("free"):
-      kept[field.name] = json.loads(json.dumps(value))
+      kept[field.name] = json.loads(json.dumps(value, default=_plain))
   return kept
 
 
@@ -194,8 +200,10 @@ def changed(config: T, values: Mapping[str, Any]) -> T:
     *homes, name = path.split(".")
     place = nested
     for home in homes:
+      if not isinstance(place.get(home), dict):
+        place[home] = {}  # which `from_dict` refuses
       place = place[home]
-    place[name] = value
+    place[name] = as_python(value)
   return from_dict(type(config), nested)
 
 

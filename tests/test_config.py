@@ -4,13 +4,14 @@ import importlib
 import json
 import pathlib
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tissue import config as make_config
 
 from configs import common
-from micronet_jax.config import Config, check_config
+from micronet_jax.config import Config, DataConfig, check_config
 from micronet_jax.errors import InputError
 from micronet_jax.settings import as_dict, changed, determining, from_dict
 from micronet_jax.training.run import follow_checkpoint
@@ -243,6 +244,26 @@ def test_fields_that_do_not_go_together(changes, expected):
 )
 def test_fields_that_go_together(changes):
   check_config(make_config(**changes))
+
+
+def test_what_python_gives_is_brought_to_plain_types():
+  given = Config(
+    gamma=np.float32(2),
+    num_steps=np.int64(7),
+    min_distances=[3, 5],
+    target=DataConfig("folder", root=pathlib.Path("mine")),
+  )
+  target = DataConfig("folder", root="mine")
+  plain = Config(gamma=2.0, num_steps=7, min_distances=(3, 5), target=target)
+  assert check_config(given) == plain
+  assert changed(Config(), {"gamma": np.float32(2)}) == Config(gamma=2.0)
+  assert as_dict(given) == as_dict(plain)
+
+
+@pytest.mark.parametrize("field", ["modl.width", "seed.width", "model.width.x"])
+def test_a_field_that_there_is_not_is_refused(field):
+  with pytest.raises(InputError, match=r"config\.(modl|seed|model\.width)"):
+    changed(Config(), {field: 8})
 
 
 def test_more_frozen_blocks_than_the_network_has():

@@ -32,6 +32,7 @@ def test_importing_the_package_imports_nothing_heavy():
 
 def test_public_names_are_classes_and_functions_of_the_package_that_say_what_they_do():
   root = pathlib.Path(mn.__file__).parent
+  assert set(mn.__all__) <= set(dir(mn))  # what editors offer
   for name in set(mn.__all__) - {"__version__"}:
     each = getattr(mn, name)
     assert each.__name__ == name

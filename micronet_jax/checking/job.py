@@ -36,7 +36,7 @@ def check_data(config: Config, sheet: pathlib.Path) -> bool:
   Raises:
     InputError: there is nothing to check, or the sheet cannot be written.
   """
-  check_config(config)
+  config = check_config(config)
   check_replaceable(sheet)
   title = source_name(config.target)
   print(f"checking {title}", flush=True)

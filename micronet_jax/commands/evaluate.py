@@ -33,7 +33,7 @@ def add_evaluate(commands: Any) -> None:
     metavar="DIR",
     help="for the report (default: runs/evaluate-...)",
   )
-  add_settings(evaluate, "evaluate")
+  add_settings(evaluate, "evaluate", "target.organs=kidney")
   evaluate.set_defaults(run=_run)
 
 

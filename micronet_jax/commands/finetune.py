@@ -52,7 +52,7 @@ def add_finetune(commands: Any) -> None:
     metavar="NAME|DIR",
     help=f"{NETWORKS}, to start from (default: base)",
   )
-  add_settings(finetune, "finetune")
+  add_settings(finetune, "finetune", "num_steps=600 or batch_size=8")
   finetune.set_defaults(run=_run)
 
 

@@ -86,15 +86,15 @@ def train_or_evaluate(config: Config, workdir: str | None) -> None:
     train_and_evaluate(config, folder)
 
 
-def add_settings(command: argparse.ArgumentParser, name: str) -> None:
-  """Adds `--set`, which changes any field of a recipe."""
+def add_settings(command: argparse.ArgumentParser, name: str, such: str) -> None:
+  """Adds `--set`, which changes any field of a recipe, such as those named."""
   command.add_argument(
     "--set",
     action="append",
     default=[],
     metavar="FIELD=VALUE",
-    help=f"another value for a field of configs/{name}.py, such as num_steps=600 or "
-    "model.width=8; may be repeated",
+    help=f"another value for a field of configs/{name}.py, such as {such}; may be "
+    "repeated",
   )
 
 

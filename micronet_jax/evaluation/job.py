@@ -7,14 +7,15 @@ import pathlib
 import time
 from typing import Any
 
-from micronet_jax import checkpoints, devices
+from micronet_jax import checkpoints, devices, models
 from micronet_jax.config import Config, check_config
 from micronet_jax.datasets.provenance import check_unseen, provenance_of
 from micronet_jax.datasets.sources import load_source, load_whole, source_name
 from micronet_jax.detection.detector import Detector
 from micronet_jax.errors import InputError
 from micronet_jax.evaluation.report import About, write_report
-from micronet_jax.workdir import claim_workdir, like_checkpoint
+from micronet_jax.settings import as_dict, as_python, changed
+from micronet_jax.workdir import claim_workdir, like_checkpoint, with_whole_model
 
 
 def evaluate(config: Config, workdir: str | pathlib.Path) -> dict[str, Any]:
@@ -29,12 +30,12 @@ def evaluate(config: Config, workdir: str | pathlib.Path) -> dict[str, Any]:
     What `report.json` holds.
 
   Raises:
-    InputError: no checkpoint, data that cannot be used, or images that the
-      checkpoint was trained on.
+    InputError: no checkpoint, another network or search than the checkpoint's, data
+      that cannot be used, or images that the checkpoint was trained on.
   """
   began = time.monotonic()
   workdir = pathlib.Path(workdir)
-  check_config(config)
+  config = check_config(config)
   if not config.init_from:
     raise InputError(
       "config.init_from is empty; name the checkpoint to evaluate, for instance 'base'"
@@ -42,7 +43,7 @@ def evaluate(config: Config, workdir: str | pathlib.Path) -> dict[str, Any]:
   devices.check_platform()
   devices.use_compilation_cache()
   detector = Detector(*checkpoints.load_weights(config.init_from))
-  config = like_checkpoint(config, detector.meta)
+  config = _as_stored(config, detector)
   samples = load_source(config.target, data_dir=config.data_dir)
   provenance, part = provenance_of(detector.meta), config.evaluate_part
   if part == "all":
@@ -65,3 +66,29 @@ def evaluate(config: Config, workdir: str | pathlib.Path) -> dict[str, Any]:
     part=part,
     about=About(config.job, source_name(config.target), began, unit),
   )
+
+
+def _as_stored(config: Config, detector: Detector) -> Config:
+  """The config with the checkpoint's network and search: nothing is chosen anew.
+
+  Raises:
+    InputError: it asks for others.
+  """
+  meta, given = detector.meta, as_dict(config.model)
+  stored = models.complete_options(meta["model"])
+  asked = {f"model.{name}": (given[name], stored.get(name)) for name in given}
+  asked["threshold_rule"] = config.threshold_rule, detector.rule
+  asked["smoothing"] = config.smoothing, detector.smoothing
+  plain = as_dict(Config())
+  for field, (wanted, there) in asked.items():
+    name = field.removeprefix("model.")
+    unsaid = (plain["model"] if name != field else plain)[name]
+    if name != "remat" and wanted != unsaid and as_python(there) != wanted:
+      raise InputError(
+        f"config.{field} is {wanted!r}, but an evaluation takes the checkpoint"
+        f" {config.init_from} as it is, with {there!r}; leave config.{field} out"
+      )
+  values = {f"model.{name}": None for name in ("width", "context", "dropout")}
+  config = changed(like_checkpoint(config, meta), {**values, "model.test_norm": None})
+  config = changed(config, {"model.name": stored["name"]})
+  return with_whole_model(config, like=stored)

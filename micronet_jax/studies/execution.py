@@ -217,8 +217,7 @@ def train_run(run: Run, place: pathlib.Path, stop: threading.Event) -> None:
     seen = provenance_of(start[1])
     values["init_from"] = f"../{run.base.key}"
   data = assemble_data(run, seen=seen)
-  config = changed(run.config, values)
-  check_config(config)
+  config = check_config(changed(run.config, values))
   config = follow_checkpoint(config, start[1] if start else None)
   claim_workdir(config, folder)
   names = {"title": run.title, "key": run.key}

@@ -49,7 +49,7 @@ def train_and_evaluate(config: Config, workdir: str | pathlib.Path) -> dict[str,
   """
   began = time.monotonic()
   workdir = pathlib.Path(workdir)
-  check_config(config)
+  config = check_config(config)
   check_platform()
   use_compilation_cache()
   start = checkpoints.load_weights(config.init_from) if config.init_from else None

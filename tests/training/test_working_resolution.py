@@ -11,6 +11,7 @@ import micronet_jax as mn
 from micronet_jax import checkpoints
 from micronet_jax.errors import InputError
 from micronet_jax.imaging.resampling import rescale_image
+from micronet_jax.settings import changed
 from micronet_jax.training import augmentation, pool
 from micronet_jax.training.run import prepare_training
 from micronet_jax.training.step import make_objective, reach_of
@@ -65,6 +66,14 @@ def test_the_checkpoint_carries_it_and_everything_follows(half, options, tmp_pat
   assert mn.train_and_evaluate(none, tmp_path / "none")["smoothing"] == 0.0
   config = tissue.config(**options, job="evaluate", evaluate_part="test")
   assert mn.evaluate(config, tmp_path / "scored")["working_mpp"] == 0.5
+  said = json.loads((tmp_path / "scored/config.json").read_text())
+  assert said["model"]["width"] == meta["model"]["width"]
+  for field, value in {"threshold_rule": "median", "smoothing": 0.0}.items():
+    with pytest.raises(InputError, match=f"config.{field} is {value!r}, but an"):
+      mn.evaluate(dataclasses.replace(config, **{field: value}), tmp_path / "other")
+  wider = changed(config, {"model.width": 9})
+  with pytest.raises(InputError, match=r"config\.model\.width is 9, but"):
+    mn.evaluate(wider, tmp_path / "other")
   checkpoints.export_weights(tmp_path / "out", weights, meta, dtype="bfloat16")
   assert mn.load(tmp_path / "out").mpp == 0.5
 
