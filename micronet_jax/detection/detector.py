@@ -32,6 +32,7 @@ from micronet_jax.detection.searching import (
   Program,
   compile_predict,
   search_tiles,
+  share_out,
 )
 from micronet_jax.detection.smoothing import kernel_radius
 from micronet_jax.detection.tiling import Tile, shared_side
@@ -113,22 +114,22 @@ class Detector:
     if tile is not None and tile % stride:
       raise InputError(f"tile is {tile}; this network takes multiples of {stride}")
 
-  def proximity(self, image: np.ndarray) -> jax.Array:
+  def proximity(self, image: Any) -> jax.Array:
     """Predicts the map of one image at the network's resolution, in one piece.
 
     Args:
-      image: uint8 `[H, W, 3]`, H and W >= 1, at `mpp`; normalised by its own statistics
-        and extended, as `detection.tiling` says, to sides that the stride divides.
+      image: as `detect` takes it, but taken to be at `mpp`; normalised by its own
+        statistics and extended, as `detection.tiling` says.
 
     Returns:
       float32 `[H, W]`, in units of Eq. 1: about 1 at centres, 0 far from them; of a
-      pixel classifier, the probability that a centre is near.
+      pixel classifier, the probability that a centre is near. Before `smoothing`.
     """
-    height, width = image.shape[:2]
+    with open_image(image) as reader:
+      height, width = reader.levels[0]
+      pixels = normalise(reader.read(0, 0, 0, height, width))
     stride = self._model.STRIDE
-    padded = np.pad(
-      normalise(image), ((0, -height % stride), (0, -width % stride), (0, 0))
-    )
+    padded = np.pad(pixels, ((0, -height % stride), (0, -width % stride), (0, 0)))
     make_room_for((self._graph, padded.shape))
     maps = compile_predict(self._graph)(self.weights, jnp.asarray(padded)[None])
     scale = self.meta["proximity"]["scale"]
@@ -224,9 +225,8 @@ class Detector:
     centers, scores = join_points([(each.centers, each.scores) for each in found])
     decisive = np.concatenate([scores[:0], *(each.decisive for each in found)])
     kept = scores >= self.lowest_score(scan, decisive, threshold=threshold)
-    detections = Detections(centers[kept], scores[kept])
-    detections.origin = scan.canvas.reader.origin
-    return detections
+    origin = scan.canvas.reader.origin
+    return Detections(centers[kept], scores[kept], origin=origin)
 
   def scan(
     self,
@@ -334,8 +334,7 @@ class Detector:
     tiles = [tile for tile in scan.tiles if tile.index not in done]
     if not tiles:
       return
-    devices = min(devices or jax.local_device_count(), len(tiles))
-    batch = -(-(batch or devices) // devices) * devices
+    devices, batch = share_out(len(tiles), devices=devices, batch=batch)
     window = window_radius(self.meta["min_distance"], self.mpp)
     program = self._program(scan, (window,), devices)
     least = units.least_that_counts(self.rule, self.meta["xi"])

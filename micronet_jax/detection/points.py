@@ -33,7 +33,19 @@ class Detections(_Found):
     origin: (x, y) in the image of the first pixel that QuPath shows, `Reader.origin`.
   """
 
-  origin: tuple[int, int] = (0, 0)
+  origin: tuple[int, int]
+
+  def __new__(
+    cls, centers: np.ndarray, scores: np.ndarray, *, origin: tuple[int, int] = (0, 0)
+  ) -> "Detections":
+    """See the attributes."""
+    made = super().__new__(cls, centers, scores)
+    made.origin = origin
+    return made
+
+  def _replace(self, **changes: np.ndarray) -> "Detections":
+    """Others of the same image, such as `found._replace(centers=…, scores=…)`."""
+    return Detections(*super()._replace(**changes), origin=self.origin)
 
   def to_csv(self, path: str | os.PathLike[str]) -> None:
     """Writes a table with the header x,y,score; a folder data set reads it back.

@@ -124,6 +124,22 @@ def compile_search(program: Program) -> Callable[..., tuple[Peaks, ...]]:
   return jax.jit(mapped, compiler_options=compiler_options())
 
 
+def share_out(tiles: int, *, devices: int | None, batch: int | None) -> tuple[int, int]:
+  """How many devices share batches of how many tiles.
+
+  So that images of many sizes share few programs, devices are one or all, and a batch
+  is as large as asked for, or the first power of two that holds all tiles.
+
+  Args:
+    tiles: to search, at least one.
+    devices: to use; None for all.
+    batch: tiles on the devices at once; None for one a device.
+  """
+  devices = (devices or jax.local_device_count()) if tiles > 1 else 1
+  batch = min(batch or devices, 1 << (tiles - 1).bit_length())
+  return devices, -(-batch // devices) * devices
+
+
 def search_tiles(
   program: Program,
   weights: Any,

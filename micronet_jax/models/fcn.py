@@ -113,7 +113,7 @@ class FCN(nnx.Module):
       inputs = features[name]
     zeros = nnx.initializers.zeros
     scores = {
-      name: nnx.Linear(features[name], 1, kernel_init=zeros, **options)
+      name: nnx.Linear(features[name], 1, kernel_init=zeros, **options | layers.LAST)
       for name in ("fc7", *SCORED)
     }
     self.output = nnx.Dict(scores)
@@ -138,7 +138,7 @@ class FCN(nnx.Module):
     for name in SCORED:
       skip = self.output[name](stages[name])
       score = _enlarge(score, 2, skip) + skip
-    return _enlarge(score, 8, images)[..., 0].astype(jnp.float32)
+    return _enlarge(score, 8, images)[..., 0]
 
 
 def _enlarge(x: jax.Array, factor: int, like: jax.Array) -> jax.Array:

@@ -69,7 +69,9 @@ class FCRN(nnx.Module):
       features = multiple * width
       setattr(self, name, layers.ConvNorm(inputs, features, kernel, **options, **norm))
       inputs = features
-    self.output = nnx.Conv(inputs, 1, (self.OUTPUT_KERNEL,) * 2, **options)
+    self.output = nnx.Conv(
+      inputs, 1, (self.OUTPUT_KERNEL,) * 2, **options | layers.LAST
+    )
 
   def __call__(
     self,
@@ -90,4 +92,4 @@ class FCRN(nnx.Module):
         x = layers.pad_to(resizing.enlarge(x, 2), *sizes.pop())
       x = layers.run_block(self, name, x, train=train, frozen=frozen)
     x = layers.pad_to(resizing.enlarge(x, 2), *sizes.pop())
-    return layers.convolve(self.output, x)[..., 0].astype(jnp.float32)
+    return layers.convolve(self.output, x)[..., 0]

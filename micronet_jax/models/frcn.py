@@ -183,7 +183,7 @@ class FRCN(nnx.Module):
       features = multiple * width
       setattr(self, name, ResidualUp(inputs, features, **residual, **options))
       inputs = features
-    self.output = Unit(inputs, 1, 1, use_bias=True, **options)
+    self.output = Unit(inputs, 1, 1, use_bias=True, **options | layers.LAST)
 
   def __call__(
     self,
@@ -203,4 +203,4 @@ class FRCN(nnx.Module):
       x = layers.run_block(self, name, x, **call)
     for name in UP:
       x = layers.run_block(self, name, x, sizes.pop(), **call)
-    return nnx.relu(self.output(x, train=train))[..., 0].astype(jnp.float32)
+    return nnx.relu(self.output(x, train=train))[..., 0]

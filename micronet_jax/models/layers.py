@@ -54,6 +54,11 @@ def pad_to(x: jax.Array, height: int, width: int) -> jax.Array:
   return jnp.pad(x, ((0, 0), (0, height - x.shape[1]), (0, width - x.shape[2]), (0, 0)))
 
 
+LAST: dict[str, Any] = {"dtype": jnp.float32}
+"""Of every network's last layer: bfloat16 has steps of 0.004 near 1, so that a maximum
+and its neighbours would often be one score."""
+
+
 class Norm(nnx.Module):
   """Batch normalisation with statistics in float32, then an activation.
 
@@ -77,11 +82,12 @@ class Norm(nnx.Module):
       features,
       momentum=0.9,
       epsilon=1e-5,
-      dtype=dtype,
+      dtype=jnp.float32,
       param_dtype=jnp.float32,
       axis_name=axis_name,
       rngs=rngs,
     )
+    self.dtype = dtype
     self.test_norm = test_norm
     self.activation = activation
 
@@ -89,7 +95,7 @@ class Norm(nnx.Module):
     """The activation of what is normalised; only training moves the statistics."""
     norm: Any = self.norm
     if not train and self.test_norm == "running":
-      return self.activation(norm(x, use_running_average=True))
+      return self.activation(norm(x, use_running_average=True).astype(self.dtype))
     y, mean, var = operations.batch_norm(
       x, norm.scale[...], norm.bias[...], norm.epsilon, norm.axis_name
     )

@@ -107,7 +107,7 @@ class MicroNet(nnx.Module):
     self.context = nnx.Dict(contexts)
     self.output = nnx.Dict(
       conv=layers.ConvNorm(2 * w * (1 + len(contexts)), w, 5, **options),
-      head=nnx.Linear(w, 1, dtype=options["dtype"], rngs=rngs),
+      head=nnx.Linear(w, 1, rngs=rngs, **layers.LAST),
     )
 
   def __call__(
@@ -147,8 +147,7 @@ class MicroNet(nnx.Module):
       x = leave(name, run(up, getattr(self, name), x, stages[skip]))
     last = functools.partial(_last, train, self.context_stages)
     contexts = [stages[name] for name in self.context_stages]
-    x = run(last, self.output, self.context, x, contexts)
-    return x.astype(jnp.float32)
+    return run(last, self.output, self.context, x, contexts)
 
 
 # The blocks' insides, which `remat` computes twice; what comes first is constant.

@@ -101,7 +101,7 @@ class UNet(nnx.Module):
     for name, (_, multiple) in UP.items():
       setattr(self, name, JoiningUp(inputs, multiple * width, **options))
       inputs = multiple * width
-    self.output = nnx.Linear(inputs, 1, **options)
+    self.output = nnx.Linear(inputs, 1, **options | layers.LAST)
 
   def __call__(
     self,
@@ -121,4 +121,4 @@ class UNet(nnx.Module):
       x = stages[name] = layers.run_block(self, name, x, keys=keys, **call)
     for name, (skip, _) in UP.items():
       x = layers.run_block(self, name, x, stages[skip], **call)
-    return self.output(x)[..., 0].astype(jnp.float32)
+    return self.output(x)[..., 0]

@@ -1,5 +1,8 @@
 """The detector: coordinates, sizes, resolution, what it refuses."""
 
+import copy
+import pickle
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +15,9 @@ import micronet_jax as mn
 from micronet_jax import models
 from micronet_jax.detection.detector import Detector
 from micronet_jax.detection.peaks import detect_points, select_peaks
+from micronet_jax.detection.points import Detections
+from micronet_jax.detection.searching import share_out
+from micronet_jax.errors import InputError
 from micronet_jax.imaging.normalisation import normalise
 from micronet_jax.imaging.resampling import rescale_image
 from micronet_jax.models import graphs
@@ -48,6 +54,46 @@ def test_the_map_is_the_networks_output_in_units_of_eq_1(detector, weights, imag
   model = graphs.merge_model(graph, jax.tree.map(jnp.asarray, weights))
   direct = model(jnp.asarray(normalise(image))[None])[0] / 5.0
   np.testing.assert_allclose(detector.proximity(image), direct, atol=1e-5)
+
+
+def test_the_map_is_of_what_detection_sees_whatever_the_array_holds(detector, image):
+  expected = np.asarray(detector.proximity(image))
+  whole = detector.proximity(np.round(image / 255, 6).astype(np.float32))
+  np.testing.assert_allclose(whole, expected, atol=1e-5)
+  with pytest.raises(InputError, match="0 to 1"):
+    detector.proximity(image.astype(np.float32))
+
+
+def test_what_is_kept_of_detections_keeps_its_frame():
+  found = Detections(np.ones((2, 2), np.float32), np.ones(2), origin=(100, 200))
+  for other in (
+    found._replace(centers=found.centers[:1], scores=found.scores[:1]),
+    pickle.loads(pickle.dumps(found)),
+    copy.copy(found),
+  ):
+    assert other.origin == (100, 200)
+    assert type(other) is Detections
+  assert Detections(*found).origin == (0, 0)
+  centers, scores = found
+  assert len(centers) == len(scores) == 2
+
+
+@pytest.mark.parametrize(
+  ("tiles", "devices", "batch", "expected"),
+  [
+    (1, None, None, (1, 1)),
+    (1, 4, 8, (1, 1)),
+    (2, None, None, (8, 8)),
+    (9, None, None, (8, 8)),
+    (2, 1, 8, (1, 2)),
+    (5, 1, 8, (1, 8)),
+    (3, 3, 2, (3, 3)),
+    (9, 3, 7, (3, 9)),
+  ],
+)
+def test_tiles_are_shared_out_by_few_programs(tiles, devices, batch, expected):
+  assert jax.local_device_count() == 8
+  assert share_out(tiles, devices=devices, batch=batch) == expected
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (5, 40), (17, 31)])

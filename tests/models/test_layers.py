@@ -199,3 +199,22 @@ def test_dropout_keeps_the_type():
   x = jnp.ones((3, 4, 4, 1), jnp.bfloat16)
   assert layers.dropout(x, 0.5, KEYS).dtype == jnp.bfloat16
   np.testing.assert_array_equal(layers.dropout(x, 0.0, KEYS), x)
+
+
+def test_running_statistics_stay_float32_in_bfloat16():
+  norm = layers.Norm(
+    4,
+    dtype=jnp.bfloat16,
+    test_norm="running",
+    axis_name=None,
+    activation=lambda x: x,
+    rngs=nnx.Rngs(0),
+  )
+  mean, deviation = np.array([2.0, 4.1, 6.3, 8.7]), 0.25
+  norm.norm.mean[...], norm.norm.var[...] = mean, np.full(4, deviation**2)
+  x = jnp.asarray(mean + deviation * normal(3, 2, 9, 9, 4), jnp.bfloat16)
+  y = norm(x, train=False)
+  assert y.dtype == jnp.bfloat16
+  expected = (np.asarray(x, np.float64) - mean) / np.sqrt(deviation**2 + 1e-5)
+  # Within the rounding of what comes out.
+  np.testing.assert_allclose(np.asarray(y, np.float64), expected, rtol=0.005, atol=1e-4)

@@ -211,6 +211,8 @@ def test_bfloat16(inference):
   assert error.mean() < 0.01  # bfloat16 rounds to 0.4 %
   assert error.max() < 0.05
   assert error.max() > 1e-4  # it does compute in bfloat16
+  rounded = np.asarray(jnp.asarray(result, jnp.bfloat16), np.float32)
+  assert (result != rounded).mean() > 0.9  # but for the last layer
 
 
 @pytest.mark.parametrize("test_norm", ["running", "batch"])
