@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from micronet_jax.errors import InputError
+
 
 def weighted_mse_per_example(
   prediction: jax.Array,
@@ -30,7 +32,15 @@ def weighted_mse_per_example(
 
   Returns:
     float32 `[B]`.
+
+  Raises:
+    InputError: the shapes differ, which would broadcast.
   """
+  if prediction.shape != target.shape:
+    raise InputError(
+      f"the prediction has the shape {prediction.shape} and the target {target.shape};"
+      " they must be the same, [B, H, W]"
+    )
   prediction, target = prediction.astype(jnp.float32), target.astype(jnp.float32)
   mean = jnp.mean(target, axis=(-2, -1), keepdims=True)
   mean = jnp.maximum(mean, floor) if floor else mean

@@ -12,6 +12,7 @@ from jax.typing import ArrayLike
 from scipy.spatial import cKDTree
 
 from micronet_jax.datasets.sample import as_points
+from micronet_jax.errors import InputError
 
 CELL = 4
 """Side in pixels of the cells that nearby centres are listed for."""
@@ -76,8 +77,11 @@ def proximity_map(
     float32 `[H, W]` in [0, 1].
 
   Raises:
-    InputError: if `centers` is not `[N, 2]` or holds NaN or infinity.
+    InputError: `centers` is not `[N, 2]` or holds NaN or infinity, or α or d is not
+      above 0.
   """
+  if not (alpha > 0 and radius > 0):
+    raise InputError(f"alpha is {alpha} and radius {radius}; both must be above 0")
   centers = as_points(centers)
   if len(centers) == 0:
     return np.zeros(shape, np.float32)

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
+from micronet_jax.errors import InputError
 from micronet_jax.training.losses import (
   balance_weights,
   cross_entropy_per_example,
@@ -188,3 +189,9 @@ def test_balance_within_a_compiled_function():
   kind = jnp.arange(4) % 2 == 0
   compiled = jax.jit(lambda kind: balance_weights(kind, gamma=3.0))
   np.testing.assert_array_equal(compiled(kind), balance_weights(kind, gamma=3.0))
+
+
+def test_shapes_that_would_broadcast_are_refused():
+  prediction, target = batch(0)
+  with pytest.raises(InputError, match=r"\(3, 1, 4, 5\) and the target \(3, 4, 5\)"):
+    weighted_mse(prediction[:, None], target)

@@ -144,3 +144,9 @@ def test_value_is_one_at_a_centre_and_row_comes_first():
 def test_bad_centers(function, bad):
   with pytest.raises(InputError, match="centers"):
     function(bad, SHAPE)
+
+
+@pytest.mark.parametrize("wrong", [{"alpha": 0}, {"radius": -1.0}])
+def test_constants_of_eq_1_that_mean_nothing(wrong):
+  with pytest.raises(InputError, match="above 0"):
+    proximity_map(np.zeros((1, 2)), (3, 3), **wrong)
