@@ -41,10 +41,21 @@ def test_folder_without_index(root, load):
 def test_folder_with_index(root, load):
   add_image(root, "a")
   add_image(root, "b__c")
-  add_index(root, "b__c,,,,30,20,1", "a,Liver,p1,0.2468,,,")
+  add_index(root, "b__c,,p2,,30,20,1", "a,Liver,p1,0.2468,,,")
   first, second = load()
   assert (first.organ, first.patient, first.mpp) == ("liver", "p1", 0.2468)
-  assert (second.organ, second.patient, second.mpp) == ("b", "b__c", None)
+  assert (second.organ, second.patient, second.mpp) == ("b", "p2", None)
+
+
+def test_patients_are_told_of_all_images_or_of_none(root, load):
+  for name in "abc":
+    add_image(root, name)
+  # As spreadsheets have it, where the first line of a group names the patient.
+  add_index(root, "a,p1", "b,", "c,p2", header="name,patient")
+  with pytest.raises(InputError, match=r"index.csv, line 3: field patient is empty"):
+    load()
+  add_index(root, "a,", "b,", "c,", header="name,patient")
+  assert [sample.patient for sample in load()] == ["a", "b", "c"]
 
 
 def test_folder_with_every_kind_of_annotation(root, load):
@@ -234,7 +245,7 @@ def test_ome_tiff_and_its_points(root, load):
   (root / "points/a.csv").write_text("x,y\n3,4\n")
   assert [sample.name for sample in load()] == ["a", "other"]
   for name in ("a", "a.ome"):
-    add_index(root, f"{name},p", "other,", header="name,patient")
+    add_index(root, f"{name},p", "other,q", header="name,patient")
     assert load()[0].patient == "p"
   (root / "points/a.csv").rename(root / "points/a.ome.csv")
   assert [sample.name for sample in load()] == ["a.ome", "other"]

@@ -113,10 +113,10 @@ def test_imagej_regions(tmp_path, caplog):
     tmp_path,
     roi_of(BOX, "POLYGON"),
     roi_of([[40, 50]], "POINT"),
-    roi_of([[60.5, 70.5]], "POINT"),
+    roi_of([[60.5, 70.25]], "POINT"),  # between two columns: ImageJ has centres at 0
     roi_of([[0, 0], [9, 9]], "POLYLINE"),
   )
-  assert_centers(path, [BOX_CENTER, (50, 40), (70, 60)])
+  assert_centers(path, [BOX_CENTER, (50, 40), (70.25, 60.5)])
   assert "1 lines and angles" in caplog.text
   one = write(tmp_path / "a.roi", roi_of(BOX, "POLYGON").tobytes())
   assert_centers(one, [BOX_CENTER])
@@ -241,10 +241,14 @@ def test_coco(tmp_path, caplog):
     {"segmentation": [FLAT], "iscrowd": 1},
     {"segmentation": [[100, 100, 140, 100, 140, 140]], "category_id": 2},
     {"segmentation": [FLAT], "image_id": 0},
+    {"bbox": [50, 60, 10, 20], "image_id": "1"},  # text for a number
+    {"segmentation": [FLAT], "image_id": 9},
   )
-  expected = [BOX_CENTER, (23, 12), (1.5, 1.5), (49.5, 34.5)]
+  expected = [BOX_CENTER, (23, 12), (1.5, 1.5), (49.5, 34.5), (69.5, 54.5)]
   assert_centers(path, expected, name="a")
-  for part in ("1 crowds", "'Region'", "1 that repeat"):  # the same mask twice
+  assert "1 crowds" in caplog.text
+  assert "1 of an image that is not listed" in caplog.text
+  for part in ("'Region'", "1 that repeat"):  # the same mask twice
     assert part in caplog.text
   assert_refused(path, "2 images", "named c", name="c")
 

@@ -37,7 +37,7 @@ FORMS += [(".tif", np.uint16), (".tiff", np.uint32), (".tif", np.int32)]
 def test_label_map_round_trip(tmp_path, seed, form):
   ending, dtype = form
   rng = np.random.default_rng(seed)
-  numbers = rng.integers(1, np.iinfo(dtype).max, 5, endpoint=True)
+  numbers = np.unique(rng.integers(1, np.iinfo(dtype).max, 5, endpoint=True))
   labels = np.zeros((20, 30), dtype)
   for index, number in enumerate(numbers):
     top, left = 4 * index, int(rng.integers(0, 20))
@@ -113,6 +113,15 @@ def test_map_that_was_resized_with_interpolation(tmp_path):
   resized = np.rint(ndimage.zoom(labels, 1.7, order=1)).astype(np.uint8)
   path = save_labels(tmp_path / "a.png", resized)
   assert_refused(path, "places far apart", "interpolation")
+
+
+@pytest.mark.parametrize("background", [1, 100, 65535])
+def test_a_background_with_a_number_is_no_nucleus(tmp_path, background):
+  labels = grid_of_labels(9, side=4).astype(np.int64)
+  others = np.where(labels == background, 99, labels)
+  path = tmp_path / "a.png"
+  save_labels(path, np.where(labels, others, background).astype(np.uint16))
+  assert_refused(path, f"label {background} covers 7", "background must be 0")
 
 
 def test_negative_is_background(tmp_path, caplog):

@@ -91,6 +91,8 @@ def test_points_in_microns_by_their_size(tmp_path):
   path = write(tmp_path / "a.csv", f"x,y\n{spread(64)}\n")
   known = {"shape": (256, 256), "mpp": 0.25}
   assert_refused(path, "64 x 64", "256 x 256 pixels", "column unit", **known)
+  # What does not say its resolution is taken as 0.25 everywhere else, too.
+  assert_refused(path, "0.25 a pixel", shape=(256, 256))
   # Who says that they are pixels is believed, and so are points elsewhere.
   lines = spread(64).replace("\n", ",px\n")
   assert len(read_centers(write(path, f"x,y,unit\n{lines},px\n"), **known)) == 40

@@ -117,6 +117,21 @@ def test_qupath_cells_give_their_nucleus_and_regions_are_left_out(tmp_path):
   assert_centers(geojson(tmp_path, [region]), [(44.5, 44.5)])
 
 
+def test_nuclei_that_a_person_outlines_beside_detections_count(tmp_path, caplog):
+  detection = {"objectType": "detection", "classification": {"name": "Nucleus"}}
+  drawn = {"objectType": "annotation", "classification": {"name": "Nucleus"}}
+  around = [[40, 40], [90, 40], [90, 90], [40, 90]]
+  objects = [
+    feature("Point", [60.5, 50.5], properties=detection),
+    feature("Polygon", [BOX], properties=drawn),
+    feature("Polygon", [around], properties=drawn),  # holds the detection
+    feature("Polygon", [BOX], properties={"objectType": "annotation"}),
+  ]
+  assert_centers(geojson(tmp_path, objects), [(50, 60), (22.5, 11.5)])
+  assert "1 outlines beside detected nuclei or cells" in caplog.text
+  assert "1 outlines that hold other objects" in caplog.text
+
+
 @pytest.mark.parametrize(
   "mark",
   [

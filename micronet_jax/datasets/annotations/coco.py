@@ -31,6 +31,13 @@ def image_names(document: Any) -> list[str]:
   return [_stem(each) for each in document["images"] if isinstance(each, dict)]
 
 
+def _images(document: Any) -> list[dict[str, Any]]:
+  """The images that annotations can be of."""
+  return [
+    each for each in document["images"] if isinstance(each, dict) and "id" in each
+  ]
+
+
 def read_coco(path: pathlib.Path, document: Any, subject: Subject) -> Reading:
   """Reads the objects of the image that the file names like `subject`.
 
@@ -50,17 +57,21 @@ def read_coco(path: pathlib.Path, document: Any, subject: Subject) -> Reading:
   Raises:
     InputError: the file names other images, or an object cannot be read.
   """
-  image = _image(path, document["images"], subject)
+  image = _image(path, _images(document), subject)
   names = {}
   for category in document.get("categories") or []:
     if isinstance(category, dict):
       names[category.get("id")] = str(category.get("name", ""))
   reading = Reading()
   shapes = []
+  listed = {str(each["id"]) for each in _images(document)}
   for number, each in enumerate(document["annotations"], start=1):
     place = f"annotation {number}"
     try:
-      if each["image_id"] != image["id"]:
+      owner = str(each["image_id"])  # tools write 7 or "7"
+      if owner != str(image["id"]):
+        if owner not in listed:
+          reading.left_out["of an image that is not listed"] += 1
         continue
       if each.get("iscrowd"):
         reading.left_out["crowds"] += 1
@@ -78,9 +89,10 @@ def read_coco(path: pathlib.Path, document: Any, subject: Subject) -> Reading:
   return find_nuclei(path, shapes, reading)
 
 
-def _image(path: pathlib.Path, images: list[Any], subject: Subject) -> dict[str, Any]:
+def _image(
+  path: pathlib.Path, known: list[dict[str, Any]], subject: Subject
+) -> dict[str, Any]:
   """The image that the file means by the name of `subject`."""
-  known = [each for each in images if isinstance(each, dict) and "id" in each]
   named = [
     each
     for each in known

@@ -12,7 +12,7 @@ import numpy as np
 import roifile
 
 from micronet_jax.datasets.annotations.mark import Reading, Subject
-from micronet_jax.datasets.annotations.outlines import CORNER, Ring
+from micronet_jax.datasets.annotations.outlines import Ring
 from micronet_jax.datasets.annotations.shapes import Shape, find_nuclei
 from micronet_jax.errors import InputError
 
@@ -31,9 +31,8 @@ _NO_NUCLEI = {
 def read_rois(path: pathlib.Path, _: Subject) -> Reading:
   """Reads regions of ImageJ's manager: outlines and points.
 
-  Outlines count from the corner of the top-left pixel; points are indices of pixels,
-  unless they are stored as fractions, which count from the corner too. Lines, arrows
-  and texts are left out and counted.
+  Outlines count from the corner of the top-left pixel, points, fractions too, from its
+  centre, as ImageJ draws them. Lines, arrows and texts are left out and counted.
 
   Args:
     path: a ZIP file of .roi files, or one of these.
@@ -94,9 +93,8 @@ def _shapes_of(place: str, roi: roifile.ImagejRoi) -> list[Shape]:
   plane = (max(roi.z_position, roi.position, 0), max(roi.t_position, 0))
   common = Shape(place, plane=plane)
   if roi.roitype == _KINDS.POINT:
-    corner = CORNER if roi.subpixelresolution else 0.0
     points = np.asarray(roi.coordinates(), np.float64).reshape(-1, 2).tolist()
-    return [common._replace(point=(x, y), corner=corner) for x, y in points]
+    return [common._replace(point=(x, y), corner=0.0) for x, y in points]
   if roi.roitype not in _OUTLINES:
     raise ValueError(f"of type {roi.roitype.name}")
   if roi.composite:

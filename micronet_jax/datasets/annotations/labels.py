@@ -39,8 +39,9 @@ def read_label_map(
     One mark a label, in the order of the labels.
 
   Raises:
-    InputError: the map cannot be read, has another size than the image, or has a
-      label in several far places, or a single one in several places.
+    InputError: the map cannot be read, has another size than the image, has a label
+      in several far places, or a single one in several places, or one of several
+      labels is the background.
   """
   values = decoding.read_labels(path)
   if shape is not None and values.shape != tuple(shape):
@@ -60,6 +61,7 @@ def read_label_map(
   elif len(names) == 1:
     _check_one_piece(path, numbers)
   else:
+    _check_background(path, numbers, names)
     numbers, specks = _without_specks(path, numbers, names)
     if specks:
       reading.left_out["specks far from the rest of their label"] = specks
@@ -77,6 +79,19 @@ def _check_one_piece(path: pathlib.Path, values: np.ndarray) -> None:
     raise InputError(
       f"{path} has one label in {pieces} separate places, so it says where nuclei"
       " are but not which is which; every nucleus needs a number of its own."
+    )
+
+
+def _check_background(
+  path: pathlib.Path, numbers: np.ndarray, names: np.ndarray
+) -> None:
+  """Refuses a map in which a label lies around all others, and nothing is 0."""
+  areas = np.bincount(numbers.ravel())
+  if not areas[0] and 2 * areas.max() > numbers.size:
+    raise InputError(
+      f"{path} has no pixel that is 0, and the label {names[areas.argmax() - 1]} covers"
+      f" {areas.max() / numbers.size:.0%} of it, more than a nucleus does; the"
+      " background must be 0."
     )
 
 

@@ -21,6 +21,7 @@ from micronet_jax.datasets.annotations.outlines import CORNER
 from micronet_jax.datasets.annotations.shapes import is_ignored
 from micronet_jax.datasets.annotations.whose import lines_of_image
 from micronet_jax.errors import InputError, or_left_out
+from micronet_jax.lengths import REFERENCE_MPP
 
 _PLAIN = ("x", "y")
 _MICRONS = ("centroid x µm", "centroid y µm")
@@ -181,18 +182,21 @@ def _check_pixels(
   if len(values) < _FEWEST or subject.shape is None:
     return
   side = float(values.max() + 1) / max(subject.shape)
-  if side > _LIKELY_MPP or subject.mpp is None or subject.mpp > _LIKELY_MPP:
+  if side > _LIKELY_MPP:
     return
-  corner = np.array(subject.shape[::-1]) * subject.mpp  # (x, y)
+  mpp = REFERENCE_MPP if subject.mpp is None else subject.mpp
+  if mpp > _LIKELY_MPP:
+    return
+  corner = np.array(subject.shape[::-1]) * mpp  # (x, y)
   extent = np.ptp(values, axis=0)
   if (values > corner).any() or (extent < _FILLED * corner).any():
     return
   what = (
     f"all {len(values)} points lie within {corner[0]:.0f} x {corner[1]:.0f} of the"
     f" image's {subject.shape[1]} x {subject.shape[0]} pixels, which is its size in"
-    f" microns at {subject.mpp:g} a pixel"
+    f" microns at {mpp:g} a pixel"
   )
-  if subject.mpp <= _SURE_MPP:
+  if mpp <= _SURE_MPP:
     raise InputError(
       f"{path}: {what}; a column unit with micron or px on every line must say which"
       " they are."

@@ -26,6 +26,7 @@ from micronet_jax.datasets.annotations.outlines import (
 )
 from micronet_jax.errors import InputError, or_left_out
 
+_NUCLEUS_NAMES = re.compile(r"nucle(us|i)|cells?")
 _REGION_NAMES = re.compile(
   r"(region|regions? of interest|roi|annotation area|area|field of view|fov|tissue"
   r"|artifact|artefact|background|metastas[ie]s|exclusion|excluded?)s?[\s_#-]*\d*"
@@ -66,7 +67,8 @@ def find_nuclei(
 
   No nuclei are: objects of a class that QuPath ignores (its name ends in a star);
   objects on other planes than the one with the most; outlines whose class or layer is
-  named as a region; outlines beside objects that the file itself calls nuclei; an
+  named as a region; outlines beside objects that the file itself calls nuclei, unless
+  they are of a class named so, as `detect` writes it and who adds what it missed; an
   outline that holds a point, or wholly holds other outlines much smaller than itself
   (`which_hold_others`); and outlines of less than a square pixel.
 
@@ -96,7 +98,7 @@ def find_nuclei(
     region = not shape.nucleus and shape.point is None
     if region and _REGION_NAMES.fullmatch(shape.name.strip().lower()):
       left[f"of the class or layer '{shape.name.strip()}', a region"] += 1
-    elif region and told:
+    elif region and told and not _NUCLEUS_NAMES.fullmatch(shape.name.strip().lower()):
       left["outlines beside detected nuclei or cells, as regions"] += 1
     elif shape.point is None and area(shape.polygons) is None:
       left["outlines of less than one square pixel"] += 1

@@ -94,6 +94,7 @@ def _indexed(index: pathlib.Path, pairs: dict[str, Files]) -> list[Entry]:
   if table.remarks:
     log.warning("%s: %s", index, "; ".join(table.remarks))
   check_columns(index, table)
+  whose = {bool(row.get("patient", "")) for _, row in table.rows}
   for line, row in table.rows:
     with or_left_out():
       name = known.get(same_name(row["name"]), "")
@@ -108,6 +109,11 @@ def _indexed(index: pathlib.Path, pairs: dict[str, Files]) -> list[Entry]:
         raise InputError(
           f"{index}, line {line}: field name is '{name}', which line {lines[name]} is"
           " already about; every image has one line."
+        )
+      if len(whose) > 1 and not row.get("patient", ""):
+        raise InputError(
+          f"{index}, line {line}: field patient is empty, though other lines name"
+          " theirs; every image must, or images of one patient might train and test."
         )
       lines[name] = line
       entries.append(
