@@ -3,6 +3,7 @@
 Called by `commands.check`.
 """
 
+import dataclasses
 import pathlib
 from collections.abc import Sequence
 
@@ -69,13 +70,7 @@ def _read(config: Config) -> list[Sample]:
 
 def find_faults(config: Config, samples: Sequence[Sample]) -> list[Trouble]:
   """What is odd about images that can be read."""
-  troubles: list[Trouble] = []
-  parts: dict[str, str] = {}
-  try:
-    split = split_by_patient(samples, config.split)
-    parts = {name: part for part in PARTS for name in getattr(split, part)}
-  except InputError as error:
-    troubles.append(Trouble(True, "cannot be split", str(error)))
+  troubles, parts = _split(config, samples)
   examined = [
     _examine(sample)
     for sample in tqdm(samples, disable=None, leave=False, unit="image")
@@ -92,6 +87,24 @@ def find_faults(config: Config, samples: Sequence[Sample]) -> list[Trouble]:
     *images.find_nothing_to_see(examined),
     *centers.find_untold(examined),
   ]
+
+
+def _split(
+  config: Config, samples: Sequence[Sample]
+) -> tuple[list[Trouble], dict[str, str]]:
+  """What is wrong with the split, and which part each image is in."""
+  troubles: list[Trouble] = []
+  for make_do in (config.split.make_do, True):
+    options = dataclasses.replace(config.split, make_do=make_do)
+    try:
+      split = split_by_patient(samples, options)
+    except InputError as error:
+      troubles.append(Trouble(True, "cannot be split", str(error)))
+      continue
+    text = [f"{each.text}, as `micronet finetune` does" for each in troubles]
+    parts = {name: part for part in PARTS for name in getattr(split, part)}
+    return [Trouble(False, "few to split", each) for each in text], parts
+  return troubles[:1], {}
 
 
 def _examine(sample: Sample) -> Examined:

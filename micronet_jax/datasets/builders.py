@@ -91,7 +91,7 @@ class FilesBuilder(SampleBuilder):
   """A builder of samples that lie in files; a subclass says how to find them."""
 
   # Of the rules by which files are read: what was prepared by others is read anew.
-  VERSION = tfds.core.Version("1.3.0")
+  VERSION = tfds.core.Version("1.4.0")
 
   @staticmethod
   @abc.abstractmethod

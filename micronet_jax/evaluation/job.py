@@ -3,6 +3,7 @@
 Called by `launch.py` (configs/evaluate.py) and as `micronet_jax.evaluate`.
 """
 
+import logging
 import pathlib
 import time
 from typing import Any
@@ -16,6 +17,8 @@ from micronet_jax.errors import InputError
 from micronet_jax.evaluation.report import About, write_report
 from micronet_jax.settings import as_dict, as_python, changed
 from micronet_jax.workdir import claim_workdir, like_checkpoint, with_whole_model
+
+log = logging.getLogger("micronet_jax")
 
 
 def evaluate(config: Config, workdir: str | pathlib.Path) -> dict[str, Any]:
@@ -56,6 +59,8 @@ def evaluate(config: Config, workdir: str | pathlib.Path) -> dict[str, Any]:
       f"config.evaluate_part is {part!r}, but the checkpoint's split has no such part; "
       "use 'all'"
     )
+  if not any(len(sample.centers) for sample in samples):
+    log.warning("no image has a centre: all that is found will count as false")
   claim_workdir(config, workdir)
   split = detector.meta.get("split", {})
   unit = split.get("unit", "patient") if part != "all" else "patient"

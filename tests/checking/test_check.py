@@ -160,9 +160,12 @@ def test_patients_whose_names_look_the_same(good):
 
 
 def test_too_few_patients_to_split(good):
-  assert ("cannot be split", True) in kinds(
-    [slides.changed(sample, patient="one") for sample in good]
-  )
+  (trouble,) = found([slides.changed(sample, patient="one") for sample in good])
+  # `micronet finetune` trains on them.
+  assert (trouble.title, trouble.wrong) == ("few to split", False)
+  assert "1 patient(s) cannot fill" in trouble.text
+  assert "finetune` does" in trouble.text
+  assert ("cannot be split", True) in kinds([])
 
 
 # What is odd, and grave if there is much of it.

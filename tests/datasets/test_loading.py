@@ -151,7 +151,7 @@ def test_second_process_that_finishes_first(root, load, tmp_path, monkeypatch):
   monkeypatch.setattr(module, read_while_another_prepares)
   assert [sample.name for sample in load()] == ["a", "b"]
   (only,) = prepared(tmp_path)
-  assert only.name == "1.3.0"
+  assert only.name == "1.4.0"
 
 
 def test_two_processes_at_once(root, tmp_path):
@@ -167,7 +167,7 @@ def test_two_processes_at_once(root, tmp_path):
     subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)
   ]
   assert [run.communicate()[0].split() for run in runs] == [list("abcdef")] * 2
-  assert [path.name for path in prepared(tmp_path)] == ["1.3.0"]
+  assert [path.name for path in prepared(tmp_path)] == ["1.4.0"]
 
 
 def test_data_dir_that_cannot_be_written(root, tmp_path):
@@ -202,7 +202,7 @@ def test_default_place_is_that_of_tfds(root, tmp_path, monkeypatch):
   add_image(root, "a")
   monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "cache"))
   load_samples("folder", root=root)
-  assert [path.name for path in prepared(tmp_path)] == ["1.3.0"]
+  assert [path.name for path in prepared(tmp_path)] == ["1.4.0"]
 
 
 def test_nothing_is_printed_and_nobody_is_called(root, load, monkeypatch, capfd):

@@ -68,9 +68,8 @@ def find_nuclei(
   No nuclei are: objects of a class that QuPath ignores (its name ends in a star);
   objects on other planes than the one with the most; outlines whose class or layer is
   named as a region; outlines beside objects that the file itself calls nuclei, unless
-  they are of a class named so, as `detect` writes it and who adds what it missed; an
-  outline that holds a point, or wholly holds other outlines much smaller than itself
-  (`which_hold_others`); and outlines of less than a square pixel.
+  their class is named so; an outline that holds a point, or wholly holds other outlines
+  much smaller than itself (`which_hold_others`); and outlines below a square pixel.
 
   Args:
     path: the file, for messages.

@@ -112,8 +112,9 @@ def _indexed(index: pathlib.Path, pairs: dict[str, Files]) -> list[Entry]:
         )
       if len(whose) > 1 and not row.get("patient", ""):
         raise InputError(
-          f"{index}, line {line}: field patient is empty, though other lines name"
-          " theirs; every image must, or images of one patient might train and test."
+          f"{index}, line {line}: field patient is empty, though other lines name a"
+          " patient; every line must (images of one might train and test at once), or"
+          " the column must go."
         )
       lines[name] = line
       entries.append(
