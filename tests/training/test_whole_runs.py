@@ -405,7 +405,7 @@ def test_a_signal_after_the_last_step_stops_before_the_scores(
   ):
     with monkeypatch.context() as patch:
       _or_signal(patch, module, name, number)
-      with pytest.raises(errors.Stopped, match="trained; run the same .* to score it"):
+      with pytest.raises(errors.Stopped, match=r"trained; run .* to score it"):
         train_and_evaluate(config, tmp_path / "run")
     assert (tmp_path / "run/checkpoints/latest/1").is_dir()
     assert not (tmp_path / "run/report.json").exists()
