@@ -8,6 +8,7 @@ is looked up here, so no path is ever made of what a browser sent. Called by all
 import contextlib
 import dataclasses
 import logging
+import os
 import pathlib
 
 from micronet_jax.datasets.annotations import tables
@@ -87,7 +88,7 @@ class Folder:
       name = same_name(path.stem)
       key = digest(name.encode())
       if not self.holds(path):
-        outside += path.exists()  # a link to nothing is told below
+        outside += os.path.exists(path)  # dead links are told below
       elif key in pictures:
         doubled += 1
       elif path.is_file():

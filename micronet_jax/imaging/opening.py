@@ -71,15 +71,17 @@ def tell_unread(paths: Iterable[str | os.PathLike[str]]) -> str:
     paths: all that lies in the folder.
 
   Returns:
-    A sentence with a count and the first names: of links to nothing that are called as
-    images are, and of files with one of `UNREAD_ENDINGS`; "" if there are none.
+    A sentence with a count and the first names: of dead links that are called as images
+    are, and of files with one of `UNREAD_ENDINGS`; "" if there are none.
   """
   unread = []
   for path in sorted(map(pathlib.Path, paths)):
     odd = path.suffix.lower() in UNREAD_ENDINGS and not path.name.startswith(".")
-    if (odd or is_image(path)) and path.is_symlink() and not path.exists():
-      unread.append(f"{path.name} (a link to nothing)")
-    elif odd and path.is_file():
+    if not (odd or is_image(path)):
+      continue
+    if os.path.islink(path) and not os.path.exists(path):
+      unread.append(f"{path.name} (a dead link)")
+    elif odd and os.path.isfile(path):
       unread.append(path.name)
   if not unread:
     return ""

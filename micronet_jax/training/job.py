@@ -45,7 +45,7 @@ def train_and_evaluate(config: Config, workdir: str | pathlib.Path) -> dict[str,
   Raises:
     InputError: a field, file or checkpoint that cannot be used, data that have changed
       since the run began, or a loss that is not finite.
-    Stopped: on SIGINT or SIGTERM, after saving.
+    Stopped: on SIGINT or SIGTERM before the scores, after saving.
   """
   began = time.monotonic()
   workdir = pathlib.Path(workdir)

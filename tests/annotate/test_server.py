@@ -173,7 +173,7 @@ def test_links_that_lead_out_are_neither_shown_nor_written_through(tmp_path, fol
     (folder / "x.gif").touch()
     told = client.get("/api/state").json()["left_out"]
     assert told[0] == state["left_out"][0]
-    assert told[1].endswith("not read: gone.png (a link to nothing), x.gif")
+    assert told[1].endswith("not read: gone.png (a dead link), x.gif")
   (folder / "points").symlink_to(outside)
   with pytest.raises(InputError, match="leads out"):
     Folder(folder)

@@ -181,7 +181,7 @@ def test_what_looks_like_an_image_is_counted_and_named(tmp_path):
   assert tell_unread(tmp_path.iterdir()) == ""
   (tmp_path / "gone.TIF").symlink_to(tmp_path / "nowhere.tif")
   (tmp_path / "p.GIF").touch()
-  told = "file(s) that look like images are not read: gone.TIF (a link to nothing)"
+  told = "file(s) that look like images are not read: gone.TIF (a dead link)"
   assert tell_unread(tmp_path.iterdir()) == f"2 {told}, p.GIF"
   for name in ("q.vsi", "r.heic", "s.psd"):
     (tmp_path / name).touch()
