@@ -138,7 +138,7 @@ def make_images(folder: pathlib.Path, case: Mapping[str, Any]) -> dict[str, Any]
     known = {"file": image.name, "bytes": 0, "modified": file.st_mtime_ns}
     settings = {**record["settings"], **known}
     files = [f"{number}.csv"]
-    mine = {**record, "settings": settings, "files": files, "written": files}
+    mine = {**record, "settings": settings, "files": files}
     (folder / "out" / f"{number}.json").write_text(json.dumps(mine))
     (folder / "out" / f"{number}.csv").touch()
   return {"result": f"{case['images']:,} images"}

@@ -8,6 +8,7 @@ is looked up here, so no path is ever made of what a browser sent. Called by all
 import contextlib
 import dataclasses
 import logging
+import os
 import pathlib
 
 from micronet_jax.datasets.annotations import tables
@@ -15,7 +16,7 @@ from micronet_jax.datasets.folder.columns import check_columns
 from micronet_jax.datasets.folder.pairing import check_layout, image_folder
 from micronet_jax.errors import InputError
 from micronet_jax.files import digest, same_name
-from micronet_jax.imaging.opening import is_image
+from micronet_jax.imaging.opening import is_image, tell_unread
 from micronet_jax.imaging.resolution import MPP_RANGE, size_of
 
 KEPT = ".micronet"
@@ -80,14 +81,14 @@ class Folder:
 
   def refresh(self) -> list[Picture]:
     """The images there are now, by name."""
-    files = sorted(path for path in image_folder(self.root).iterdir() if is_image(path))
+    there = sorted(image_folder(self.root).iterdir())
     pictures: dict[str, Picture] = {}
     outside, doubled = 0, 0
-    for path in files:
+    for path in filter(is_image, there):
       name = same_name(path.stem)
       key = digest(name.encode())
       if not self.holds(path):
-        outside += 1
+        outside += os.path.exists(path)  # dead links are told below
       elif key in pictures:
         doubled += 1
       elif path.is_file():
@@ -97,6 +98,8 @@ class Folder:
       self.left_out.append(f"{outside} image(s) lead out of the folder: not shown")
     if doubled:
       self.left_out.append(f"{doubled} image(s) have another's name: not shown")
+    if unread := tell_unread(there):
+      self.left_out.append(unread)
     self._pictures = pictures
     return list(pictures.values())
 

@@ -40,7 +40,10 @@ from micronet_jax.imaging.pages import (
 )
 from micronet_jax.imaging.whole import check_jpeg, check_png
 
-PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".jp2", ".j2k")
+PICTURE_ENDINGS = (
+  *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".webp"),
+  *(".jp2", ".j2k", ".jpx", ".jpf", ".jpc", ".j2c"),
+)
 
 
 IMAGE_ENDINGS = (".tif", ".tiff", *PICTURE_ENDINGS)

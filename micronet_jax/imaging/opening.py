@@ -10,6 +10,7 @@ training and detection see the same pixels. Called by `detection.detector` and
 import logging
 import os
 import pathlib
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,18 @@ from micronet_jax.imaging.resolution import of_picture, of_pillow
 from micronet_jax.imaging.slides import SLIDE_ENDINGS, open_slide
 from micronet_jax.imaging.tiffs import open_tiff
 
+UNREAD_ENDINGS = (
+  *(".gif", ".apng", ".avif", ".avifs", ".heic", ".heif", ".jxl", ".jxr", ".qoi"),
+  *(".dib", ".pcx", ".dcx", ".tga", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".sgi"),
+  *(".psd", ".xcf", ".eps", ".emf", ".wmf", ".ico", ".icns", ".fit", ".fits"),
+  *(".vsi", ".lif", ".lsm", ".nd2", ".zvi", ".oib", ".oif", ".oir", ".ims"),
+  *(".qptiff", ".btf", ".tf2", ".tf8", ".isyntax", ".kfb", ".sdpc"),
+)
+"""Of pictures and microscopes' files that are not read where a folder is searched."""
+
+_NAMED = 3  # files, of those that are not read
+
+
 log = logging.getLogger("micronet_jax")
 
 
@@ -49,6 +62,32 @@ def is_image(path: str | os.PathLike[str]) -> bool:
   path = pathlib.Path(path)
   ending = path.suffix.lower()
   return not path.name.startswith(".") and ending in (*IMAGE_ENDINGS, *SLIDE_ENDINGS)
+
+
+def tell_unread(paths: Iterable[str | os.PathLike[str]]) -> str:
+  """Says what of a folder looks like an image and yet is not read.
+
+  Args:
+    paths: all that lies in the folder.
+
+  Returns:
+    A sentence with a count and the first names: of dead links that are called as images
+    are, and of files with one of `UNREAD_ENDINGS`; "" if there are none.
+  """
+  unread = []
+  for path in sorted(map(pathlib.Path, paths)):
+    odd = path.suffix.lower() in UNREAD_ENDINGS and not path.name.startswith(".")
+    if not (odd or is_image(path)):
+      continue
+    if os.path.islink(path) and not os.path.exists(path):
+      unread.append(f"{path.name} (a dead link)")
+    elif odd and os.path.isfile(path):
+      unread.append(path.name)
+  if not unread:
+    return ""
+  more = len(unread) - _NAMED
+  shown = ", ".join(unread[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+  return f"{len(unread)} file(s) that look like images are not read: {shown}"
 
 
 def open_image(

@@ -4,14 +4,17 @@ Called by `predict.job`.
 """
 
 import glob
+import logging
 import os
 import unicodedata
 from collections.abc import Iterable
 from typing import Any, TypeAlias
 
 from micronet_jax.errors import InputError
-from micronet_jax.imaging.opening import is_image
+from micronet_jax.imaging.opening import is_image, tell_unread
 from micronet_jax.predict.outputs import FORMATS
+
+log = logging.getLogger("micronet_jax")
 
 Paths: TypeAlias = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 """One file, folder or glob, or several."""
@@ -20,7 +23,8 @@ Paths: TypeAlias = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 def find_images(patterns: Paths) -> list[str]:
   """The images that files, folders and globs name, each once, in order.
 
-  Pictures that this program drew are left out, unless they are named themselves.
+  Pictures that this program drew are left out, unless they are named themselves. What
+  else of a folder looks like an image and is not read is said in a line.
 
   Raises:
     InputError: a pattern that names none, or is no path.
@@ -31,6 +35,8 @@ def find_images(patterns: Paths) -> list[str]:
       held = glob.glob(os.path.join(glob.escape(pattern), "*"))
       files = [path for path in held if is_image(path) and os.path.isfile(path)]
       nothing = f"there is no image in the folder {pattern}"
+      if unread := tell_unread(held):
+        log.warning("%s: %s", pattern, unread)
     elif glob.has_magic(pattern) and not os.path.exists(pattern):
       files = glob.glob(_literal_folders(pattern), recursive=True)
       nothing = f"no file is named like {pattern}"

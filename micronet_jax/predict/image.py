@@ -123,7 +123,10 @@ def predict_image(
   before = outputs.read_record(stem, settings)
   files = [path.name for path in outputs.output_paths(stem, formats).values()]
   there = before.get("files", [])
+  kept = [*files, *(name for name in there if name not in files)]
+  stale = ours.difference(kept)
   if before and set(files) <= set(there):
+    outputs.remove_stale(stem, stale)  # as versions before left them
     remove_left(partial)
     _remove_parts(stem)
     return {**before, "image": image, "repeated": True}
@@ -142,11 +145,9 @@ def predict_image(
           journal.remove()
           _remove_parts(stem)
         raise
-      about = {"name": image, "settings": settings}
-      about["files"] = [*files, *(name for name in there if name not in files)]
-      about["written"] = sorted({*files, *ours})
-      outputs.note_ours(partial, about["written"])
-      result = _write(work, scan, journal, stem, began, about)
+      about = {"name": image, "settings": settings, "files": kept}
+      outputs.note_ours(partial, {*kept, *stale})
+      result = _write(work, scan, journal, stem, began, about, stale)
       journal.remove()
       _remove_parts(stem)
   return result
@@ -289,8 +290,9 @@ def _write(
   stem: pathlib.Path,
   began: float,
   about: Mapping[str, Any],
+  stale: Collection[str],
 ) -> dict[str, Any]:
-  """Writes the files of an image whose tiles are all done; gives its record."""
+  """Replaces the files of an image whose tiles are all done; gives its record."""
   formats, given = work.options.formats, work.options.threshold
   lowest = work.detector.lowest_score(scan, journal.decisive, threshold=given)
   numbers, grid = outputs.count_nuclei(journal, scan, lowest)
@@ -306,6 +308,7 @@ def _write(
     **about,
     **numbers,
   )
+  outputs.remove_stale(stem, stale)
   outputs.remove_record(stem)
   outputs.write_outputs(journal, scan, stem, result, grid, formats)
   result["threshold"] = round(lowest, 6)  # machines differ in the digits beyond

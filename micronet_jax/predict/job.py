@@ -19,7 +19,7 @@ from micronet_jax.detection.detector import load
 from micronet_jax.devices import check_count, leave_gpus
 from micronet_jax.errors import InputError
 from micronet_jax.files import sweep
-from micronet_jax.predict import finding, outputs, spread
+from micronet_jax.predict import finding, listing, outputs, spread
 from micronet_jax.predict.image import (
   Work,
   digest_network,
@@ -67,7 +67,7 @@ def predict_images(
   work = Work(detector, weights, digest_network(detector), options)
   _check_folder(out)
   sweep(out)
-  outputs.check_summary(listed)
+  listing.check_summary(listed)
   if options.shard is not None:
     print(f"shard {options.shard}: {len(jobs)} of {len(found)} images", flush=True)
   done: dict[str, dict[str, Any]] = {}
@@ -84,7 +84,7 @@ def predict_images(
       done[result["image"]] = result
   ordered = [done[image] for image, _ in jobs]
   stems = None if options.shard else [stem for _, stem in jobs]
-  if others := outputs.write_summary(listed, ordered, stems=stems):
+  if others := listing.write_summary(listed, ordered, stems=stems):
     print(f"{listed} lists {others} more, whose results were in {out} before")
   return ordered
 

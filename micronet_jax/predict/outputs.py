@@ -1,9 +1,8 @@
-"""What the predict job writes for an image: names, files, a line in the summary.
+"""What the predict job writes for an image: names, files, whose they are.
 
-Called by `predict.image`.
+Called by `predict.image` and `predict.listing`.
 """
 
-import csv
 import logging
 import os
 import pathlib
@@ -14,7 +13,7 @@ import numpy as np
 
 from micronet_jax.detection.scan import Scan
 from micronet_jax.errors import InputError
-from micronet_jax.files import replacing, same_name, write_json
+from micronet_jax.files import same_name, write_json
 from micronet_jax.imaging.canvas import inside
 from micronet_jax.imaging.thumbnails import thumbnail
 from micronet_jax.imaging.tissue import RIM_UM
@@ -103,10 +102,10 @@ def record_path(stem: pathlib.Path) -> pathlib.Path:
 
 def read_record(stem: pathlib.Path, settings: Mapping[str, Any]) -> dict[str, Any]:
   """What an earlier run with these settings found, without files that are gone."""
-  before = _load_record(record_path(stem))
+  before = load_record(record_path(stem))
   if not before or before["settings"] != settings:
     return {}
-  if _counts_the_rim(before):
+  if counts_the_rim(before):
     log.warning(
       "%s counts glass around the tissue as tissue, as versions before did: its image"
       " is searched again",
@@ -117,7 +116,7 @@ def read_record(stem: pathlib.Path, settings: Mapping[str, Any]) -> dict[str, An
   return {**before, "files": there}
 
 
-def _load_record(path: pathlib.Path) -> dict[str, Any]:
+def load_record(path: pathlib.Path) -> dict[str, Any]:
   """What the JSON file of an image holds; nothing unless it is whole and ours."""
   try:
     return read_stored(path, DETECTED) or {}
@@ -125,7 +124,7 @@ def _load_record(path: pathlib.Path) -> dict[str, Any]:
     return {}
 
 
-def _counts_the_rim(record: Mapping[str, Any]) -> bool:
+def counts_the_rim(record: Mapping[str, Any]) -> bool:
   """Whether a record is of a version whose mm² of tissue held the rim around it."""
   return record["per"] == "tissue" and "tissue_rim_um" not in record
 
@@ -149,8 +148,9 @@ def check_ours(
   """
   there = {p.name for p in output_paths(stem, FORMATS).values() if os.path.lexists(p)}
   record = record_path(stem)
-  before = _load_record(record)
+  before = load_record(record)
   noted = (read_stored(journal / _NOTED, {"files": [str]}) or {}).get("files", [])
+  # Versions before listed as written also what they left of results before.
   ours = there & {*before.get("files", ()), *before.get("written", ()), *noted}
   wanted = output_paths(stem, formats).values()
   others = [path for path in wanted if path.name not in ours]
@@ -168,23 +168,32 @@ def note_ours(journal: pathlib.Path, names: Collection[str]) -> None:
   write_json(journal / _NOTED, {"files": sorted(names)})
 
 
-def check_summary(path: pathlib.Path) -> None:
-  """Makes sure that the list of images to be replaced is one of ours.
+def remove_stale(stem: pathlib.Path, names: Collection[str]) -> None:
+  """Removes files of ours that are of another result than the record to be.
+
+  Comes before the record of that other result is removed: what is left is of it.
+
+  Args:
+    stem: path of the files, less the ending.
+    names: of the files.
 
   Raises:
-    InputError: it is somebody else's file.
+    InputError: one cannot be removed.
   """
-  try:
-    with path.open("rb") as file:
-      ours = not (start := file.read(16)) or start.startswith(b"image,nuclei,")
-  except FileNotFoundError:
-    return
-  except OSError:
-    ours = False
-  if not ours:
-    raise InputError(
-      f"{path} is there and was not written by this program; move it, or use another"
-      " folder for the results"
+  for name in sorted(names):
+    path = stem.with_name(name)
+    try:
+      path.unlink(missing_ok=True)
+    except OSError as error:
+      raise InputError(
+        f"{path} is of an earlier result and cannot be removed ({error.strerror});"
+        " remove it, or use another folder for the results"
+      ) from error
+  if names:
+    log.warning(
+      "%s.*: %d file(s) of an earlier result (of other settings, weights or content)"
+      " are removed, as this run does not write them again: %s",
+      *(stem, len(names), ", ".join(sorted(names))),
     )
 
 
@@ -329,68 +338,3 @@ def _picture(scan: Scan) -> np.ndarray:
   scale = min(1.0, PICTURE_SIDE / max(scan.shape))
   height, width = (max(1, round(side * scale)) for side in scan.shape)
   return thumbnail(scan.canvas.reader, height=height, width=width)
-
-
-def write_summary(
-  path: pathlib.Path,
-  results: Sequence[Mapping[str, Any]],
-  *,
-  stems: Collection[pathlib.Path] | None = None,
-) -> int:
-  """Writes a line for each image, for spreadsheets.
-
-  Args:
-    path: the file.
-    results: records and errors of the images of this job.
-    stems: paths of their files, less the ending: all other records of the folder are
-      listed after them. None if the list is of a part of the images, and then of
-      nothing else.
-
-  Returns:
-    How many others are listed.
-
-  Raises:
-    InputError: it cannot be written.
-  """
-  others: list[dict[str, Any]] | None = None
-  while True:
-    # Again, until nobody who writes here too has added what was not listed.
-    there = [] if stems is None else _other_records(path.parent, stems)
-    if there == others:
-      break
-    others = there
-    _write_lines(path, [*results, *_of_now(others)])
-  if old := len(there) - len(_of_now(there)):
-    log.warning(
-      "%d result(s) in %s count glass around the tissue as tissue, as versions before"
-      " did, and are not in %s: detect these images again",
-      *(old, path.parent, path.name),
-    )
-  return len(there) - old
-
-
-def _other_records(
-  folder: pathlib.Path, stems: Collection[pathlib.Path]
-) -> list[dict[str, Any]]:
-  """The records of a folder but for those of some images, by the names of files."""
-  mine = {record_path(stem).name for stem in stems}
-  paths = [path for path in folder.glob("[!.]*.json") if path.name not in mine]
-  return [record for path in sorted(paths) if (record := _load_record(path))]
-
-
-def _of_now(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-  return [record for record in records if not _counts_the_rim(record)]
-
-
-def _write_lines(path: pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> None:
-  columns = [
-    *("image", "nuclei", "area_mm2", "tissue_mm2", "nuclei_per_mm2", "per"),
-    *("mpp", "width", "height", "threshold", "seconds", "error"),
-  ]
-  with (
-    replacing(path) as beside,
-    beside.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
-  ):
-    writer = csv.DictWriter(file, columns, extrasaction="ignore")
-    writer.writeheader()
-    writer.writerows(rows)

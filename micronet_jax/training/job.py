@@ -27,7 +27,7 @@ from micronet_jax.settings import as_dict
 from micronet_jax.signals import caught_signals
 from micronet_jax.stored import DIVERGED, read_stored
 from micronet_jax.training.data import Data, load_data
-from micronet_jax.training.loop import Diverged, fit
+from micronet_jax.training.loop import Diverged, fit, stop_if_asked
 from micronet_jax.training.run import follow_checkpoint, prepare_training
 from micronet_jax.workdir import claim_workdir
 
@@ -45,7 +45,7 @@ def train_and_evaluate(config: Config, workdir: str | pathlib.Path) -> dict[str,
   Raises:
     InputError: a field, file or checkpoint that cannot be used, data that have changed
       since the run began, or a loss that is not finite.
-    Stopped: on SIGINT or SIGTERM, after saving.
+    Stopped: on SIGINT or SIGTERM before the scores, after saving.
   """
   began = time.monotonic()
   workdir = pathlib.Path(workdir)
@@ -68,6 +68,7 @@ def train_and_evaluate(config: Config, workdir: str | pathlib.Path) -> dict[str,
     failed: dict[str, str] = {}
     if data.validation:
       rows, failed = compared(config, data, workdir, start, stop)
+  stop_if_asked(stop)  # from here on, signals do what they did before
   rows[name] = trained
   about = report.About(config.job, data.name, began, unit=data.split.unit)
 

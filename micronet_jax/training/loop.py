@@ -56,7 +56,7 @@ def fit(
     workdir: gets `checkpoints/`, `log.jsonl` and `tensorboard/`.
     prepared: the compiled step's constants and the initial weights.
     label: what progress lines begin with.
-    stop: when set, the run saves and raises `Stopped`.
+    stop: when set, the run saves and raises `Stopped`, one that is finished too.
 
   Raises:
     InputError: data that have changed since the run began, or no checkpoint that is
@@ -79,9 +79,22 @@ def fit(
     if not run.record.finished:
       _go_on(run, state, workdir, label, stop, resumed=found is not None, new=prepared)
     saved.wait()
+    stop_if_asked(stop)
     return _best(run, state)
   finally:
     saved.close()
+
+
+def stop_if_asked(stop: threading.Event) -> None:
+  """Between the last step and the scores: all processes must ask at the same place.
+
+  Raises:
+    Stopped: `stop` is set in any process.
+  """
+  if processes.any_process(stop.is_set()):
+    raise Stopped(
+      "stopped when the network was trained; run the same command again to score it"
+    )
 
 
 def _go_on(
@@ -146,7 +159,7 @@ def take_steps(
     run: constants and record; the record is updated.
     state: to begin with; donated.
     progress: gets the reports.
-    stop: when set, saves and raises `Stopped`.
+    stop: when set, saves and raises `Stopped`; after the last step `fit` does.
     first: validate before the first step too.
   """
   config, recipe = run.config, run.recipe

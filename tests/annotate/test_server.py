@@ -168,7 +168,12 @@ def test_links_that_lead_out_are_neither_shown_nor_written_through(tmp_path, fol
     client.get(f"/?token={TOKEN}")
     state = client.get("/api/state").json()
     assert [image["name"] for image in state["images"]] == ["a", "b", "near"]
-    assert "1 image(s) lead out" in state["left_out"][0]
+    assert state["left_out"] == ["1 image(s) lead out of the folder: not shown"]
+    (folder / "gone.png").symlink_to(outside / "nowhere.png")
+    (folder / "x.gif").touch()
+    told = client.get("/api/state").json()["left_out"]
+    assert told[0] == state["left_out"][0]
+    assert told[1].endswith("not read: gone.png (a dead link), x.gif")
   (folder / "points").symlink_to(outside)
   with pytest.raises(InputError, match="leads out"):
     Folder(folder)

@@ -4,7 +4,7 @@ import pytest
 from folders import add_image, add_index
 
 from micronet_jax.datasets import read_samples
-from micronet_jax.errors import collecting_faults
+from micronet_jax.errors import InputError, collecting_faults
 
 # --- Columns of index.csv ------------------------------------------------------------
 
@@ -89,6 +89,30 @@ def test_images_elsewhere_are_counted(root, load, caplog):
   assert [sample.name for sample in load()] == ["a"]
   assert f"{root / 'images'}: 3 images in folders of it (batch 2, old)" in caplog.text
   assert f"{root}: 1 images beside the folder images are left out" in caplog.text
+
+
+@pytest.mark.parametrize("place", ["images", "."])
+def test_what_looks_like_an_image_is_never_left_out_silently(root, load, caplog, place):
+  add_image(root, "a")
+  if place == ".":
+    for path in (root / "images").iterdir():
+      path.rename(root / path.name)
+    (root / "images").rmdir()
+  (root / place / "b.gif").touch()
+  assert [sample.name for sample in load()] == ["a"]
+  told = f"{root / place}: 1 file(s) that look like images are not read: b.gif\n"
+  assert told in caplog.text
+  (root / place / "gone.png").symlink_to(root / "nowhere.png")
+  if place == "images":  # where each must be annotated
+    with pytest.raises(InputError, match=r"gone\.png has no annotation file"):
+      read_samples("folder", root=root)
+  else:
+    assert [sample.name for sample in load()] == ["a"]
+    assert "2 file(s) that look like images are not read: b.gif, gone" in caplog.text
+    assert "1 of 2 images are left out, as they have neither" in caplog.text
+  (root / "points/gone.csv").write_text("x,y\n3,4\n")
+  with pytest.raises(InputError, match=r"gone\.png cannot be read \(No such file"):
+    load()
 
 
 @pytest.mark.parametrize("place", ["a.json", "a.txt", "batch 2/a.csv", "x/a.geojson"])

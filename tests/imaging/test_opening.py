@@ -9,7 +9,7 @@ from pyramids import RGB, assert_reads, assert_refused
 
 from micronet_jax.errors import InputError
 from micronet_jax.imaging.decoding import read_image
-from micronet_jax.imaging.opening import is_image, open_image
+from micronet_jax.imaging.opening import is_image, open_image, tell_unread
 
 # --- pictures, arrays, PIL images ----------------------------------------------------
 
@@ -150,8 +150,40 @@ def test_permission_denied_is_one_sentence(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
   ("name", "expected"),
   [("a.PNG", True), ("b/a.svs", True), ("a.ome.tif", True), ("a.mrxs", True),
-   ("a.webp", True), ("a.JP2", True),
+   ("a.webp", True), ("a.JP2", True), ("a.jpe", True), ("a.JFIF", True),
+   ("a.jpx", True), ("a.gif", False),
    ("a.csv", False), ("png", False), ("._a.svs", False), ("a.tif.part", False)],
 )  # fmt: skip
 def test_is_image(name, expected):
   assert is_image(name) is expected
+
+
+@pytest.mark.parametrize(
+  ("ending", "kind"), [("jpe", "JPEG"), ("JFIF", "JPEG"), ("jpx", "JPEG2000")]
+)
+def test_rare_endings_of_kinds_that_are_read(tmp_path, ending, kind):
+  path = tmp_path / f"a.{ending}"
+  PIL.Image.fromarray(RGB).save(path, kind)
+  with open_image(path) as reader:
+    assert reader.levels[0] == RGB.shape[:2]
+
+
+def test_what_looks_like_an_image_is_counted_and_named(tmp_path):
+  for name in (
+    *("a.png", "b.jpe", "c.csv", "d.geojson", "e.json", "f.txt", "g.zip", "h.xml"),
+    *(".i.gif", "j", "k.pdf", "l.py", "m.h5", "gif"),
+  ):
+    (tmp_path / name).touch()
+  (tmp_path / "folder.gif").mkdir()
+  (tmp_path / "near.png").symlink_to(tmp_path / "a.png")
+  (tmp_path / "gone.csv").symlink_to(tmp_path / "nowhere.csv")
+  (tmp_path / ".gone.png").symlink_to(tmp_path / "nowhere.png")
+  assert tell_unread(tmp_path.iterdir()) == ""
+  (tmp_path / "gone.TIF").symlink_to(tmp_path / "nowhere.tif")
+  (tmp_path / "p.GIF").touch()
+  told = "file(s) that look like images are not read: gone.TIF (a dead link)"
+  assert tell_unread(tmp_path.iterdir()) == f"2 {told}, p.GIF"
+  for name in ("q.vsi", "r.heic", "s.psd"):
+    (tmp_path / name).touch()
+  names = [str(path) for path in tmp_path.iterdir()]
+  assert tell_unread(names) == f"5 {told}, p.GIF, q.vsi and 2 more"

@@ -65,6 +65,26 @@ def test_brackets_in_the_name_of_a_folder(tmp_path, monkeypatch):
   assert find(["[bc]/*.png"]) == ["b/4.png"]  # there is no folder of that name
 
 
+def test_what_is_left_out_of_a_folder_is_said_once(tmp_path, caplog):
+  for name in ("a.png", "b.jpe", "c.JFIF", "d.gif", "e.overlay.png", "f.csv"):
+    (tmp_path / name).write_text("")
+  (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere.png")
+  found = finding.find_images(tmp_path)
+  assert [pathlib.Path(each).name for each in found] == ["a.png", "b.jpe", "c.JFIF"]
+  told = f"{tmp_path}: 2 file(s) that look like images are not read: d.gif, gone.png (a"
+  assert [record.getMessage()[: len(told)] for record in caplog.records] == [told]
+  caplog.clear()
+  finding.find_images([str(tmp_path / "a.png"), str(tmp_path / "*.j*")])
+  assert not caplog.text
+  gone = finding.find_images(str(tmp_path / "gone.*"))  # its error is reported
+  assert gone == [str(tmp_path / "gone.png")]
+  (tmp_path / "none").mkdir()
+  (tmp_path / "none/x.gif").touch()
+  with pytest.raises(InputError, match="there is no image in the folder"):
+    finding.find_images(tmp_path / "none")
+  assert "1 file(s) that look like images are not read: x.gif" in caplog.text
+
+
 COMPOSED, DECOMPOSED = "caf\u00e9", "cafe\u0301"
 
 

@@ -27,7 +27,7 @@ from micronet_jax.detection.detector import load
 from micronet_jax.errors import InputError
 from micronet_jax.imaging.canvas import Canvas
 from micronet_jax.predict import image as image_job
-from micronet_jax.predict import job, outputs, overlays, page, tables
+from micronet_jax.predict import job, listing, outputs, overlays, page, tables
 from micronet_jax.predict.job import predict_images, report_failures
 from micronet_jax.predict.journal import Journal
 
@@ -179,7 +179,7 @@ def test_a_full_disk_in_the_journal(image, tmp_path, monkeypatch, counted):
     (page, "write_page", ".html"),
     (tables, "write_parquet", ".parquet"),
     (image_job, "write_json", ".json"),
-    (outputs, "write_summary", None),
+    (listing, "write_summary", None),
   ],
 )
 def test_a_full_disk_at_each_file(

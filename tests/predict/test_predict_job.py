@@ -20,9 +20,10 @@ from predictions import (
 
 from micronet_jax.detection import detector as detector_module
 from micronet_jax.detection import scan as scan_module
+from micronet_jax.detection.detector import Detector
 from micronet_jax.imaging.opening import open_image
 from micronet_jax.predict import image as image_job
-from micronet_jax.predict import job, outputs, overlays, tables
+from micronet_jax.predict import job, listing, outputs, overlays, tables
 from micronet_jax.predict.job import predict_images
 from micronet_jax.predict.journal import Journal
 
@@ -200,7 +201,7 @@ def test_files_of_an_older_result_do_not_count_as_done(image, tmp_path, counted)
   predict_images([image], out, options=low)
   overlay = (out / "big.overlay.png").read_bytes()
   predict_images([image], out, options=high)
-  assert (out / "big.overlay.png").read_bytes() == overlay  # the older one
+  assert not (out / "big.overlay.png").exists()
   counted.clear()
   predict_images([image], out, options=options(threshold=0.3))
   assert len(counted) == TILES
@@ -308,7 +309,7 @@ def test_the_summary_lists_what_is_in_the_folder(tmp_path, counted, capsys):
   """One command for each image gives the lines that one for all gives."""
   images = [write_dots(tmp_path / f"{n}.png", shape=(60, 80)) for n in "10"]
   whole, out = tmp_path / "whole", tmp_path / "out"
-  predict_images(sorted(images), whole, options=options())
+  predict_images(sorted(images), whole, options=options(), weights=tmp_path)
   capsys.readouterr()
   for image in images:
     predict_images(pathlib.Path(image), out, options=options(), weights=tmp_path)
@@ -336,14 +337,42 @@ def test_two_commands_that_end_at_once_both_stand_in_the_summary(
 ):
   images = [write_dots(tmp_path / f"{n}.png", shape=(60, 80)) for n in "ab"]
   out = tmp_path / "out"
-  write = outputs._write_lines
+  write = listing._write_lines
 
   def write_late(path, rows):
     """The other ends after the folder was looked at, and before its list is there."""
-    monkeypatch.setattr(outputs, "_write_lines", write)
+    monkeypatch.setattr(listing, "_write_lines", write)
     predict_images(images[1], out, options=options())
     write(path, rows)
 
-  monkeypatch.setattr(outputs, "_write_lines", write_late)
+  monkeypatch.setattr(listing, "_write_lines", write_late)
   predict_images(images[0], out, options=options())
   assert [line["image"] for line in read_summary(out)] == images
+
+
+def test_the_summary_says_with_what_each_line_was_found(
+  network, tmp_path, counted, monkeypatch
+):
+  """Also of two networks of one name, as when a run was trained further."""
+  images = [write_dots(tmp_path / f"{n}.png", shape=(60, 80)) for n in "abc"]
+  out = tmp_path / "out"
+  for number, name in enumerate(("base", "runs/mine", "runs/mine")):
+    loaded = Detector(network.weights, {**network.meta, "min_distance": 5 + number})
+    monkeypatch.setattr(job, "load", lambda _, loaded=loaded: loaded)
+    asked = options(threshold=0.25 * (number + 1))
+    (record,) = predict_images(images[number], out, weights=name, options=asked)
+    assert record["weights"] == name
+  predict_images([tmp_path / "gone.png"], out, options=options())
+  lines = {pathlib.Path(line["image"]).name: line for line in read_summary(out)}
+  weights, networks, thresholds = (
+    [lines[f"{n}.png"][column] for n in "abc"]
+    for column in ("weights", "network", "threshold")
+  )
+  assert weights == ["base", "runs/mine", "runs/mine"]
+  records = [json.loads((out / f"{n}.json").read_text()) for n in "abc"]
+  assert networks == [record["settings"]["weights"] for record in records]
+  assert len(set(networks)) == 3
+  assert thresholds == [str(record["threshold"]) for record in records]
+  failed = lines["gone.png"]
+  assert (failed["weights"], failed["network"], failed["threshold"]) == ("", "", "")
+  assert "cannot be read" in failed["error"]

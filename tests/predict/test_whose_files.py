@@ -14,6 +14,7 @@ from predictions import DEFAULT, names, options, write_dots
 
 from micronet_jax import files
 from micronet_jax.errors import InputError
+from micronet_jax.predict import image as image_job
 from micronet_jax.predict import outputs, tables
 from micronet_jax.predict.job import predict_images
 
@@ -134,12 +135,94 @@ def test_rows_do_not_depend_on_the_tile(image, tmp_path):
   assert texts[0] == texts[1] == texts[2]
 
 
-def test_a_record_of_an_older_version_still_counts(image, tmp_path):
+def test_files_of_another_result_do_not_stay_beside_a_new_one(image, tmp_path, caplog):
   out = tmp_path / "out"
-  predict_images([image], out, options=options())
+  (out / "big").mkdir(parents=True)
+  mine = ("big.txt", "big.geojson", "bigger.html", "big/big.html")
+  for name in mine:
+    (out / name).write_text("mine")
+  predict_images([image], out, options=options(formats=("csv", "html", "density")))
+  # Another format of the same settings: all of them are true.
+  predict_images([image], out, options=options(formats=("overlay",)))
+  endings = ("csv", "html", "density.png", "overlay.png", "json")
+  assert set(names(out)) == {
+    "summary.csv",
+    "big",
+    *mine,
+    *(f"big.{e}" for e in endings),
+  }
+  assert "removed" not in caplog.text
+  predict_images([image], out, options=options(formats=("csv",), threshold=0.5))
+  assert set(names(out)) == {"summary.csv", "big", *mine, "big.csv", "big.json"}
+  assert caplog.text.count("removed") == 1
+  assert f"{out / 'big'}.*: 3 file(s) of an earlier result" in caplog.text
+  assert "again: big.density.png, big.html, big.overlay.png\n" in caplog.text
+  assert all((out / name).read_text() == "mine" for name in mine)
+
+
+def test_new_content_and_another_network_make_files_stale(
+  image, tmp_path, monkeypatch, network
+):
+  out = tmp_path / "out"
+  both, csv = options(formats=("csv", "geojson")), options(formats=("csv",))
+  predict_images([image], out, options=both)
+  write_dots(tmp_path / "big.png", shape=(280, 300))
+  predict_images([image], out, options=csv)
+  assert set(names(out)) == {"summary.csv", "big.csv", "big.json"}
+  predict_images([image], out, options=both)
+  monkeypatch.setitem(network.meta, "xi", network.meta["xi"] / 2)
+  predict_images([image], out, options=csv)
+  assert set(names(out)) == {"summary.csv", "big.csv", "big.json"}
+
+
+@pytest.mark.parametrize("when", ["search", "remove_record", "write_csv"])
+def test_a_stop_leaves_no_two_results_with_a_record(image, tmp_path, monkeypatch, when):
+  """While it searches, between the removals, and while it writes."""
+  out = tmp_path / "out"
+  predict_images([image], out, options=options(formats=("csv", "html")))
+  old = {name: (out / name).read_bytes() for name in ("big.csv", "big.html")}
+
+  def stop(*_, **__):
+    raise KeyboardInterrupt
+
+  places = {"search": image_job, "remove_record": outputs, "write_csv": tables}
+  new = options(formats=("csv",), threshold=0.5)
+  with monkeypatch.context() as patch:
+    patch.setattr(places[when], "_search" if when == "search" else when, stop)
+    with pytest.raises(KeyboardInterrupt):
+      predict_images([image], out, options=new)
+  if (out / "big.json").exists():
+    left = old.keys() & set(names(out))
+    assert left
+    assert all((out / name).read_bytes() == old[name] for name in left)
+  else:
+    assert not (out / "big.html").exists()
+  (result,) = predict_images([image], out, options=new)
+  assert result["settings"]["threshold"] == 0.5
+  assert set(names(out)) == {"summary.csv", "big.csv", "big.json"}
+
+
+def test_a_file_that_cannot_be_removed_is_named(image, tmp_path):
+  out = tmp_path / "out"
+  predict_images([image], out, options=options(formats=("csv", "html")))
+  record = (out / "big.json").read_text()
+  (out / "big.html").unlink()
+  (out / "big.html").mkdir()  # which `unlink` refuses
+  new = options(formats=("csv",), threshold=0.5)
+  (result,) = predict_images([image], out, options=new)
+  assert f"{out / 'big.html'} is of an earlier result and cannot" in result["error"]
+  assert (out / "big.json").read_text() == record
+
+
+def test_what_versions_before_left_is_removed(image, tmp_path, caplog):
+  """Their records say that they wrote it, but not that it is of this result."""
+  out = tmp_path / "out"
+  predict_images([image], out, options=options(formats=("csv",)))
+  (out / "big.html").write_text("of other settings")
   record = json.loads((out / "big.json").read_text())
-  del record["written"]
+  record["written"] = ["big.csv", "big.html"]
   (out / "big.json").write_text(json.dumps(record))
-  (result,) = predict_images([image], out, options=options(threshold=0.3))
-  assert "error" not in result
-  assert outputs.read_record(out / "big", result["settings"])
+  (result,) = predict_images([image], out, options=options(formats=("csv",)))
+  assert result["repeated"]
+  assert set(names(out)) == {"summary.csv", "big.csv", "big.json"}
+  assert "1 file(s) of an earlier result" in caplog.text

@@ -1,6 +1,7 @@
 """Whole runs: resuming, the plateau, divergence, transfer, the report."""
 
 import json
+import signal
 import threading
 
 import jax
@@ -14,7 +15,7 @@ from micronet_jax.errors import InputError
 from micronet_jax.evaluation import metrics, thresholds
 from micronet_jax.settings import changed
 from micronet_jax.stored import read_log
-from micronet_jax.training import loop
+from micronet_jax.training import job, loop
 from micronet_jax.training import step as steps
 from micronet_jax.training.job import train_and_evaluate
 from micronet_jax.training.loop import check_finite, fit
@@ -367,6 +368,50 @@ def test_fine_tuning_compares_base_scratch_and_itself(folder, tmp_path, capsys):
   for label in ("base", "from scratch", "fine-tuned", "by chance"):
     assert label in table
   assert (tmp_path / "run/scratch/checkpoints/best").is_dir()
+
+
+def _or_signal(monkeypatch, module, name, number):
+  """Sends this process a signal as soon as a function of a module has ended."""
+  work = getattr(module, name)
+
+  def work_and_signal(*arguments, **options):
+    result = work(*arguments, **options)
+    signal.raise_signal(number)
+    return result
+
+  monkeypatch.setattr(module, name, work_and_signal)
+
+
+def test_a_signal_after_the_last_step_stops_before_the_scores(
+  folder, tmp_path, monkeypatch
+):
+  """In the last validation, and while the base is looked at: the report is the same."""
+  meta, base = {**META, "model": QUICK}, tmp_path / "base"
+  checkpoints.export_weights(base, random_weights(QUICK), meta, dtype="float32")
+  config = tissue.quick_config(
+    job="finetune",
+    target__name="folder",
+    target__root=str(folder),
+    data_dir=str(tmp_path / "tfds"),
+    init_from=str(base),
+    compare=("base",),
+    num_steps=1,
+  )
+  whole = train_and_evaluate(config, tmp_path / "whole")
+  for module, name, number in (
+    (loop, "check_finite", signal.SIGINT),
+    (job, "choose_threshold", signal.SIGTERM),
+    (job, "choose_threshold", signal.SIGINT),
+  ):
+    with monkeypatch.context() as patch:
+      _or_signal(patch, module, name, number)
+      with pytest.raises(errors.Stopped, match=r"trained; run .* to score it"):
+        train_and_evaluate(config, tmp_path / "run")
+    assert (tmp_path / "run/checkpoints/latest/1").is_dir()
+    assert not (tmp_path / "run/report.json").exists()
+  report = train_and_evaluate(config, tmp_path / "run")
+  assert {**report, "seconds": 0} == {**whole, "seconds": 0}
+  assert _logged(tmp_path / "run") == _logged(tmp_path / "whole")
 
 
 def test_a_resumed_run_may_take_another_number_of_steps_a_call(tmp_path, monkeypatch):

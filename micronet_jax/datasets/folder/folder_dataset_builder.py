@@ -17,7 +17,7 @@ from micronet_jax.datasets.folder.pairing import (
 )
 from micronet_jax.errors import InputError, or_left_out
 from micronet_jax.files import same_name
-from micronet_jax.imaging.opening import is_image
+from micronet_jax.imaging.opening import is_image, tell_unread
 from micronet_jax.imaging.resolution import MPP_RANGE
 
 log = logging.getLogger("micronet_jax")
@@ -58,6 +58,8 @@ class Builder(FilesBuilder):
         index.csv.
     """
     check_layout(root)
+    if unread := tell_unread(image_folder(root).iterdir()):
+      log.warning("%s: %s", image_folder(root), unread)
     if image_folder(root) == root and not any(map(is_image, root.iterdir())):
       raise InputError(
         f"{root} has no folder images, and no image lies directly in it;"
