@@ -243,6 +243,7 @@ def draw_panels(
       draw_lines(panel, panels.get(name, {}), looks, level=level)
       label = xlabels[row % kinds]
       panel.set(xlabel=label, ylabel="F1 score" if column == 0 else "")
+      panel.locator_params(axis="x", nbins=6)  # or numbers run into each other
     else:
       draw_curves(panel, panels.get(name, {}), looks)
     if row % kinds == 0 or not xlabels:

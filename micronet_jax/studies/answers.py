@@ -3,8 +3,9 @@
   python -m micronet_jax.studies.answers results
 
 writes the part of results/README.md between its two marks, and results/power.md, from
-what lies in the folders beside them: of organs split by patient in FOLDER, of one slide
-each in nuinsseg/FOLDER. Where the two disagree, the first decides.
+what lies in the folders beside them: of organs split by patient in FOLDER and, at half
+the resolution, in coarse/FOLDER; of one slide each in nuinsseg/FOLDER. Where the sets
+disagree, organs split by patient decide, unless they contradict themselves.
 """
 
 import dataclasses
@@ -12,7 +13,7 @@ import functools
 import pathlib
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,15 +22,20 @@ from micronet_jax.datasets.organs import NUINSSEG
 from micronet_jax.errors import InputError
 from micronet_jax.evaluation.intervals import Estimate
 from micronet_jax.files import replacing
+from micronet_jax.lengths import REFERENCE_MPP
 from micronet_jax.studies.claims import (
   ALIKE,
   LEAST_DIFFERENCE,
+  NOTHING,
   OPEN,
   Claim,
   decide_claim,
   estimate_parts,
   list_claims,
+  value_of,
+  weigh_claim,
 )
+from micronet_jax.studies.earlier import TOGETHER, read_folder
 from micronet_jax.studies.power import (
   HEADS,
   describe_power,
@@ -37,8 +43,8 @@ from micronet_jax.studies.power import (
   organs_of_claim,
   over_organs,
 )
-from micronet_jax.studies.results import Line, Row, read_lines, read_results
-from micronet_jax.studies.setting import Setting, setting_from_json
+from micronet_jax.studies.results import Line, Row, read_lines
+from micronet_jax.studies.setting import Setting
 from micronet_jax.studies.study import STUDIES
 
 BEGIN, END = "<!-- answers: generated -->", "<!-- end of answers -->"
@@ -46,6 +52,10 @@ VERDICTS = ("holds", "does not hold", ALIKE, OPEN)
 NEAR = f"{LEAST_DIFFERENCE:g}"
 ALIKE_TOLD = f"It makes no difference of {NEAR} or more."
 ONE_SLIDE = "on one slide an organ"
+PLACES = (
+  "coarse/",
+  f"{NUINSSEG}/",
+)  # of organs split by patient at 0.5 microns, slides
 TURNED = 0.01  # from nothing, on either side, for a change of sign to be named
 HOW_TO_READ = f"""
 Intervals of 95 %, and the verdicts that follow from them, are of these organs: other
@@ -53,7 +63,10 @@ test images (and seeds, of three and more) would move the numbers so. Those "ove
 organs" are Student's over the organs, as if they were drawn by chance from all there
 are, and what a user with another organ should go by. "No difference": the whole
 interval lies within {NEAR} of nothing, a margin of ours, chosen when most of this had
-been seen. A verdict or sign that leaving out one organ would change has that beside it.
+been seen. Organs split by patient decide where they tell, by their last line that
+does, unless two lines contradict each other: opposite verdicts, or another verdict and
+an interval that has nothing in common. A verdict or sign that leaving out one organ
+would change has that beside it.
 Some numbers rest on the same networks, and of so many tests at 95 % a few are wrong by
 chance. [What it would take](power.md) to decide each.
 """
@@ -85,8 +98,7 @@ def read_answers(results: pathlib.Path) -> dict[str, list[Answer]]:
   found = {}
   for path in sorted(results.rglob("results.csv"), key=_place):
     name = path.parent.relative_to(results).as_posix()
-    values, rows = read_results(path)
-    setting = setting_from_json(values)
+    setting, rows = read_folder(path.parent)
     study = setting.config.study
     facts = STUDIES[study].facts(rows, setting)
     if setting.config.data == "synthetic":
@@ -112,7 +124,8 @@ def changed_without(answer: Answer) -> dict[str, str]:
   """By organ, what a claim would come to if it had not been there, where that differs.
 
   That is another verdict, or a number of the other sign that is as far from nothing.
-  The organ is no target, base nor source then.
+  The organ is no target, base nor source then. Of results without counts by patient the
+  interval is taken to be as wide as with it, times √(n / (n - 1)) for n groups.
   """
   claim, line, rows = answer.claim, answer.line, answer.rows
   if line.low is None or line.high is None or claim.measure == "diverged":
@@ -123,8 +136,7 @@ def changed_without(answer: Answer) -> dict[str, str]:
     if len(others) < len(rows):
       left[organ.label] = others
   found = {}
-  judged = estimate_parts(claim, rows, left.values(), unit=answer.setting.unit)
-  for name, without in zip(left, judged, strict=True):
+  for name, without in zip(left, _judge(answer, left.values()), strict=True):
     if not np.isfinite(without.value):
       continue
     verdict = decide_claim(claim, without)
@@ -142,15 +154,33 @@ def organs_of(row: Row) -> set[str]:
   return {row.target, row.trained_on, row.base, source} - {""}
 
 
+def _judge(answer: Answer, parts: Iterable[Sequence[Row]]) -> Iterator[Estimate]:
+  """A claim's number and interval from fewer rows than it was decided with."""
+  claim, line = answer.claim, answer.line
+  if not any(TOGETHER in row.by_patient for row in answer.rows):
+    yield from estimate_parts(claim, answer.rows, parts, unit=answer.setting.unit)
+    return
+  before = weigh_claim(claim, answer.rows)
+  for rows in parts:
+    weighed = weigh_claim(claim, rows)
+    if before is None or weighed is None or line.low is None or line.high is None:
+      yield NOTHING
+      continue
+    value = value_of(claim, weighed)
+    wider = (before.groups / weighed.groups) ** 0.5
+    low, high = (value + wider * (end - line.value) for end in (line.low, line.high))
+    yield Estimate(value, low, high, "")
+
+
 class Decision(NamedTuple):
-  """What both sets come to.
+  """What all sets come to.
 
   Attributes:
-    verdict: the first set's if it tells, else the second's; open where they contradict
-      each other.
+    verdict: of the organs split by patient if they tell, else the other set's; open
+      where two contradict each other.
     beside: what is said with it.
     deciding: whose verdict it is; None if nobody's.
-    general: whether the interval over organs in general says so too.
+    general: whether an interval over organs in general says so too.
   """
 
   verdict: str
@@ -159,32 +189,45 @@ class Decision(NamedTuple):
   general: bool
 
 
-def decide(patients: Answer | None, slides: Answer | None) -> Decision:
-  """The verdict of both sets, and what is said beside it."""
-  first, second = (each.line.verdict if each else OPEN for each in (patients, slides))
-  if first == second == OPEN:
+def decide(patients: Sequence[Answer], slides: Answer | None) -> Decision:
+  """The verdict of all sets, and what is said beside it.
+
+  Args:
+    patients: of organs split by patient, by rising weight: the last that tells decides.
+    slides: of one slide an organ.
+  """
+  told = [each for each in patients if each.line.verdict != OPEN]
+  if told and any(_contradict(each, told[-1]) for each in patients):
+    return Decision(OPEN, "the two resolutions disagree", None, False)
+  second = slides.line.verdict if slides else OPEN
+  if not told and second == OPEN:
     return Decision(OPEN, "", None, False)
-  deciding, said = (patients, []) if first != OPEN else (slides, [ONE_SLIDE])
+  deciding = told[-1] if told else slides
   assert deciding is not None
-  if first != OPEN and second not in (first, OPEN):
+  verdict, said = deciding.line.verdict, [] if told else [ONE_SLIDE]
+  if told and second not in (verdict, OPEN):
     said.append("the 23 organs say otherwise")
-  if first == OPEN and patients and _apart(patients.line, deciding.line):
+  if not told and any(_contradict(each, deciding) for each in patients):
     return Decision(OPEN, "the sets disagree", None, False)
-  verdict, general = deciding.line.verdict, False
-  for each in (patients, slides):
-    if each and each.general and each.line.verdict == verdict:
+  general = False
+  for each in (*patients, *([slides] if slides else [])):
+    if each.general and each.line.verdict == verdict:
       general |= decide_claim(each.claim, each.general) == verdict
   return Decision(verdict, "; ".join(said), deciding, general)
 
 
-def _apart(one: Line, other: Line) -> bool:
-  """Whether two intervals have nothing in common."""
-  if None in (one.low, one.high, other.low, other.high):
+def _contradict(one: Answer, other: Answer) -> bool:
+  """Opposite verdicts, or intervals without anything in common."""
+  verdicts = {one.line.verdict, other.line.verdict}
+  if len(verdicts) == 1:
     return False
-  return bool(one.high < other.low or other.high < one.low)  # type: ignore[operator]
+  ends = one.line.low, one.line.high, other.line.low, other.line.high
+  low, high, from_, to = ends
+  apart = None not in ends and bool(high < from_ or to < low)  # type: ignore[operator]
+  return apart or verdicts == set(VERDICTS[:2])
 
 
-def _tell(decision: Decision, pair: Sequence[Answer | None]) -> str:
+def _tell(decision: Decision, answers: Sequence[Answer]) -> str:
   """One sentence for a user; of an open claim, what it would take."""
   if decision.deciding:
     told = decision.deciding.claim.told.get(decision.verdict, ALIKE_TOLD)
@@ -192,17 +235,22 @@ def _tell(decision: Decision, pair: Sequence[Answer | None]) -> str:
       return told
     return f"{told.rstrip('.')}; of other organs that is not certain."
   if decision.beside:
-    return "Not decided: the two sets contradict each other."
-  said = [needs(each.claim, each.rows, each.line) for each in pair if each]
+    return f"Not decided: {decision.beside}."
+  said = [needs(each.claim, each.rows, each.line) for each in answers]
   take = [each for each in said if each]
   return f"Not decided; {take[-1] if take else 'there are too few test patients'}."
 
 
-def _cell(answer: Answer | None) -> str:
-  """What one set says: number, interval, verdict, and what leaving out changes."""
-  if answer is None:
-    return "not run"
-  line = answer.line
+def _cell(answers: Sequence[Answer], number: str) -> str:
+  """What one set says, a line for each resolution; `number` is what decides elsewhere.
+
+  Number, interval, verdict, and what leaving out an organ changes.
+  """
+  return "<br>".join(_describe(each, number) for each in answers) or "not run"
+
+
+def _describe(answer: Answer, number: str) -> str:
+  line, setting, seeds = answer.line, answer.setting, len(answer.setting.config.seeds)
   ends = "no interval"
   if line.low is not None and line.high is not None:
     ends = f"{line.low:+.3f} to {line.high:+.3f}"
@@ -215,7 +263,10 @@ def _cell(answer: Answer | None) -> str:
   for organ, change in changed_without(answer).items():
     without.setdefault(change, []).append(organ)
   parts += [f"{change} without {' or '.join(o)}" for change, o in without.items()]
-  return "; ".join([text, *parts])
+  if answer.claim.number != number:
+    parts.append(f"here: {answer.claim.number}")
+  place = f"{setting.numbers.working_mpp or REFERENCE_MPP:g} µm, {seeds} seed"
+  return "; ".join([f"{place}{'s' * (seeds > 1)}: {text}", *parts])
 
 
 def describe_answers(found: Mapping[str, Sequence[Answer]]) -> str:
@@ -224,22 +275,30 @@ def describe_answers(found: Mapping[str, Sequence[Answer]]) -> str:
   heads += ["23 organs, one slide each", "verdict", "what we would tell a user"]
   lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
   counts, general = dict.fromkeys(VERDICTS, 0), dict.fromkeys(VERDICTS, 0)
-  names = dict.fromkeys(name.removeprefix(f"{NUINSSEG}/") for name in found)
-  for name in names:
-    sides = [_by_text(found.get(each, ())) for each in (name, f"{NUINSSEG}/{name}")]
-    for key in dict.fromkeys([*sides[0], *sides[1]]):
-      pair = sides[0].get(key), sides[1].get(key)
-      decision = decide(*pair)
+  for name in dict.fromkeys(map(study_of, found)):
+    fine, coarse, slides = (
+      _by_text(found.get(f"{place}{name}", ())) for place in ("", *PLACES)
+    )
+    for key in dict.fromkeys([*fine, *coarse, *slides]):
+      patients = [side[key] for side in (fine, coarse) if key in side]
+      every = [*patients, *([slides[key]] if key in slides else [])]
+      decision = decide(patients, slides.get(key))
       counts[decision.verdict] += 1
       general[decision.verdict] += decision.general
-      number = next(each.claim.number for each in pair if each)
+      number = every[0].claim.number
       beside = f", {decision.beside}" if decision.beside else ""
-      cells = [title_of(name), f"{key[0]}: {number}", *map(_cell, pair)]
-      cells += [f"**{decision.verdict}**{beside}", _tell(decision, pair)]
+      cells = [title_of(name), f"{key[0]}: {number}", _cell(patients, number)]
+      cells += [_cell(every[len(patients) :], number)]
+      cells += [f"**{decision.verdict}**{beside}", _tell(decision, every)]
       lines.append(f"| {' | '.join(cells)} |")
   said = [f"{counts[v]} {v} ({general[v]} for organs in general)" for v in VERDICTS[:3]]
   text = f"Of {sum(counts.values())} numbers: {', '.join(said)}, {counts[OPEN]} {OPEN}."
   return "\n".join([text, HOW_TO_READ, *lines])
+
+
+def study_of(folder: str) -> str:
+  """A folder of results without the place that says of which set it is."""
+  return folder.removeprefix(PLACES[0]).removeprefix(PLACES[1])
 
 
 def _by_text(answers: Sequence[Answer]) -> dict[tuple[str, int], Answer]:
@@ -309,9 +368,10 @@ def _summarise_needs(found: Mapping[str, Sequence[Answer]]) -> str:
 
 
 def _head(name: str, answers: Sequence[Answer]) -> str:
-  """How a folder of results is called, and of which kind its organs are."""
-  slides = ", one slide an organ" if answers[0].setting.one_slide else ""
-  return title_of(name.removeprefix(f"{NUINSSEG}/")) + slides
+  """How a folder of results is called, and of which set it is."""
+  kind = ", one slide an organ" if answers[0].setting.one_slide else ""
+  kind = ", at 0.5 microns" if name.startswith(PLACES[0]) else kind
+  return title_of(study_of(name)) + kind
 
 
 def write_pages(results: pathlib.Path) -> None:

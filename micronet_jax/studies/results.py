@@ -76,7 +76,7 @@ class Row:
   @property
   def target(self) -> str:
     """Label of the organ that the networks of its panel are tested on."""
-    return re.split(r": | \+ ", self.panel)[0]
+    return tested_on(self.panel)
 
   @property
   def source(self) -> str:
@@ -92,6 +92,11 @@ class Row:
   def score(self, metric: str = "f1") -> float:
     """One of `METRICS`, pooled over the images; NaN if the run diverged."""
     return NAN if self.diverged else self.tally.score(metric)
+
+
+def tested_on(panel: str) -> str:
+  """The organ that the networks of a panel are tested on, as people write it."""
+  return re.split(r": | \+ ", panel)[0]
 
 
 def write_results(
@@ -178,16 +183,20 @@ def read_lines(folder: pathlib.Path) -> list[Line]:
   Raises:
     InputError: there is no findings.md.
   """
-  path = folder / "findings.md"
-  try:
-    text = path.read_text(encoding="utf-8")
-  except OSError as error:
-    raise InputError(f"{path} cannot be read ({error.strerror})") from error
   lines = []
-  for line in text.splitlines():
+  for line in read_findings(folder).splitlines():
     if line.endswith("** |"):
       words, number, value, ends, source, verdict = line.strip("| ").split(" | ")
       low, high = (None, None) if ends == "none" else map(float, ends.split(" to "))
       found = words, number, float(value), low, high, source, verdict.strip("*")
       lines.append(Line(*found))
   return lines
+
+
+def read_findings(folder: pathlib.Path) -> str:
+  """The text of findings.md; InputError if there is none."""
+  path = folder / "findings.md"
+  try:
+    return path.read_text(encoding="utf-8")
+  except OSError as error:
+    raise InputError(f"{path} cannot be read ({error.strerror})") from error

@@ -10,6 +10,7 @@ from study_tables import found, row, setting
 from micronet_jax.studies import answers
 from micronet_jax.studies.answers import Answer, changed_without, decide, title_of
 from micronet_jax.studies.claims import Claim, Where, judge_claim
+from micronet_jax.studies.earlier import TOGETHER
 from micronet_jax.studies.results import Line
 
 TOLD = {"holds": "Use it.", "does not hold": "Leave it."}
@@ -42,21 +43,37 @@ def answer(verdict, gained=None, *, low=0.01, high=0.19, value=0.1):
   ],
 )
 def test_organs_split_by_patient_decide(patients, slides, expected):
-  pair = (
+  pair = [
     None if verdict is None else answer(verdict) for verdict in (patients, slides)
-  )
-  decision = decide(*pair)
+  ]
+  decision = decide([each for each in pair[:1] if each], pair[1])
   assert (decision.verdict, decision.beside) == expected
+
+
+def test_two_resolutions_decide_together_or_contradict_each_other():
+  low, high = answer("holds", low=0.01, high=0.03), answer("holds", low=0.05, high=0.1)
+  assert decide([low, high], None).deciding is high
+  wide = answer("cannot tell", low=-0.1, high=0.1)
+  for patients in ([wide, low], [low, wide]):
+    assert decide(patients, None).deciding is low
+  # No difference is not the opposite of a small one; nothing in common is.
+  none = answer("no difference", low=-0.015, high=0.012)
+  assert decide([none, low], None).verdict == "holds"
+  against = answer("does not hold", low=-0.03, high=-0.01)
+  for patients in ([against, low], [low, against], [none, high], [high, none]):
+    decision = decide(patients, answer("holds"))
+    assert (decision.verdict, decision.deciding) == ("cannot tell", None)
+    assert "resolutions disagree" in answers._tell(decision, patients)
 
 
 def test_sets_whose_intervals_do_not_meet_decide_nothing_together():
   near = answer("cannot tell", low=-0.03, high=0.02, value=0.0)
   far = answer("holds", low=0.03, high=0.05, value=0.04)
-  decision = decide(near, far)
+  decision = decide([near], far)
   assert (decision.verdict, decision.beside) == ("cannot tell", "the sets disagree")
-  assert "contradict" in answers._tell(decision, (near, far))
+  assert "sets disagree" in answers._tell(decision, (near, far))
   meets = dataclasses.replace(far, line=far.line._replace(low=0.019))
-  assert decide(near, meets).deciding
+  assert decide([near], meets).deciding
 
 
 def test_what_holds_of_these_organs_is_not_said_of_others():
@@ -64,16 +81,19 @@ def test_what_holds_of_these_organs_is_not_said_of_others():
   here = answer("holds", gained)
   low, high = stats.ttest_1samp([*gained.values()], 0).confidence_interval()
   assert low < 0 < high
-  cell = answers._cell(here)
+  cell = answers._cell([here], CLAIM.number)
+  assert cell.startswith("0.25 µm, 1 seed: +0.100 (")
+  assert "here: a number" in answers._cell([here, here], "another").split("<br>")[1]
+  assert answers._cell([], "") == "not run"
   assert f"over organs {low:+.3f} to {high:+.3f}" in cell
-  decision = decide(here, None)
+  decision = decide([here], None)
   assert not decision.general
-  said = answers._tell(decision, (here, None))
+  said = answers._tell(decision, [here])
   assert said == "Use it; of other organs that is not certain."
   alike = answer("holds", {"a": 0.1, "b": 0.11, "c": 0.09})
   # Of the set that does not decide, too.
-  for pair in ((alike, None), (here, alike)):
-    assert answers._tell(decide(*pair), pair) == "Use it."
+  for patients, slides in (([alike], None), ([here], alike), ([here, alike], None)):
+    assert answers._tell(decide(patients, slides), [here, alike]) == "Use it."
 
 
 def counted(patients):
@@ -88,6 +108,28 @@ def counted(patients):
   value, low, high, source = whole.estimate
   line = Line("a claim", "a number", value, low, high, source, whole.verdict)
   return Answer("fig5", setting("fig5", names="abcd"), CLAIM, line, rows)
+
+
+def summed(*args, **kwargs):
+  """An answer without counts by patient, as version 0.1 kept them."""
+  found = answer(*args, **kwargs)
+  sums = [{TOGETHER: list(each.tally.counts.sum(0))} for each in found.rows]
+  rows = [
+    dataclasses.replace(each, by_patient=counts)
+    for each, counts in zip(found.rows, sums, strict=True)
+  ]
+  return dataclasses.replace(found, rows=rows)
+
+
+def test_verdicts_of_version_0_1_that_rest_on_one_organ():
+  # Without d: 0.04, less 0.09 · √(4 / 3), which is below 0; without another: 0.12,
+  # less as much, which is not.
+  gained = {"a: target data": 0.04, "b: target data": 0.04, "c: target data": 0.04}
+  gained["d: target data"] = 0.28
+  assert changed_without(summed("holds", gained)) == {"d": "cannot tell"}
+  even = dict.fromkeys(gained, 0.15)
+  assert changed_without(summed("holds", even)) == {}
+  assert changed_without(summed("cannot tell", gained, low=None, high=None)) == {}
 
 
 def test_an_organ_that_turns_the_sign_is_named():

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -12,8 +13,11 @@ import pytest
 from study_tables import Made, found, organ, row, rows_of, setting
 
 from micronet_jax.errors import InputError
+from micronet_jax.evaluation.intervals import Estimate
 from micronet_jax.settings import changed
 from micronet_jax.studies import study
+from micronet_jax.studies.claims import decide_claim
+from micronet_jax.studies.earlier import read_folder
 from micronet_jax.studies.results import read_lines, read_results, write_results
 from micronet_jax.studies.schema import StudyConfig
 from micronet_jax.studies.setting import Setting, setting_from_json
@@ -22,6 +26,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 COMMITTED = [
   path.relative_to(ROOT) for path in sorted(ROOT.glob("results/**/results.csv"))
 ]
+OLD = [path for path in COMMITTED if len(path.parts) == 3]  # of version 0.1
 
 
 def written(path, rows, name="fig4"):
@@ -115,9 +120,47 @@ def test_results_name_no_place_of_this_machine(tmp_path):
   assert study.setting_from_json(chosen.to_json()).config.data == "mine"
 
 
-@pytest.mark.parametrize(
-  "path", COMMITTED, ids=lambda path: str(path.parent.relative_to(ROOT))
-)
+# The committed results; some are of version 0.1.
+
+
+@pytest.mark.parametrize("path", OLD, ids=str)
+def test_the_committed_findings_are_what_the_claims_give(path):
+  """Everything in findings.md but the intervals' ends, of every committed study.
+
+  Version 0.1 kept no counts by patient in results.csv, so intervals cannot be worked
+  out again: verdicts are, from the committed intervals and the claims' margins. Each
+  value is to three decimals, as written; so are the notes, tables and texts.
+  """
+  folder = (ROOT / path).parent
+  text = (folder / "findings.md").read_text(encoding="utf-8")
+  chosen, table = read_folder(folder)
+  with (folder / "results.csv").open(encoding="utf-8") as file:
+    lines = list(csv.DictReader(file))
+  for line, each in zip(lines, table, strict=True):
+    if not each.diverged:
+      assert each.score() == pytest.approx(float(line["f1"]), abs=2e-6)
+  again, findings = study.judge_study(table, chosen)
+  assert re.sub(r"All numbers.*", "", again).count("\n") == text.count("\n")
+  old = [line for line in text.splitlines() if line.endswith("** |")]
+  assert len(old) == len(findings) > 0
+  for line, (claim, estimate, _) in zip(old, findings, strict=True):
+    words, number, value, ends, over, verdict = line.strip("| ").split(" | ")
+    assert words == claim.text
+    assert number.partition("; above ")[0] == claim.number
+    assert value == f"{estimate.value:+.3f}", claim.text
+    assert over == estimate.source
+    if claim.measure not in ("diverged", "share"):
+      limits = [None, None] if ends == "none" else map(float, ends.split(" to "))
+      decided = decide_claim(claim, Estimate(estimate.value, *limits, ""))
+      assert verdict == f"**{decided}**", claim.text
+  for before, now in zip(text.splitlines(), again.splitlines(), strict=True):
+    if before.startswith("All numbers"):
+      assert json.loads(before.split("`")[1]) == json.loads(now.split("`")[1])
+    elif before not in old:
+      assert before == now
+
+
+@pytest.mark.parametrize("path", sorted({*COMMITTED} - {*OLD}), ids=str)
 def test_committed_findings_are_made_of_their_results(path):
   path = ROOT / path
   assert study.findings_from_results(path) == (path.parent / "findings.md").read_text()
