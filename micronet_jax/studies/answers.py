@@ -235,9 +235,10 @@ def _tell(decision: Decision, answers: Sequence[Answer]) -> str:
       return told
     return f"{told.rstrip('.')}; of other organs that is not certain."
   if decision.beside:
-    return f"Not decided: {decision.beside}."
-  said = [needs(each.claim, each.rows, each.line) for each in answers]
-  take = [each for each in said if each]
+    said = "more seeds and organs of both would tell why"
+    return f"Not decided: {decision.beside}; {said}."
+  needed = [needs(each.claim, each.rows, each.line) for each in answers]
+  take = [each for each in needed if each]
   return f"Not decided; {take[-1] if take else 'there are too few test patients'}."
 
 
