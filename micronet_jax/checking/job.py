@@ -13,7 +13,7 @@ from micronet_jax.checking import centers, images
 from micronet_jax.checking.sheet import check_replaceable, write_sheet
 from micronet_jax.checking.stain import examine_stain
 from micronet_jax.checking.trouble import Examined, Trouble, counted
-from micronet_jax.config import Config, check_config
+from micronet_jax.config import Config, SplitConfig, check_config
 from micronet_jax.datasets import read_samples
 from micronet_jax.datasets.sample import Sample
 from micronet_jax.datasets.sources import load_source, source_name
@@ -93,18 +93,22 @@ def _split(
   config: Config, samples: Sequence[Sample]
 ) -> tuple[list[Trouble], dict[str, str]]:
   """What is wrong with the split, and which part each image is in."""
-  troubles: list[Trouble] = []
-  for make_do in (config.split.make_do, True):
-    options = dataclasses.replace(config.split, make_do=make_do)
-    try:
-      split = split_by_patient(samples, options)
-    except InputError as error:
-      troubles.append(Trouble(True, "cannot be split", str(error)))
-      continue
-    text = [f"{each.text}, as `micronet finetune` does" for each in troubles]
-    parts = {name: part for part in PARTS for name in getattr(split, part)}
-    return [Trouble(False, "few to split", each) for each in text], parts
-  return troubles[:1], {}
+  try:
+    return [], _parts(samples, config.split)
+  except InputError as error:
+    refused = str(error)
+  try:
+    parts = _parts(samples, dataclasses.replace(config.split, make_do=True))
+  except InputError:
+    return [Trouble(True, "cannot be split", refused)], {}
+  text = f"{refused}, as `micronet finetune` does"
+  return [Trouble(False, "few to split", text)], parts
+
+
+def _parts(samples: Sequence[Sample], options: SplitConfig) -> dict[str, str]:
+  """Which part each image is in; InputError if there are too few."""
+  split = split_by_patient(samples, options)
+  return {name: part for part in PARTS for name in getattr(split, part)}
 
 
 def _examine(sample: Sample) -> Examined:

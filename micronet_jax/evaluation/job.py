@@ -16,7 +16,7 @@ from micronet_jax.detection.detector import Detector
 from micronet_jax.errors import InputError
 from micronet_jax.evaluation.report import About, write_report
 from micronet_jax.settings import as_dict, as_python, changed
-from micronet_jax.workdir import claim_workdir, like_checkpoint, with_whole_model
+from micronet_jax.workdir import claim_workdir, like_checkpoint
 
 log = logging.getLogger("micronet_jax")
 
@@ -93,7 +93,4 @@ def _as_stored(config: Config, detector: Detector) -> Config:
         f"config.{field} is {wanted!r}, but an evaluation takes the checkpoint"
         f" {config.init_from} as it is, with {there!r}; leave config.{field} out"
       )
-  values = {f"model.{name}": None for name in ("width", "context", "dropout")}
-  config = changed(like_checkpoint(config, meta), {**values, "model.test_norm": None})
-  config = changed(config, {"model.name": stored["name"]})
-  return with_whole_model(config, like=stored)
+  return changed(like_checkpoint(config, meta), {"model": stored})

@@ -52,10 +52,8 @@ VERDICTS = ("holds", "does not hold", ALIKE, OPEN)
 NEAR = f"{LEAST_DIFFERENCE:g}"
 ALIKE_TOLD = f"It makes no difference of {NEAR} or more."
 ONE_SLIDE = "on one slide an organ"
-PLACES = (
-  "coarse/",
-  f"{NUINSSEG}/",
-)  # of organs split by patient at 0.5 microns, slides
+# Of organs split by patient at 0.5 microns, and of one slide an organ.
+PLACES = ("coarse/", f"{NUINSSEG}/")
 TURNED = 0.01  # from nothing, on either side, for a change of sign to be named
 HOW_TO_READ = f"""
 Intervals of 95 %, and the verdicts that follow from them, are of these organs: other

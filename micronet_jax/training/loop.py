@@ -192,10 +192,10 @@ def take_steps(
       rate = float(steps.learning_rate(recipe, run.numbers, state))
       progress.train(step, loss=float(np.mean(losses)), learning_rate=rate)
       losses.clear()
-    kept = config.snapshot_every and step % config.snapshot_every == 0
+    kept = bool(config.snapshot_every) and step % config.snapshot_every == 0
     validated = step % config.eval_every == 0 or step >= config.num_steps
     if validated:
-      state = validate(run, state, progress, kept=bool(kept))
+      state = validate(run, state, progress, kept=kept)
     elif kept:
       run.save("snapshots", state)
     if processes.any_process(stop.is_set()) and not run.record.finished:

@@ -345,18 +345,22 @@ def test_the_job_writes_report_and_pictures_and_resumes(
   assert not (tmp_path / "leak").exists()
 
 
-def test_fine_tuning_compares_base_scratch_and_itself(folder, tmp_path, capsys):
+def _tuning(folder, tmp_path, **changes):
+  """Fine-tunes a small network of random weights on a folder."""
   meta, base = {**META, "model": QUICK}, tmp_path / "base"
   checkpoints.export_weights(base, random_weights(QUICK), meta, dtype="float32")
-  config = tissue.quick_config(
+  return tissue.quick_config(
     job="finetune",
     target__name="folder",
     target__root=str(folder),
     data_dir=str(tmp_path / "tfds"),
     init_from=str(base),
-    compare=("base", "scratch"),
-    num_steps=4,
+    **changes,
   )
+
+
+def test_fine_tuning_compares_base_scratch_and_itself(folder, tmp_path, capsys):
+  config = _tuning(folder, tmp_path, compare=("base", "scratch"), num_steps=4)
   report = train_and_evaluate(config, tmp_path / "run")
   assert report["detector"] == "fine-tuned"
   assert list(report["compared"]) == [
@@ -386,17 +390,7 @@ def test_a_signal_after_the_last_step_stops_before_the_scores(
   folder, tmp_path, monkeypatch
 ):
   """In the last validation, and while the base is looked at: the report is the same."""
-  meta, base = {**META, "model": QUICK}, tmp_path / "base"
-  checkpoints.export_weights(base, random_weights(QUICK), meta, dtype="float32")
-  config = tissue.quick_config(
-    job="finetune",
-    target__name="folder",
-    target__root=str(folder),
-    data_dir=str(tmp_path / "tfds"),
-    init_from=str(base),
-    compare=("base",),
-    num_steps=1,
-  )
+  config = _tuning(folder, tmp_path, compare=("base",), num_steps=1)
   whole = train_and_evaluate(config, tmp_path / "whole")
   for module, name, number in (
     (loop, "check_finite", signal.SIGINT),

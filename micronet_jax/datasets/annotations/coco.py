@@ -31,13 +31,6 @@ def image_names(document: Any) -> list[str]:
   return [_stem(each) for each in document["images"] if isinstance(each, dict)]
 
 
-def _images(document: Any) -> list[dict[str, Any]]:
-  """The images that annotations can be of."""
-  return [
-    each for each in document["images"] if isinstance(each, dict) and "id" in each
-  ]
-
-
 def read_coco(path: pathlib.Path, document: Any, subject: Subject) -> Reading:
   """Reads the objects of the image that the file names like `subject`.
 
@@ -57,14 +50,15 @@ def read_coco(path: pathlib.Path, document: Any, subject: Subject) -> Reading:
   Raises:
     InputError: the file names other images, or an object cannot be read.
   """
-  image = _image(path, _images(document), subject)
+  images = [i for i in document["images"] if isinstance(i, dict) and "id" in i]
+  image = _image(path, images, subject)
   names = {}
   for category in document.get("categories") or []:
     if isinstance(category, dict):
       names[category.get("id")] = str(category.get("name", ""))
   reading = Reading()
   shapes = []
-  listed = {str(each["id"]) for each in _images(document)}
+  listed = {str(each["id"]) for each in images}
   for number, each in enumerate(document["annotations"], start=1):
     place = f"annotation {number}"
     try:
