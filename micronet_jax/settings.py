@@ -6,7 +6,6 @@ takes a config from JSON or the command line.
 
 import dataclasses
 import difflib
-import json
 import math
 import os
 import types
@@ -161,7 +160,11 @@ def _in_words(kind: Any) -> str:
 
 
 def as_python(value: Any) -> Any:
-  """NumPy's numbers and arrays as Python's."""
+  """As JSON has it: NumPy's and JAX's numbers as Python's, paths as text."""
+  if isinstance(value, os.PathLike):
+    return os.fspath(value)
+  if isinstance(value, Mapping):
+    return {name: as_python(each) for name, each in value.items()}
   if isinstance(value, list | tuple):
     return [as_python(each) for each in value]
   return value.tolist() if hasattr(value, "tolist") else value
@@ -169,12 +172,7 @@ def as_python(value: Any) -> Any:
 
 def as_dict(config: Any) -> dict[str, Any]:
   """A schema as JSON would give it back: nested dicts, lists, numbers, strings."""
-  return json.loads(json.dumps(dataclasses.asdict(config), default=_plain))
-
-
-def _plain(value: Any) -> Any:
-  """What JSON lacks and people give: NumPy's and JAX's numbers, and paths."""
-  return os.fspath(value) if isinstance(value, os.PathLike) else value.tolist()
+  return as_python(dataclasses.asdict(config))
 
 
 def determining(config: Any) -> dict[str, Any]:
@@ -185,7 +183,7 @@ def determining(config: Any) -> dict[str, Any]:
     if dataclasses.is_dataclass(value):
       kept[field.name] = determining(value)
     elif not field.metadata.get("free"):
-      kept[field.name] = json.loads(json.dumps(value, default=_plain))
+      kept[field.name] = as_python(value)
   return kept
 
 

@@ -257,7 +257,14 @@ def test_what_python_gives_is_brought_to_plain_types():
   plain = Config(gamma=2.0, num_steps=7, min_distances=(3, 5), target=target)
   assert check_config(given) == plain
   assert changed(Config(), {"gamma": np.float32(2)}) == Config(gamma=2.0)
+  root = {"target.root": pathlib.Path("mine"), "target.name": "folder"}
+  assert changed(Config(), root).target == target
   assert as_dict(given) == as_dict(plain)
+
+
+def test_what_is_of_no_plain_type_is_refused_in_one_sentence():
+  with pytest.raises(InputError, match=r"config\.gamma is .*; it must be a number"):
+    check_config(Config(gamma=object()))
 
 
 @pytest.mark.parametrize("field", ["modl.width", "seed.width", "model.width.x"])
