@@ -207,7 +207,7 @@ def count_matches(matches: Sequence[Match]) -> np.ndarray:
 def form_metric(counts: np.ndarray, metric: str) -> np.ndarray:
   """Forms one of `METRICS` of pooled counts `[..., 4]`, as `count_matches` gives them.
 
-  0/0 is as `form_scores` says; ED without a pair is NaN.
+  They may be shares of something: only their proportions matter. 0/0 is as `form_scores` says; ED without a pair is NaN.
   """
   tp, fp, fn, distance = np.moveaxis(np.asarray(counts, float), -1, 0)
   if metric == "ed":
@@ -218,4 +218,4 @@ def form_metric(counts: np.ndarray, metric: str) -> np.ndarray:
     "f1": (2 * tp, 2 * tp + fp + fn),
   }[metric]
   empty = np.where(tp + fp + fn == 0, 1.0, 0.0)
-  return np.where(whole > 0, part / np.maximum(whole, 1), empty)
+  return np.divide(part, whole, out=empty, where=whole > 0)

@@ -59,10 +59,10 @@ def train_and_evaluate(config: Config, workdir: str | pathlib.Path) -> dict[str,
   seen = provenance_of(meta) if meta else None
   data = processes.after_first(lambda: load_data(config, seen=seen))
   check_processes(config, data)
-  processes.from_first(lambda: claim_workdir(config, workdir))
   name = "fine-tuned" if start else "trained"
   with contextlib.ExitStack() as held, caught_signals() as stop:
     processes.from_first(lambda: held.enter_context(locked(workdir)))
+    processes.from_first(lambda: claim_workdir(config, workdir))
     trained = fit(config, data, workdir, prepared, label=name, stop=stop)
     rows: dict[str, Detector] = {}
     failed: dict[str, str] = {}

@@ -111,8 +111,11 @@ def _go_on(
   step = int(state.step)
   best = run.saved.newest("best")
   if resumed and (best is None or best.name != str(run.record.best_step)):
-    # Else nothing would be kept until validation exceeds what is lost.
-    run.record.best_f1 = -1.0
+    if step == run.record.best_step:  # the kill came between the two saves of one step
+      run.save("best", state)
+    else:
+      # Else nothing would be kept until validation exceeds what is lost.
+      run.record.best_f1 = -1.0
   with (Progress if processes.is_first() else NoProgress)(
     workdir, label=label, start=step, num_steps=run.config.num_steps
   ) as progress:

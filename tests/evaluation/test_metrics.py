@@ -150,6 +150,20 @@ def test_an_empty_slide_adds_its_false_points_and_no_more():
   assert choice.f1 == pytest.approx(2 / (2 + 0.1))
 
 
+@pytest.mark.parametrize("nuclei", [1, 2, 3, 4, 9, 10, 30])
+def test_false_points_count_however_few_nuclei_there_are(nuclei):
+  """All nuclei score 0.8, four false points 0.3: below ten nuclei shares are small."""
+  points = np.stack([100.0 * np.arange(nuclei + 4), np.zeros(nuclei + 4)], -1)
+  values = np.repeat(np.float32([0.8, 0.3]), [nuclei, 4])
+  options = {"radius": 5.0, "grid": (0.2, 0.4, 0.6), "slides": ["one"]}
+  images, truth = [ScoredPoints(points, values, 1.0)], [points[:nuclei]]
+  choice = thresholds.select_threshold({3: images}, truth, **options)
+  assert (choice.xi, choice.f1) == (0.4, 1.0)
+  options["grid"] = (0.2,)
+  choice = thresholds.select_threshold({3: images}, truth, **options)
+  assert choice.f1 == pytest.approx(2 * nuclei / (2 * nuclei + 4))
+
+
 def test_ties_are_broken_by_distance_then_window_then_middle():
   annotated = [np.array([[10.0, 10.0], [50.0, 50.0]])]
   values = np.array([1.0, 0.52], np.float32)

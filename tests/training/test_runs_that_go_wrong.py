@@ -120,6 +120,7 @@ def test_a_moved_folder_is_the_same_data(config, folder, tmp_path, never_trains)
 def test_two_trainings_in_one_folder(config, tmp_path):
   with locked(tmp_path / "run"), pytest.raises(InputError, match="another process"):
     train_and_evaluate(config, tmp_path / "run")
+  assert not (tmp_path / "run/config.json").exists()  # it would be refused ever after
 
 
 # A loss that is not finite.
@@ -251,13 +252,25 @@ def test_a_lost_best_checkpoint_does_not_cost_the_run(
 
 def test_a_run_that_goes_on_keeps_a_best_again(tmp_path, monkeypatch):
   """What was best is lost; the best of the rest is kept, though lower."""
-  _choices(monkeypatch, 0.9)
-  _fit(tmp_path, num_steps=4)
+  _choices(monkeypatch, 0.9, 0.5)
+  _fit(tmp_path, num_steps=8)
   _lose(tmp_path / "checkpoints/best/4")
-  latest = tmp_path / "checkpoints/latest/4"
+  latest = tmp_path / "checkpoints/latest/8"
   assert latest.is_dir()
   _choices(monkeypatch, 0.3, 0.2)
   monkeypatch.setattr(loop, "Record", lambda **r: Record(**{**r, "finished": False}))
+  found = _fit(tmp_path, num_steps=16)
+  assert found.meta["step"] == 12
+  assert "note" not in found.meta
+
+
+def test_a_best_network_that_was_being_saved_is_saved_again(tmp_path, monkeypatch):
+  """A kill after one of the two saves of a step: what goes on is the best itself."""
+  _choices(monkeypatch, 0.9)
+  _fit(tmp_path, num_steps=4)
+  _lose(tmp_path / "checkpoints/best/4")
+  _choices(monkeypatch, 0.3, 0.2)
+  monkeypatch.setattr(loop, "Record", lambda **r: Record(**{**r, "finished": False}))
   found = _fit(tmp_path, num_steps=12)
-  assert found.meta["step"] == 8
+  assert found.meta["step"] == 4
   assert "note" not in found.meta

@@ -52,11 +52,16 @@ def _assert_close(one, other, tolerance=2e-5):
     )
 
 
-def test_eight_devices_with_one_patch_equal_one_device_with_eight():
-  config = tissue.config(batch_size=8)
-  _, one, metrics_one = _run(config)
+BALANCED = {"auxiliary__name": "folder", "gamma": 3.0}
+
+
+@pytest.mark.parametrize("changes", [{}, BALANCED])
+def test_eight_devices_with_one_patch_equal_one_device_with_eight(changes):
+  config = tissue.config(batch_size=8, **changes)
+  data = tissue.data(auxiliary=3 if changes else 0)
+  _, one, metrics_one = _run(config, data)
   eight_devices = dataclasses.replace(config, num_devices=8)
-  _, eight, metrics_eight = _run(eight_devices)
+  _, eight, metrics_eight = _run(eight_devices, data)
   _assert_close(one, eight)
   for a, b in zip(metrics_one, metrics_eight, strict=True):
     np.testing.assert_array_equal(a.images, b.images)
