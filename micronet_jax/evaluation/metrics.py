@@ -207,7 +207,8 @@ def count_matches(matches: Sequence[Match]) -> np.ndarray:
 def form_metric(counts: np.ndarray, metric: str) -> np.ndarray:
   """Forms one of `METRICS` of pooled counts `[..., 4]`, as `count_matches` gives them.
 
-  They may be shares of something: only their proportions matter. 0/0 is as `form_scores` says; ED without a pair is NaN.
+  They may be shares of something: only their proportions matter. 0/0 is as
+  `form_scores` says; ED without a pair is NaN.
   """
   tp, fp, fn, distance = np.moveaxis(np.asarray(counts, float), -1, 0)
   if metric == "ed":

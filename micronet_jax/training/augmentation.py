@@ -101,7 +101,7 @@ def read_bilinear(images: Images, index: jax.Array, positions: jax.Array) -> jax
   y0, x0, y1, x1 = low[..., 0], low[..., 1], high[..., 0], high[..., 1]
 
   def read(y: jax.Array, x: jax.Array) -> jax.Array:
-    return images.pixels[index, y, x].astype(jnp.float32)
+    return images.read(index, y, x).astype(jnp.float32)
 
   top = (1 - fx) * read(y0, x0) + fx * read(y0, x1)
   bottom = (1 - fx) * read(y1, x0) + fx * read(y1, x1)
@@ -120,7 +120,7 @@ def read_distance(images: Images, index: jax.Array, positions: jax.Array) -> jax
     float32 `[P, P]`, exact up to the pool's reach; where no centre is so near, more.
   """
   cell = jnp.floor(positions / CELL).astype(jnp.int32)
-  near = images.nearby[index, cell[..., 0], cell[..., 1]]  # [P, P, K, 2]
+  near = images.near(index, cell[..., 0], cell[..., 1])  # [P, P, K, 2]
   squared = jnp.sum(jnp.square(positions[..., None, :] - near), axis=-1)
   return jnp.sqrt(jnp.min(squared, axis=-1))
 

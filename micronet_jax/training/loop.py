@@ -59,8 +59,8 @@ def fit(
     stop: when set, the run saves and raises `Stopped`, one that is finished too.
 
   Raises:
-    InputError: data that have changed since the run began, or no checkpoint that is
-      whole.
+    InputError: data that have changed since the run began, no checkpoint that is
+      whole, or too little memory.
     Diverged: a loss that is not finite.
     Stopped: `stop` was set.
   """
@@ -81,8 +81,24 @@ def fit(
     saved.wait()
     stop_if_asked(stop)
     return _best(run, state)
+  except jax.errors.JaxRuntimeError as error:
+    if "RESOURCE_EXHAUSTED" not in str(error):
+      raise
+    raise _too_large(config, data) from error
   finally:
     saved.close()
+
+
+def _too_large(config: Config, data: Data) -> InputError:
+  samples = [*data.train, *data.auxiliary]
+  pixels = sum(sample.image[..., 0].size for sample in samples)
+  side = config.warp.patch
+  return InputError(
+    f"the memory does not hold {len(samples)} training image(s) of {pixels:,} pixels "
+    f"together and the training of {config.batch_size} patches of {side} x {side} "
+    "pixels; lower config.batch_size or config.warp.patch, or cut large images and "
+    "train on fewer"
+  )
 
 
 def stop_if_asked(stop: threading.Event) -> None:

@@ -18,67 +18,92 @@ from micronet_jax.training.targets import CELL, FAR_AWAY, nearby_centers
 PALETTE = 1024
 """Pixels of each image that stand for all its colours."""
 
+BLOCK = 4096
+"""Pixels in a row of the pool: addresses of 32 bits reach beyond any memory."""
+
 
 class Images(NamedTuple):
-  """Annotated images on the accelerator, padded to one size.
+  """Annotated images on the accelerator, one after the other, whatever their sizes.
 
   Attributes:
-    pixels: uint8 `[N, H, W, 3]`.
-    sizes: int32 `[N, 2]`, height and width of what is not padding.
+    pixels: uint8 `[B, BLOCK, 3]`: of each image all rows; each image begins a block.
+    nearby: float32 `[M, K, 2]` (y, x), for each cell of each image, row by row, the
+      centres that may be nearest to a place in it (`targets.nearby_centers`).
+    first: int32 `[N, 2]`, the first block and the first cell of each image.
+    sizes: int32 `[N, 2]`, its height and width.
     mean: float32 `[N, 3]`, per image and channel, 0 to 255.
     std: float32 `[N, 3]`, > 0.
-    nearby: float32 `[N, R, C, K, 2]` (y, x), for each cell of each image the centres
-      that may be nearest to a place in it (`targets.nearby_centers`).
     palette: uint8 `[N, PALETTE, 3]`, pixels spread over each image.
   """
 
   pixels: jax.Array
+  nearby: jax.Array
+  first: jax.Array
   sizes: jax.Array
   mean: jax.Array
   std: jax.Array
-  nearby: jax.Array
   palette: jax.Array
+
+  def read(self, index: jax.Array, y: jax.Array, x: jax.Array) -> jax.Array:
+    """Pixels of one image, uint8 `[..., 3]`; int32 `y` and `x` are inside of it."""
+    place = y * self.sizes[index, 1] + x
+    return self.pixels[self.first[index, 0] + place // BLOCK, place % BLOCK]
+
+  def near(self, index: jax.Array, row: jax.Array, column: jax.Array) -> jax.Array:
+    """Centres near cells of one image, `[..., K, 2]`; cells by int32 row and column."""
+    columns = (self.sizes[index, 1] + CELL - 1) // CELL
+    return self.nearby[self.first[index, 1] + row * columns + column]
 
 
 def to_device(
   samples: Sequence[Sample], *, mpp: float, reach: float, coarse: bool = False
 ) -> Images:
-  """Puts annotated images on the accelerator, padded to one size.
+  """Puts annotated images on the accelerator.
 
   Args:
     samples: at least one, of any sizes and resolutions.
     mpp: microns per pixel that they are brought to.
     reach: distance in these pixels up to which maps depend on the nearest centre.
-    coarse: add a few empty images and centres, up to round numbers, so that similar
+    coarse: make all lengths a little larger, up to round numbers, so that similar
       pools share one compiled step.
 
   Returns:
     The pool that `augmentation.draw_patches` reads.
   """
   samples = [to_resolution(sample, mpp) for sample in samples]
-  nearby = [nearby_centers(s.centers, s.image.shape[:2], reach=reach) for s in samples]
-  height, width = (max(s.image.shape[axis] for s in samples) for axis in (0, 1))
-  most = max(each.shape[2] for each in nearby)
-  count = len(samples)
+  tables = [nearby_centers(s.centers, s.image.shape[:2], reach=reach) for s in samples]
+  most = max(table.shape[2] for table in tables)
+  blocks = [-(-s.image[..., 0].size // BLOCK) for s in samples]
+  cells = [table[..., 0, 0].size for table in tables]
+  lengths = [len(samples), sum(blocks), sum(cells)]
   if coarse:
-    most += -most % 4
-    # At most a quarter more.
-    count += -count % 2 ** max(0, (count - 1).bit_length() - (3 if count > 8 else 2))
-  pixels = np.zeros((count, height, width, 3), np.uint8)
-  cells = (-(-height // CELL), -(-width // CELL), most, 2)
-  table = np.full((count, *cells), FAR_AWAY, np.float32)
+    most, lengths = most + -most % 4, [*map(_rounded, lengths)]
+  count, all_blocks, all_cells = lengths
+  pixels = np.zeros((all_blocks, BLOCK, 3), np.uint8)
+  nearby = np.full((all_cells, most, 2), FAR_AWAY, np.float32)
+  first = np.zeros((count, 2), np.int32)
   sizes = np.ones((count, 2), np.int32)
   mean, std = np.zeros((count, 3), np.float32), np.ones((count, 3), np.float32)
   palette = np.zeros((count, PALETTE, 3), np.uint8)
-  for i, (sample, near) in enumerate(zip(samples, nearby, strict=True)):
-    h, w = sample.image.shape[:2]
-    pixels[i, :h, :w] = sample.image
-    table[i, : near.shape[0], : near.shape[1], : near.shape[2]] = near
-    sizes[i] = h, w
+  first[: len(samples), 0] = np.cumsum([0, *blocks[:-1]])
+  first[: len(samples), 1] = np.cumsum([0, *cells[:-1]])
+  for i, (sample, table) in enumerate(zip(samples, tables, strict=True)):
+    block, cell = first[i]
+    colours = sample.image.reshape(-1, 3)
+    pixels[block:].reshape(-1, 3)[: len(colours)] = colours
+    nearby[cell : cell + cells[i], : table.shape[2]] = table.reshape(cells[i], -1, 2)
+    sizes[i] = sample.image.shape[:2]
     mean[i], std[i] = channel_statistics(sample.image)
     palette[i] = sample_colors(sample.image)
-  arrays = pixels, sizes, mean, std, table, palette
+  arrays = pixels, nearby, first, sizes, mean, std, palette
   return Images(*map(jnp.asarray, arrays))
+
+
+def _rounded(length: int) -> int:
+  """A round number that is at most a quarter more."""
+  return length + -length % 2 ** max(
+    0, (length - 1).bit_length() - (3 if length > 8 else 2)
+  )
 
 
 def sample_colors(image: np.ndarray) -> np.ndarray:

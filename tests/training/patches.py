@@ -104,14 +104,22 @@ def scattered(shape, count, *, apart=0.0, seed=0):
 
 
 def pool_of(*samples):
-  """These images on the device, padded as 2 of 64 x 64 with 24 centres a cell."""
+  """These images on the device, in as much room as any two of 64 x 64 take."""
   filler = sample((64, 64), scattered((64, 64), 40), seed=99, name="filler")
-  pool = to_device([*samples, filler], mpp=0.25, reach=15.0)
-  keep = np.array([0, 1])
   assert len(samples) <= 2
-  pool = jax.tree.map(lambda array: array[keep], pool)
-  room = [(0, 0), (0, 0), (0, 0), (0, 24 - pool.nearby.shape[3]), (0, 0)]
-  return pool._replace(nearby=jnp.pad(pool.nearby, room, constant_values=FAR_AWAY))
+  pool = to_device([*samples, filler], mpp=0.25, reach=15.0)
+  cells, most, _ = pool.nearby.shape
+  room = [(0, 3 * 256 - cells), (0, 24 - most), (0, 0)]
+  first, sizes, mean, std, palette = (array[jnp.array([0, 1])] for array in pool[2:])
+  return pool._replace(
+    pixels=jnp.pad(pool.pixels, [(0, 3 - len(pool.pixels)), (0, 0), (0, 0)]),
+    nearby=jnp.pad(pool.nearby, room, constant_values=FAR_AWAY),
+    first=first,
+    sizes=sizes,
+    mean=mean,
+    std=std,
+    palette=palette,
+  )
 
 
 def raw(images):

@@ -28,7 +28,7 @@ from patches import (
 
 from micronet_jax.imaging import normalisation
 from micronet_jax.training import augmentation
-from micronet_jax.training.targets import CELL, proximity, proximity_map
+from micronet_jax.training.targets import proximity, proximity_map
 
 reflect = jax.jit(augmentation.reflect)
 read_bilinear = jax.jit(augmentation.read_bilinear)
@@ -193,25 +193,25 @@ def test_without_points_the_map_is_zero():
   assert not np.asarray(maps).any()
 
 
-def test_padding_is_never_read():
+def test_nothing_but_the_image_itself_is_read():
   small = sample((18, 25), scattered((18, 25), 5), seed=5)
   large = sample((40, 40), scattered((40, 40), 5), seed=6, name="b")
-  pool = pool_of(small, large)
-  inside = np.zeros((2, 64, 64), bool)
-  inside[0, :18, :25] = inside[1, :40, :40] = True
-  # Garish padding, with a nucleus in the middle of each of its cells.
-  cells = inside.reshape(2, 64 // CELL, CELL, 64 // CELL, CELL).any((2, 4))
-  middles = (np.moveaxis(np.indices(cells.shape[1:]), 0, -1) + 0.5) * CELL
+  pool = pool_of(large, small)
+  # What stands before, behind and beside the small one's pixels and cells is garish,
+  # with a nucleus in the middle of it.
+  (_, cells), block = pool.first, int(pool.first[1, 0])
+  own = np.zeros(pool.pixels.shape[:2], bool)
+  own[block, : 18 * 25] = True
+  listed = np.zeros(len(pool.nearby), bool)
+  listed[int(cells[1]) : int(cells[1]) + 5 * 7] = True
   spoilt = pool._replace(
-    pixels=jnp.where(inside[..., None], pool.pixels, 255 - pool.pixels),
-    nearby=jnp.where(
-      cells[..., None, None], pool.nearby, middles[None, :, :, None].astype(np.float32)
-    ),
+    pixels=jnp.where(own[..., None], pool.pixels, 255 - pool.pixels),
+    nearby=jnp.where(listed[:, None, None], pool.nearby, 9.0),
   )
   assert (spoilt.pixels != pool.pixels).any()
   assert (spoilt.nearby != pool.nearby).any()
   warp = TURNED
-  index = np.zeros(64, int)
+  index = np.ones(64, int)
   for clean, dirty in zip(
     draw(pool, index, keys_of(64), warp=warp),
     draw(spoilt, index, keys_of(64), warp=warp),

@@ -6,6 +6,7 @@ import shutil
 import threading
 import types
 
+import jax
 import numpy as np
 import pytest
 import tissue
@@ -204,6 +205,15 @@ def test_a_patient_seen_in_another_organ_is_refused(tmp_path):
   # Another seed tests on some of those who trained the base.
   with pytest.raises(InputError, match="was trained on patient 'p"):
     train_and_evaluate(tissue.config(**tuned, split__seed=3), tmp_path / "tuned")
+
+
+def test_too_little_memory_is_one_sentence(tmp_path, monkeypatch):
+  def take_steps(*_, **__):
+    raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9")
+
+  monkeypatch.setattr(loop, "take_steps", take_steps)
+  with pytest.raises(InputError, match=r"3 training image.* 2 patches of 32 x 32 pix"):
+    _fit(tmp_path)
 
 
 # Checkpoints that are lost.
