@@ -307,7 +307,7 @@ def load_weights(path_or_name: str) -> tuple[Tree, dict[str, Any]]:
   """Reads parameters, running statistics and meta of a checkpoint.
 
   Args:
-    path_or_name: as in `find`.
+    path_or_name: as in `find_checkpoint`.
 
   Returns:
     `{"params", "batch_stats"}` as nested dicts of host arrays, floats in float32;

@@ -83,7 +83,8 @@ class ModelConfig:
 class ProximityConfig:
   """Proximity map [Eq. 1]: α, d, and what the map is multiplied by."""
 
-  alpha: float = setting(3.0, above=0, source="Eq. 1")
+  # Beyond 80 its exponential is more than float32 holds.
+  alpha: float = setting(3.0, above=0, high=80, source="Eq. 1")
   radius: float = setting(15.0, above=0, unit="px", source="Eq. 1")
   scale: float = setting(5.0, above=0, source="Implementation details")
 
