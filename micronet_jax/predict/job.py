@@ -19,7 +19,7 @@ from micronet_jax.detection.detector import load
 from micronet_jax.devices import check_count, leave_gpus
 from micronet_jax.errors import InputError
 from micronet_jax.files import sweep
-from micronet_jax.predict import finding, listing, outputs, spread
+from micronet_jax.predict import finding, identity, listing, outputs, spread
 from micronet_jax.predict.image import (
   Work,
   digest_network,
@@ -49,8 +49,9 @@ def predict_images(
     What the images' JSON files hold; for an image that failed, `image` and `error`.
 
   Raises:
-    InputError: nothing to do, an impossible option, or `out` cannot be written. What
-      is wrong with one image only is printed and returned.
+    InputError: nothing to do, an impossible option, `out` cannot be written, or holds
+      results of another image of the same name. What is wrong with one image only is
+      printed and returned.
     Stopped: a signal came while a cluster worked.
   """
   options = check_predict(PredictConfig() if options is None else options)
@@ -61,6 +62,7 @@ def predict_images(
   check_count(options.devices)
   found = finding.find_images(images)
   jobs = outputs.name_outputs(found, out, options.formats, shard=options.shard)
+  identity.check_results(jobs)
   listed = out / outputs.name_summary(options.shard)
   detector = load(weights)
   detector.check_tile(options.tile)

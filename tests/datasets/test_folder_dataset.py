@@ -274,7 +274,9 @@ def test_names_that_fiji_makes(root, load):
 
 def add_coco(path, *names, boxes):
   path.parent.mkdir(exist_ok=True)
-  images = [{"id": n, "file_name": f"images/{name}.png"} for n, name in enumerate(names)]
+  images = [
+    {"id": n, "file_name": f"images/{name}.png"} for n, name in enumerate(names)
+  ]
   objects = [{"image_id": number, "bbox": box} for number, box in boxes]
   path.write_text(json.dumps({"images": images, "annotations": objects}))
 
