@@ -231,7 +231,7 @@ def count_nuclei(
   """
   from micronet_jax.predict import density
 
-  grid = density.density_grid(scan.shape, mpp=scan.mpp)
+  grid = density.density_grid(scan.shape, mpp=scan.mpp, regions=scan.regions)
   count, per_region = 0, [0] * len(scan.regions)
   for centers, _ in grid.counted(journal.chunks(lowest=lowest)):
     count += len(centers)
