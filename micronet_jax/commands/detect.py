@@ -72,7 +72,8 @@ def add_detect(commands: Any) -> None:
     "--mpp",
     type=float,
     metavar="MICRONS",
-    help="microns per pixel of the images (default: what each file says, else 0.25)",
+    help="microns per pixel of the images (default: what the index.csv of their folder"
+    " says, else each file, else 0.25)",
   )
   detect.add_argument(
     "--threshold",

@@ -42,7 +42,7 @@ def identify(image: str) -> dict[str, Any]:
 
 
 def _sample(image: str, size: int) -> str:
-  places = range(0, size, _BLOCK)
+  places = list(range(0, size, _BLOCK))
   if len(places) > _BLOCKS:
     places = [(size - _BLOCK) * number // (_BLOCKS - 1) for number in range(_BLOCKS)]
   blocks = []

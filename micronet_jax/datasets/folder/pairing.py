@@ -217,16 +217,21 @@ def _find_claims(root: pathlib.Path) -> tuple[dict[str, Claims], int]:
     annotations = found.get(name, [])
     own = name
     if annotations:
-      short, told = _OME.sub("", name), _names(annotations[0])
+      short, told = plain_name(name), _names(annotations[0])
       if told[0] != name and short in told and short not in images:
         own = short
     claims[own] = Claims(images[name], annotations, regions.get(name, []))
   return claims, passed_over
 
 
+def plain_name(name: str) -> str:
+  """A name without the `.ome` of `a.ome.tif`."""
+  return _OME.sub("", name)
+
+
 def _owners(images: Iterable[str]) -> dict[str, str]:
   """The image that each name is for, its own or without `.ome`."""
-  return {_OME.sub("", name): name for name in sorted(images)} | {n: n for n in images}
+  return {plain_name(name): name for name in sorted(images)} | {n: n for n in images}
 
 
 def _owned_regions(
@@ -303,7 +308,7 @@ def _names(path: pathlib.Path) -> list[str]:
   """The names of images that an annotation file may belong to, the likeliest first."""
   stem = same_name(path.name[: -len(annotation_ending(path))])
   plain = _ADDED.sub("", stem)
-  return list(dict.fromkeys([stem, _OME.sub("", stem), plain, _OME.sub("", plain)]))
+  return list(dict.fromkeys([stem, plain_name(stem), plain, plain_name(plain)]))
 
 
 def _belong_together(one: pathlib.Path, other: pathlib.Path, name: str) -> InputError:
