@@ -97,6 +97,7 @@ DETECTED = {
   "per": str,
   "files": [str],
   "written?": [str],
+  "place?": str,
   "settings": Each(object),
 }
 """The file of an image that was searched."""

@@ -4,6 +4,7 @@ Called by `training.job`, `evaluation.job` and the studies before anything expen
 """
 
 import dataclasses
+import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -15,6 +16,11 @@ from micronet_jax.files import read_json, write_json
 from micronet_jax.lengths import REFERENCE_MPP, resolution_of, scale_between
 from micronet_jax.settings import as_dict, changed, determining, from_dict
 
+_REPLACED = (
+  *("report.json", "log.jsonl"),
+  *("detections.png", "precision_recall.png", "training.png"),
+)
+
 
 def claim_workdir(config: Config, workdir: pathlib.Path) -> None:
   """Makes a run's folder, or makes sure that the run in it has the same config.
@@ -24,12 +30,15 @@ def claim_workdir(config: Config, workdir: pathlib.Path) -> None:
 
   Raises:
     InputError: the folder holds a run of another config (every field that differs is
-      listed), or cannot be written.
+      listed), or files of somebody else that the run would replace, or cannot be
+      written.
   """
   path = workdir / "config.json"
   config = with_whole_model(config)
   theirs = read_json(path)
-  if theirs is not None:
+  if theirs is None:
+    _check_ours(workdir)
+  else:
     try:
       before = with_whole_model(from_dict(Config, theirs))
     except InputError as error:
@@ -50,6 +59,21 @@ def claim_workdir(config: Config, workdir: pathlib.Path) -> None:
       f"the workdir {workdir} cannot be written ({_reason(error)}); use another "
       "folder (--workdir or -o)"
     ) from error
+
+
+def _check_ours(workdir: pathlib.Path) -> None:
+  """Makes sure that a folder without config holds nothing that a run would replace.
+
+  A run whose config was removed, as one that was damaged must be, has checkpoints.
+  """
+  if (workdir / "checkpoints" / "latest").is_dir():
+    return
+  for name in _REPLACED:
+    if os.path.lexists(workdir / name):
+      raise InputError(
+        f"{workdir / name} is there and was not written by this program (no config.json"
+        " that says so); move it, or use another folder (--workdir or -o)"
+      )
 
 
 def with_whole_model(

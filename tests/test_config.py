@@ -322,6 +322,38 @@ def test_the_same_config_may_go_on(tmp_path):
   assert (tmp_path / "log.jsonl").read_text() == "kept\n"
 
 
+@pytest.mark.parametrize(
+  "name",
+  [
+    "report.json",
+    "log.jsonl",
+    "detections.png",
+    "precision_recall.png",
+    "training.png",
+  ],
+)
+@pytest.mark.parametrize("link", [False, True])
+def test_files_of_somebody_else_are_not_replaced(tmp_path, name, link):
+  path = tmp_path / "run" / name
+  path.parent.mkdir()
+  path.symlink_to("nowhere") if link else path.write_text("mine")
+  message = claim_refused(make_config(), path.parent)
+  assert f"{path} is there and was not written by this program" in message
+  assert "\n" not in message
+  assert files(path.parent) == [name]
+
+
+def test_files_that_a_run_leaves_alone_may_lie_in_its_folder(tmp_path):
+  for name in ("lock", "notes.txt", "job.out"):  # the first is of a run that waits
+    (tmp_path / name).write_text("")
+  claim_workdir(make_config(), tmp_path)
+  # A run whose damaged config was removed, as it says, goes on.
+  (tmp_path / "checkpoints/latest").mkdir(parents=True)
+  (tmp_path / "report.json").write_text("{}")
+  (tmp_path / "config.json").unlink()
+  claim_workdir(make_config(), tmp_path)
+
+
 def test_fields_that_differ_are_listed(tmp_path):
   claim_workdir(make_config(), tmp_path / "run")
   other = make_config(

@@ -11,13 +11,12 @@ import logging
 import os
 import pathlib
 
-from micronet_jax.datasets.annotations import tables
 from micronet_jax.datasets.folder.columns import check_columns
+from micronet_jax.datasets.folder.index import INDEX, mpp_of, read_index, stated_mpp
 from micronet_jax.datasets.folder.pairing import check_layout, image_folder
 from micronet_jax.errors import InputError
 from micronet_jax.files import digest, same_name
 from micronet_jax.imaging.opening import is_image, tell_unread
-from micronet_jax.imaging.resolution import MPP_RANGE, size_of
 
 KEPT = ".micronet"
 """Where the page keeps what is not the user's own: detections, settings."""
@@ -57,8 +56,8 @@ class Folder:
 
     Raises:
       InputError: it is not there, holds no image, has files or columns where training
-        would overlook them, or one of the folders that would be written to leads out
-        of it.
+        would overlook them, a resolution that no microscope has, or one of the folders
+        that would be written to leads out of it.
     """
     if not root.is_dir():
       raise InputError(f"there is no folder {root}; give a folder that holds images")
@@ -68,9 +67,12 @@ class Folder:
     check_layout(root)  # so that nothing is marked anew that training would overlook
     for name in ("points", "regions", KEPT, RUNS):
       self.place(name)
-    index = self.place("index.csv")
+    index = self.place(INDEX)
     if index.exists():
-      check_columns(index, tables.read_table(index, ("name",)))
+      table = read_index(index)
+      check_columns(index, table)
+      for line, row in table.rows:
+        mpp_of(index, line, row)
     if not self.refresh():
       raise InputError(
         f"{root} holds no image, directly or in images/; PNG, JPEG, TIFF, BMP, WebP,"
@@ -136,16 +138,13 @@ class Folder:
     """
     stamp = picture.path.stat().st_mtime_ns
     with contextlib.suppress(FileNotFoundError):
-      stamp += self.place("index.csv").stat().st_mtime_ns
+      stamp += self.place(INDEX).stat().st_mtime_ns
     return stamp
 
   def stated_mpp(self, picture: Picture) -> float | None:
-    """What index.csv says of microns per pixel; None if it says nothing."""
-    index = self.place("index.csv")
-    if not index.exists():
-      return None
-    for _, row in tables.read_table(index, ("name",)).rows:
-      if same_name(row["name"]) == same_name(picture.name):
-        mpp = size_of(row.get("mpp", ""))
-        return mpp if mpp and MPP_RANGE[0] <= mpp <= MPP_RANGE[1] else None
-    return None
+    """What index.csv says of microns per pixel; None if it says nothing.
+
+    Raises:
+      InputError: it is wrong, or a link to what lies outside.
+    """
+    return stated_mpp(self.place(INDEX), picture.path)

@@ -75,11 +75,12 @@ class Pictures:
           held.users += 1
       if held is None:
         try:
+          stated = self._folder.stated_mpp(picture)
           reader = _with_levels(open_image(picture.path))
         except InputError as error:
           self._faults[key] = stamp, str(error)
           raise
-        reader.mpp = self._folder.stated_mpp(picture) or reader.mpp
+        reader.mpp = stated or reader.mpp
         held = _Opened(reader, stamp)
         with self._lock:
           self._open[key] = held

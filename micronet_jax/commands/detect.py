@@ -34,6 +34,7 @@ and summary.csv, a line for each image, and for others whose results are in DIR.
 interrupted slide goes on where it stopped, finished images are not repeated, and a bad
 image does not stop the others: it is reported at the end, and the exit status is 1.
 With other settings an image is searched anew, and older files of it are removed.
+Another image of the same name needs another DIR.
 
 On slides (beyond 1 mm2) tissue is searched, and 32 microns around it; nuclei per mm2
 are over the tissue alone, without that rim, or over the regions if some are given."""
@@ -71,7 +72,8 @@ def add_detect(commands: Any) -> None:
     "--mpp",
     type=float,
     metavar="MICRONS",
-    help="microns per pixel of the images (default: what each file says, else 0.25)",
+    help="microns per pixel of the images (default: what the index.csv of their folder"
+    " says, else each file, else 0.25)",
   )
   detect.add_argument(
     "--threshold",

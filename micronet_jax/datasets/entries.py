@@ -187,16 +187,17 @@ def fingerprint(entries: Iterable[Entry], root: pathlib.Path) -> str:
 
   Args:
     entries: the data set.
-    root: the folder that the files are in; the sum does not depend on where it is.
+    root: the folder that the files are in. Elsewhere files of the same names, sizes and
+      times may hold something else, so the sum is of this place, links resolved.
 
   Returns:
-    16 hexadecimal digits of every entry's fields, and every file's path within
-    root, size and time of change in nanoseconds.
+    16 hexadecimal digits of the place, every entry's fields, and every file's path
+    within root, size and time of change in nanoseconds.
 
   Raises:
     InputError: a file is not there, as behind a broken link.
   """
-  states = []
+  states = [repr(str(root.resolve()))]
   for entry in sorted(entries, key=lambda entry: entry.name):
     files = [entry.image, *entry.annotations]
     files += [entry.regions] if entry.regions else []

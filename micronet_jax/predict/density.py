@@ -5,12 +5,13 @@ Called by `predict.outputs`.
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from micronet_jax.errors import InputError
+from micronet_jax.imaging.canvas import Box
 from micronet_jax.predict.tables import Chunks
 
 if TYPE_CHECKING:
@@ -40,6 +41,9 @@ COLORS = "BuPu"
 """Of matplotlib's scales; it begins at white."""
 
 
+NOT_SEARCHED = "#8f8f8f"
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Density:
   """Nuclei counted in equal cells of a grid over an image.
@@ -48,11 +52,13 @@ class Density:
     shape: (H, W) of the image in pixels.
     mpp: microns per pixel; None if unknown.
     counts: int64 `[R, C]`, nuclei in each cell; the cells divide the image evenly.
+    areas: float64 `[R, C]`, pixels of each cell that were searched.
   """
 
   shape: tuple[int, int]
   mpp: float | None
   counts: np.ndarray
+  areas: np.ndarray
 
   def counted(self, chunks: Chunks) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Counts nuclei while chunks pass through unchanged, to whatever takes them.
@@ -84,12 +90,31 @@ class Density:
 
   @property
   def values(self) -> np.ndarray:
-    """float64 `[R, C]`: nuclei per mm², or per 10⁴ pixels if `mpp` is unknown."""
+    """float64 `[R, C]`: nuclei per mm², or per 10⁴ pixels if `mpp` is unknown.
+
+    Over what was searched of each cell; NaN where nothing was.
+    """
     unit = 1e4 if self.mpp is None else (1000 / self.mpp) ** 2
-    return self.counts * (unit / math.prod(self.cell))
+    with np.errstate(divide="ignore"):
+      per_nucleus = unit / self.areas
+    return self.counts * np.where(self.areas > 0, per_nucleus, np.nan)
+
+  @property
+  def top(self) -> float:
+    """Where the scale of colours ends: the highest of cells searched by half or more.
+
+    One nucleus in a strip of a few pixels would decide it otherwise. Of all cells if
+    those hold no nuclei; 0 if none do.
+    """
+    half = self.areas >= math.prod(self.cell) / 2
+    values = self.values
+    tops = (np.nanmax(values, where=where, initial=0) for where in (half, True))
+    return float(next(filter(None, tops), 0))
 
 
-def density_grid(shape: tuple[int, int], *, mpp: float | None = None) -> Density:
+def density_grid(
+  shape: tuple[int, int], *, mpp: float | None = None, regions: Sequence[Box] = ()
+) -> Density:
   """Makes an empty grid over an image.
 
   Its cells are as near to squares of 50 microns (200 pixels if `mpp` is unknown) as
@@ -99,6 +124,7 @@ def density_grid(shape: tuple[int, int], *, mpp: float | None = None) -> Density
   Args:
     shape: (H, W) of the image in pixels, > 0.
     mpp: microns per pixel; None if unknown.
+    regions: what is searched of the image, in its pixels; none for all of it.
 
   Returns:
     The grid; `counted` fills it.
@@ -113,7 +139,32 @@ def density_grid(shape: tuple[int, int], *, mpp: float | None = None) -> Density
   while max(shape) / side > MAX_CELLS:
     side *= 2
   rows, columns = (max(round(length / side), 1) for length in shape)
-  return Density(shape, mpp, np.zeros((rows, columns), np.int64))
+  areas = _searched(shape, (rows, columns), regions or [Box(0, 0, *shape)])
+  return Density(shape, mpp, np.zeros((rows, columns), np.int64), areas)
+
+
+def _searched(
+  shape: tuple[int, int], grid: tuple[int, int], regions: Sequence[Box]
+) -> np.ndarray:
+  """Pixels of each cell within the regions, overlaps counted once; float64 `[R, C]`."""
+  boxes = np.array(regions, np.float64)
+  ys, xs = (np.unique(boxes[:, [axis, axis + 2]]) for axis in (0, 1))
+  covered = np.zeros((len(ys) - 1, len(xs) - 1))
+  for y0, x0, y1, x1 in boxes:
+    rows, columns = (ys[:-1] >= y0) & (ys[1:] <= y1), (xs[:-1] >= x0) & (xs[1:] <= x1)
+    covered[np.ix_(rows, columns)] = 1
+  down, across = (
+    _overlaps(np.arange(count + 1) * (length / count), edges)
+    for length, count, edges in zip(shape, grid, (ys, xs), strict=True)
+  )
+  return down @ covered @ across.T
+
+
+def _overlaps(cells: np.ndarray, edges: np.ndarray) -> np.ndarray:
+  """How long each of C cells and each of E intervals lie together; `[C, E]`."""
+  begin = np.maximum(cells[:-1, None], edges[None, :-1])
+  end = np.minimum(cells[1:, None], edges[None, 1:])
+  return np.maximum(end - begin, 0.0)
 
 
 def density_map(
@@ -121,8 +172,8 @@ def density_map(
 ) -> "Figure":
   """Draws density as a heat map, and the tissue beside or above it.
 
-  Cells without nuclei are white, where the scale of the colours starts. Axes are in
-  mm, or in pixels if the resolution is unknown.
+  Cells without nuclei are white, where the scale of the colours starts, and grey where
+  nothing was searched. Axes are in mm, or in pixels if the resolution is unknown.
 
   Args:
     density: what `Density.counted` has filled.
@@ -149,7 +200,8 @@ def density_map(
   if thumbnail is not None:
     _show(axes[0], thumbnail, density, interpolation="antialiased")
   heat = _heat(axes[-1], density)
-  bar = figure.colorbar(heat, ax=axes.tolist(), pad=0.02, shrink=0.8)
+  beyond = "max" if np.nanmax(density.values, initial=0) > heat.norm.vmax else "neither"
+  bar = figure.colorbar(heat, ax=axes.tolist(), pad=0.02, shrink=0.8, extend=beyond)
   bar.set_label("nuclei / 10⁴ px" if density.mpp is None else "nuclei / mm²")
   bar.ax.yaxis.set_major_formatter("{x:,.6g}")
   unit = "px" if density.mpp is None else "mm"
@@ -173,12 +225,21 @@ def _figure_size(aspect: float, grid: tuple[int, int]) -> tuple[float, float]:
 
 def _heat(axes: "Axes", density: Density) -> "AxesImage":
   """Draws the cells."""
-  values = np.ma.masked_equal(density.values, 0)
-  top = float(density.values.max()) or 1.0
+  from matplotlib.colors import ListedColormap
+
+  values = density.values
   tall, wide = np.array(density.cell) * (density.mpp or 1.0)
   unit = "px" if density.mpp is None else "µm"
-  axes.set_title(f"cells of {wide:.3g} × {tall:.3g} {unit}", fontsize=9)
-  return _show(axes, values, density, cmap=COLORS, vmin=0, vmax=top)
+  title = f"cells of {wide:.3g} × {tall:.3g} {unit}"
+  shown = np.ma.masked_where(~(values > 0), values)
+  top = density.top or 1.0
+  heat = _show(axes, shown, density, cmap=COLORS, vmin=0, vmax=top)
+  if np.isnan(values).any():
+    bare = np.ma.masked_where(~np.isnan(values), np.zeros_like(values))
+    _show(axes, bare, density, cmap=ListedColormap([NOT_SEARCHED]))
+    title += "; grey: not searched"
+  axes.set_title(title, fontsize=9)
+  return heat
 
 
 def _show(

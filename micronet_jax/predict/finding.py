@@ -1,14 +1,15 @@
 """Which images are meant: by files, folders and globs, as people give them.
 
-Called by `predict.job`.
+Called by `predict.job`, and by `predict.image` for what is stated of one.
 """
 
 import glob
 import logging
 import os
+import pathlib
 import unicodedata
 from collections.abc import Iterable
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from micronet_jax.errors import InputError
 from micronet_jax.imaging.opening import is_image, tell_unread
@@ -51,6 +52,31 @@ def find_images(patterns: Paths) -> list[str]:
   if not found:
     raise InputError("no image was named; give images, folders or patterns")
   return list(found.values())
+
+
+class Stated(NamedTuple):
+  """Microns per pixel of an image, and the index.csv that states them."""
+
+  mpp: float
+  by: pathlib.Path
+
+
+def find_stated(image: str) -> Stated | None:
+  """What index.csv says of an image: one beside it, or beside its folder `images`.
+
+  Raises:
+    InputError: it is wrong.
+  """
+  path = pathlib.Path(os.path.abspath(image))
+  folder = path.parent
+  roots = [folder, *([folder.parent] if folder.name == "images" else [])]
+  for root in roots:
+    if (root / "index.csv").is_file():
+      from micronet_jax.datasets.folder import index  # which most images do without
+
+      mpp = index.stated_mpp(root / index.INDEX, path)
+      return None if mpp is None else Stated(mpp, root / index.INDEX)
+  return None
 
 
 def _as_texts(patterns: Paths) -> list[str]:

@@ -31,6 +31,8 @@ from micronet_jax.imaging.opening import open_image
 from micronet_jax.imaging.reader import Reader
 from micronet_jax.locks import Busy
 from micronet_jax.predict import outputs, summary
+from micronet_jax.predict.finding import find_stated
+from micronet_jax.predict.identity import identify
 from micronet_jax.predict.journal import (
   Journal,
   finished_tiles,
@@ -146,6 +148,7 @@ def predict_image(
           _remove_parts(stem)
         raise
       about = {"name": image, "settings": settings, "files": kept}
+      about["place"] = os.path.realpath(image)
       outputs.note_ours(partial, {*kept, *stale})
       result = _write(work, scan, journal, stem, began, about, stale)
       journal.remove()
@@ -198,7 +201,7 @@ def _prepare(
   options = work.options
   scan = work.detector.scan(
     reader,
-    mpp=options.mpp,
+    mpp=settings["mpp"],
     regions=options.regions,
     tissue=options.tissue,
     tile=options.tile,
@@ -231,16 +234,11 @@ def _remove_parts(stem: pathlib.Path) -> None:
 def _settings(image: str, work: Work) -> dict[str, Any]:
   """All that determines the points of an image, as JSON gives it back."""
   options = work.options
-  try:
-    file = os.stat(image)
-  except OSError as error:
-    raise InputError(f"{image} cannot be read ({error.strerror})") from error
+  stated = find_stated(image) if options.mpp is None else None
   return {
-    "file": os.path.basename(image),
-    "bytes": file.st_size,
-    "modified": file.st_mtime_ns,
+    **identify(image),
     "weights": work.network,
-    "mpp": options.mpp,
+    "mpp": stated.mpp if stated else options.mpp,
     "threshold": options.threshold,
     "regions": [list(region) for region in options.regions],
     "tissue": options.tissue,

@@ -5,13 +5,14 @@ with its next tile, a finished one is not repeated, a bad one does not stop the 
 Called by `commands.detect` and as `micronet_jax.predict_images`.
 """
 
+import collections
 import contextlib
 import functools
 import os
 import pathlib
 import sys
 import tempfile
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from typing import Any
 
 from micronet_jax.config import PredictConfig, check_predict
@@ -19,7 +20,7 @@ from micronet_jax.detection.detector import load
 from micronet_jax.devices import check_count, leave_gpus
 from micronet_jax.errors import InputError
 from micronet_jax.files import sweep
-from micronet_jax.predict import finding, listing, outputs, spread
+from micronet_jax.predict import finding, identity, listing, outputs, spread
 from micronet_jax.predict.image import (
   Work,
   digest_network,
@@ -49,8 +50,9 @@ def predict_images(
     What the images' JSON files hold; for an image that failed, `image` and `error`.
 
   Raises:
-    InputError: nothing to do, an impossible option, or `out` cannot be written. What
-      is wrong with one image only is printed and returned.
+    InputError: nothing to do, an impossible option, a fault in an index.csv, or `out`
+      cannot be written or holds results of another image of the same name. What is
+      wrong with one image only is printed and returned.
     Stopped: a signal came while a cluster worked.
   """
   options = check_predict(PredictConfig() if options is None else options)
@@ -61,6 +63,9 @@ def predict_images(
   check_count(options.devices)
   found = finding.find_images(images)
   jobs = outputs.name_outputs(found, out, options.formats, shard=options.shard)
+  identity.check_results(jobs)
+  if options.mpp is None:
+    _tell_stated([image for image, _ in jobs])
   listed = out / outputs.name_summary(options.shard)
   detector = load(weights)
   detector.check_tile(options.tile)
@@ -70,18 +75,11 @@ def predict_images(
   listing.check_summary(listed)
   if options.shard is not None:
     print(f"shard {options.shard}: {len(jobs)} of {len(found)} images", flush=True)
-  done: dict[str, dict[str, Any]] = {}
   results = _one_by_one(work, jobs)
   if options.executor == "ray":
     results = spread.predict_on_ray(weights, work.network, options, jobs)
   with contextlib.closing(results):
-    for number, result in enumerate(results, start=1):
-      label = f"[{number}/{len(jobs)}] " if len(jobs) > 1 else ""
-      if "error" in result:
-        print(f"{label}error: {_named(result)}", file=sys.stderr, flush=True)
-      else:
-        print(f"{label}{result['image']}: {_sentence(result)}", flush=True)
-      done[result["image"]] = result
+    done = _tell(results, len(jobs))
   ordered = [done[image] for image, _ in jobs]
   stems = None if options.shard else [stem for _, stem in jobs]
   if others := listing.write_summary(listed, ordered, stems=stems):
@@ -95,6 +93,29 @@ def _one_by_one(
   for image, stem in jobs:
     action = functools.partial(predict_image, work, image, stem)
     yield result_or_error(image, action)
+
+
+def _tell(results: Iterable[dict[str, Any]], count: int) -> dict[str, dict[str, Any]]:
+  """Prints a line for each of so many images as it ends; returns all by image."""
+  done = {}
+  for number, result in enumerate(results, start=1):
+    label = f"[{number}/{count}] " if count > 1 else ""
+    if "error" in result:
+      print(f"{label}error: {_named(result)}", file=sys.stderr, flush=True)
+    else:
+      print(f"{label}{result['image']}: {_sentence(result)}", flush=True)
+    done[result["image"]] = result
+  return done
+
+
+def _tell_stated(images: Sequence[str]) -> None:
+  """Says whose resolution is that of an index.csv."""
+  stated = filter(None, map(finding.find_stated, images))
+  for index, count in collections.Counter(each.by for each in stated).items():
+    print(
+      f"{index} says the microns per pixel of {count} image(s); --mpp says otherwise",
+      flush=True,
+    )
 
 
 def report_failures(done: Sequence[Mapping[str, Any]]) -> int:

@@ -68,10 +68,7 @@ def name_outputs(
     stem = out / pathlib.Path(image).stem
     first = seen.setdefault(same_name(stem.name), image)
     if first != image:
-      raise InputError(
-        f"{first} and {image} would both write {stem}.*; detect them into "
-        "different folders"
-      )
+      raise write_the_same(first, image, stem)
     owner[stem] = image
     for path in (record_path(stem), *output_paths(stem, formats).values()):
       if os.path.abspath(path) in places:
@@ -86,6 +83,13 @@ def name_outputs(
   jobs = [(image, stem) for stem, image in owner.items()]
   part, parts = (1, 1) if shard is None else map(int, shard.split("/"))
   return jobs[part - 1 :: parts]
+
+
+def write_the_same(first: str, image: str, stem: pathlib.Path) -> InputError:
+  """The one sentence on two images whose files would have the same names."""
+  return InputError(
+    f"{first} and {image} would both write {stem}.*; detect them into different folders"
+  )
 
 
 def output_paths(
@@ -227,7 +231,7 @@ def count_nuclei(
   """
   from micronet_jax.predict import density
 
-  grid = density.density_grid(scan.shape, mpp=scan.mpp)
+  grid = density.density_grid(scan.shape, mpp=scan.mpp, regions=scan.regions)
   count, per_region = 0, [0] * len(scan.regions)
   for centers, _ in grid.counted(journal.chunks(lowest=lowest)):
     count += len(centers)

@@ -245,3 +245,9 @@ def test_what_training_would_overlook_is_refused_before_anything_is_marked(folde
   (folder / "index.csv").write_text("name,patient_id\na,p1\n")
   with pytest.raises(InputError, match="column patient_id seems to say patient"):
     Folder(folder)
+  (folder / "index.csv").write_text("name,mpp\na,40\n")
+  with pytest.raises(InputError, match=r"index.csv, line 2: field mpp must be within"):
+    Folder(folder)
+  (folder / "index.csv").write_text("name;mpp\na;0,5\n")
+  opened = Folder(folder)
+  assert [opened.stated_mpp(each) for each in opened.refresh()] == [0.5, None]

@@ -272,14 +272,61 @@ def test_names_that_fiji_makes(root, load):
   np.testing.assert_array_equal(sample.centers, [[4, 3]])
 
 
+def add_coco(path, *names, boxes):
+  path.parent.mkdir(exist_ok=True)
+  images = [
+    {"id": n, "file_name": f"images/{name}.png"} for n, name in enumerate(names)
+  ]
+  objects = [{"image_id": number, "bbox": box} for number, box in boxes]
+  path.write_text(json.dumps({"images": images, "annotations": objects}))
+
+
 def test_one_coco_file_for_all_images(root, load):
   for name in ("a", "b"):
     add_image(root, name, text=None)
-  (root / "annotations").mkdir()
-  images = [{"id": n, "file_name": f"images/{name}.png"} for n, name in enumerate("ab")]
-  boxes = [{"image_id": 1, "bbox": [3, 4, 5, 6]}, {"image_id": 0, "bbox": [1, 1, 2, 2]}]
   path = root / "annotations/instances.json"
-  path.write_text(json.dumps({"images": images, "annotations": boxes}))
+  add_coco(path, "a", "b", boxes=[(1, [3, 4, 5, 6]), (0, [1, 1, 2, 2])])
   first, second = load()
   np.testing.assert_array_equal(first.centers, [[1.5, 1.5]])
   np.testing.assert_array_equal(second.centers, [[6.5, 5]])
+
+
+def test_coco_files_of_different_images(root, load):
+  for name in ("a", "b"):
+    add_image(root, name, text=None)
+    path = root / f"annotations/of_{name}.json"
+    add_coco(path, name, "elsewhere", boxes=[(0, [3, 4, 5, 6])])
+  for sample in load():
+    np.testing.assert_array_equal(sample.centers, [[6.5, 5]])
+
+
+def test_two_coco_files_of_one_image(root, refused):
+  for name in ("a", "b"):
+    add_image(root, name, text=None)
+  paths = [root / f"annotations/batch{number}.json" for number in (1, 2)]
+  add_coco(paths[0], "a", "b", boxes=[(0, [3, 4, 5, 6])])
+  add_coco(paths[1], "b", boxes=[(0, [1, 1, 2, 2])])
+  refused(f"{paths[0]} and {paths[1]} belong to the same image b; one of them must go.")
+
+
+def test_coco_and_points_of_one_image(root, refused):
+  add_image(root, "a", text=None)
+  add_image(root, "b")
+  path = root / "annotations/all.json"
+  add_coco(path, "a", "b", boxes=[(0, [3, 4, 5, 6]), (1, [1, 1, 2, 2])])
+  refused(f"{root / 'points/b.csv'} and {path} belong to the same image b;")
+
+
+def test_a_name_that_coco_has_twice(root, refused):
+  add_image(root, "a", text=None)
+  add_coco(root / "annotations/all.json", "a", "a", boxes=[(0, [3, 4, 5, 6])])
+  refused("is about 2 images (a, a…), 2 of them named a;")
+
+
+def test_coco_counts_before_files_of_common_endings(root, load, caplog):
+  add_image(root, "a", text=None)
+  add_coco(root / "annotations/all.json", "a", boxes=[(0, [3, 4, 5, 6])])
+  (root / "annotations/a.txt").write_text("of something else")
+  (sample,) = load()
+  np.testing.assert_array_equal(sample.centers, [[6.5, 5]])
+  assert "1 files" in caplog.text

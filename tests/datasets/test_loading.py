@@ -108,12 +108,16 @@ def test_changed_folder_is_never_served_from_the_old_copy(root, load, change, tm
   assert after != before
 
 
-def test_moved_folder_is_served_from_the_old_copy(root, load, tmp_path):
+def test_moved_folder_is_read_anew(root, load, tmp_path):
+  """Equal names, sizes and times of files say nothing of another place."""
   add_image(root, "a")
-  load()
+  (before,) = load()
   root.rename(tmp_path / "moved")
-  load_samples("folder", root=tmp_path / "moved", data_dir=tmp_path / "cache")
-  assert len(prepared(tmp_path)) == 1
+  (after,) = load_samples(
+    "folder", root=tmp_path / "moved", data_dir=tmp_path / "cache"
+  )
+  np.testing.assert_array_equal(after.centers, before.centers)
+  assert len(prepared(tmp_path)) == 2
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])

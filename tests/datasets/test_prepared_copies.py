@@ -43,23 +43,31 @@ def test_two_folders_keep_a_copy_each(tmp_path, cache):
   assert len(copies(cache)) == 2
 
 
-def test_a_copy_that_serves_two_folders_stays(tmp_path, cache):
-  """The same files in two places have one copy; one of them is edited."""
-  one, other = tmp_path / "one", tmp_path / "other"
-  add_image(one, "a")
-  os.utime(one / "images/a.png", ns=(0, 1))
-  edit(one, 1)
-  for folder in ("images", "points"):
-    (other / folder).mkdir(parents=True)
-    for file in (one / folder).iterdir():
-      (other / folder / file.name).write_bytes(file.read_bytes())
-      status = file.stat()
-      os.utime(other / folder / file.name, ns=(0, status.st_mtime_ns))
-  for root in (one, other):
-    load_samples("folder", root=root, data_dir=cache)
+def test_two_folders_that_differ_in_content_alone(tmp_path, cache):
+  """Of equal names, sizes and times, as unpacked archives have them."""
+  for number, name in enumerate(("one", "other"), start=1):
+    add_image(tmp_path / name, "a")
+    edit(tmp_path / name, number)
+    os.utime(tmp_path / name / "points/a.csv", ns=(0, 1))
+    os.utime(tmp_path / name / "images/a.png", ns=(0, 1))
+  (tmp_path / "link").symlink_to(tmp_path / "one")
+  for name, x in (("one", 1), ("other", 2), ("link", 1)):
+    (sample,) = load_samples("folder", root=tmp_path / name, data_dir=cache)
+    assert sample.centers.tolist() == [[9, x]]
+  assert len(copies(cache)) == 2
+
+
+def test_a_copy_that_another_folder_is_served_from_stays(tmp_path, cache):
+  """As versions before wrote it down, whose copies were of several places."""
+  root = tmp_path / "mine"
+  add_image(root, "a")
+  load_samples("folder", root=root, data_dir=cache)
   (shared,) = copies(cache)
-  edit(one, 2)
-  load_samples("folder", root=one, data_dir=cache)
+  index = cache / "folder/newest.json"
+  places = json.loads(index.read_text())
+  index.write_text(json.dumps({**places, "/elsewhere": shared}))
+  edit(root, 2)
+  load_samples("folder", root=root, data_dir=cache)
   assert len(copies(cache)) == 2
   assert shared in copies(cache)
 

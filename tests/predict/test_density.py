@@ -8,6 +8,7 @@ from overlaying import MANY, PINK, chunks_of, tissue
 
 from micronet_jax import figures
 from micronet_jax.errors import InputError
+from micronet_jax.imaging.canvas import Box
 from micronet_jax.predict import density
 
 
@@ -44,6 +45,60 @@ def test_density_worked_by_hand():
   unknown = density.density_grid((2000, 4000))
   [*unknown.counted([(np.full((5, 2), 250.0), np.ones(5))])]
   assert unknown.values[1, 1] == pytest.approx(5 / 4)  # 200² px are 4 times 10⁴
+
+
+def test_density_of_regions_worked_by_hand():
+  # Cells of 200 pixels, 50 microns: of four, a half, a quarter, all, and none searched.
+  regions = [Box(0, 100, 200, 200), Box(0, 200, 100, 300), Box(200, 0, 400, 200)]
+  grid = density.density_grid((2000, 4000), mpp=0.25, regions=regions)
+  centers = np.array([(150, 150), (50, 250), (50, 260), (300, 50)])
+  [*grid.counted([(centers, np.ones(4))])]
+  cell = 0.05**2  # mm²
+  expected = [[1 / (cell / 2), 2 / (cell / 4)], [1 / cell, np.nan]]
+  np.testing.assert_allclose(grid.values[:2, :2], expected)
+  assert np.isnan(grid.values).sum() == 200 - 3
+  assert grid.top == pytest.approx(2 * 400)  # a quarter of a cell decides nothing
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_is_searched_of_cells_against_pixels(seed):
+  generator = np.random.default_rng(seed)
+  shape = generator.integers(3, 90, 2)
+  mask, regions = np.zeros(shape, bool), []
+  for _ in range(generator.integers(1, 6)):
+    y0, x0 = generator.integers(0, shape)
+    y1, x1 = generator.integers([y0, x0], shape) + 1
+    regions.append(Box(*map(int, (y0, x0, y1, x1))))
+    mask[y0:y1, x0:x1] = True
+  grid = density.density_grid(tuple(map(int, shape)), regions=regions)
+  rows, columns = grid.counts.shape
+  # Pixels in so many parts that each is of one cell; cells at the border are as large.
+  fine = np.kron(mask, np.ones((rows, columns)))
+  parts = fine.reshape(rows, shape[0], columns, shape[1]).sum((1, 3))
+  np.testing.assert_allclose(grid.areas, parts / (rows * columns), atol=1e-9)
+
+
+def test_a_region_that_is_the_whole_image_changes_nothing():
+  shape = (991, 1777)
+  whole = density.density_grid(shape, mpp=0.25)
+  same = density.density_grid(shape, mpp=0.25, regions=[Box(0, 0, *shape)])
+  for grid in (whole, same):
+    [*grid.counted([(np.array([(990.4, 1776.4), (5.0, 6.0)]), np.ones(2))])]
+  np.testing.assert_array_equal(whole.values, same.values)
+  np.testing.assert_allclose(whole.areas.sum(), shape[0] * shape[1])
+  unit = (1000 / 0.25) ** 2 / np.prod(whole.cell)
+  np.testing.assert_allclose(whole.values, whole.counts * unit)
+
+
+def test_one_nucleus_in_a_strip_does_not_decide_the_scale():
+  regions = [Box(0, 0, 400, 401)]
+  grid = density.density_grid((2000, 2000), mpp=0.25, regions=regions)
+  [*grid.counted([(np.full((3, 2), 50.0), np.ones(3))])]
+  assert grid.top == pytest.approx(3 * 400)
+  [*grid.counted([(np.array([(50, 400)]), np.ones(1))])]
+  assert np.nanmax(grid.values) == pytest.approx(400 * 200)
+  assert grid.top == pytest.approx(3 * 400)
+  assert density.density_map(grid).axes[-1].get_ylim() == (0, pytest.approx(3 * 400))
 
 
 @pytest.mark.parametrize(
@@ -105,6 +160,25 @@ def test_density_map(tmp_path, shape, mpp, with_thumbnail):
     sizes = [each.get_window_extent().size for each in (first, heat)]
     np.testing.assert_allclose(*sizes, rtol=0.02)  # side by side they compare
   figures.save_figure(figure, tmp_path / "density.png")
+
+
+def test_density_map_of_a_region():
+  region = Box(0, 0, 1000, 2000)
+  grid = density.density_grid((2000, 2000), mpp=0.5, regions=[region])
+  [*grid.counted([(np.full((9, 2), 250.0), np.ones(9))])]
+  heat = density.density_map(grid).axes[0]
+  assert heat.get_title() == "cells of 50 × 50 µm; grey: not searched"
+  pixels = drawn(heat.figure)
+
+  def at(y, x):  # in pixels of the image, half a micron each
+    column, row = heat.transData.transform((x / 2000, y / 2000))
+    return pixels[round(pixels.shape[0] - row), round(column)]
+
+  assert (at(750, 750) == 255).all()
+  assert len(set(at(250, 250))) > 1  # coloured
+  assert tuple(at(1500, 750)) == (0x8F,) * 3
+  whole = density.density_map(density.density_grid((2000, 2000), mpp=0.5))
+  assert "grey" not in whole.axes[0].get_title()
 
 
 def test_density_map_of_no_nuclei():

@@ -33,7 +33,8 @@ def write(path, centers, scores, *, shape=SHAPE, mpp=0.5, name="a.png", regions=
   chunks = [
     (centers[i : i + 37], scores[i : i + 37]) for i in range(0, len(centers), 37)
   ]
-  grid = density.density_grid(shape, mpp=mpp)
+  boxes = [(r["y"], r["x"], r["y"] + r["height"], r["x"] + r["width"]) for r in regions]
+  grid = density.density_grid(shape, mpp=mpp, regions=boxes)
   counted = [*grid.counted(chunks)]
   result = summary.summarise(
     name=f"/home/somebody/{name}",
@@ -110,6 +111,21 @@ def test_a_page_holds_the_nuclei_and_says_how_many_there_are(tmp_path):
   assert "All 1,234 nuclei are drawn" in shown
   again = write(tmp_path / "b.html", centers, scores)
   assert again.elements == found.elements  # equal results, equal pages
+
+
+def test_the_density_of_a_page_says_what_was_not_searched(tmp_path):
+  region = {"x": 0, "y": 0, "width": 200, "height": 300, "nuclei": 2}
+  centers = np.array([(10.0, 10), (20, 20)])
+  scores = np.ones(2, np.float32)
+  found = write(tmp_path / "a.html", centers, scores, mpp=None, regions=[region])
+  cells = found.data["density"]
+  values = np.array(cells["values"], float).reshape(cells["rows"], cells["columns"])
+  assert (cells["rows"], cells["columns"]) == (4, 5)  # 75 x 80 pixels each
+  np.testing.assert_array_equal(np.isnan(values), [[False] * 3 + [True] * 2] * 4)
+  assert values[0, 0] == cells["most"] == round(2e4 / (75 * 80), 1)
+  assert found.texts("span", id="bare") == ["; in full colour: not searched"]
+  whole = write(tmp_path / "b.html", centers, scores).data["density"]
+  assert None not in whole["values"]
 
 
 def test_of_very_many_nuclei_some_are_drawn_and_all_are_counted(tmp_path, monkeypatch):

@@ -92,9 +92,11 @@ def test_every_file_holds_the_points_of_detect(
 def test_regions_are_counted_one_by_one(detector, image, tmp_path):
   regions = ((0, 0, 100, 288), (50, 100, 150, 100), (290, 200, 500, 500))
   everywhere = detector.detect(image, **SMALL)
-  (result,) = predict_images(
-    [image], tmp_path / "out", options=options(regions=regions)
-  )
+  given = options(regions=regions, formats=("html",))
+  (result,) = predict_images([image], tmp_path / "out", options=given)
+  page = (tmp_path / "out/big.html").read_text()
+  cells = json.loads(page.partition('id="data">')[2].partition("</script>")[0])
+  assert None in cells["density"]["values"]  # what is in no region has no density
   corner = everywhere.centers + 0.5
   held = [
     (corner >= (y, x)).all(1) & (corner < (y + height, x + width)).all(1)

@@ -113,8 +113,8 @@ def test_what_was_begun_before_goes_on_and_leaves_out_the_rim(
       predict_images([image], tmp_path / "out", options=options())
   settings = (tmp_path / "out" / ".slide.partial" / "settings.json").read_text()
   assert set(json.loads(settings)) == {
-    *("file", "bytes", "modified", "weights", "mpp", "threshold", "regions"),
-    *("tissue", "version", "sides", "tiles"),
+    *("file", "bytes", "modified", "content", "weights", "mpp", "threshold"),
+    *("regions", "tissue", "version", "sides", "tiles"),
   }
   first = counted.copy()
   (result,) = predict_images([image], tmp_path / "out", options=options())

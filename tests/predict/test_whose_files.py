@@ -4,11 +4,13 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
 import sys
 
 import numpy as np
+import PIL.Image
 import pytest
 from predictions import DEFAULT, names, options, write_dots
 
@@ -121,6 +123,72 @@ def test_what_a_kill_left_is_removed_by_the_next_run(image, tmp_path):
   expected = {mine, theirs, "running.csv", "summary.csv"}
   assert set(names(out)) == expected | {f"big{ending}" for ending in DEFAULT}
   assert re.match(r"\.[0-9a-f]{6}-\d+-[0-9a-f]{8}-big\.csv", left[0])
+
+
+def write_bitmaps(tmp_path):
+  """Two images that differ, of the same name, size and time of change."""
+  images = [tmp_path / folder / "tile.bmp" for folder in ("one", "other")]
+  for number, path in enumerate(images):
+    path.parent.mkdir()
+    # So large that not all of it is read to tell it from others.
+    pixels = np.full((900, 900, 3), 255, np.uint8)
+    pixels[400:430, 100 + 200 * number : 160 + 200 * number] = 90
+    PIL.Image.fromarray(pixels).save(path)
+    os.utime(path, ns=(0, 10**18))
+  assert len({path.stat().st_size for path in images}) == 1
+  return images
+
+
+def test_another_image_of_the_same_name_is_refused(tmp_path):
+  out = tmp_path / "out"
+  one, other = write_bitmaps(tmp_path)
+  small = options(tile=1024)
+  predict_images([one], out, options=small)
+  before = {name: (out / name).read_bytes() for name in names(out)}
+  (tmp_path / "links").mkdir()
+  (tmp_path / "links/tile.bmp").symlink_to(other)
+  for image in (other, tmp_path / "links/tile.bmp"):
+    message = f"{one} and {image} would both write {out / 'tile'}.*; detect them into "
+    with pytest.raises(InputError, match=re.escape(message)):
+      predict_images([image], out, options=small)
+  assert {name: (out / name).read_bytes() for name in names(out)} == before
+  (tmp_path / "links/tile.bmp").unlink()
+  (tmp_path / "links/tile.bmp").symlink_to(one)
+  (result,) = predict_images([tmp_path / "links/tile.bmp"], out, options=small)
+  assert result["repeated"]
+
+
+def test_an_image_that_was_moved_or_copied_is_the_same(tmp_path):
+  out, there = tmp_path / "out", tmp_path / "there"
+  one, other = write_bitmaps(tmp_path)
+  small = options(tile=1024)
+  (first,) = predict_images([one], out, options=small)
+  there.mkdir()
+  shutil.copy2(one, there)
+  (result,) = predict_images([there / "tile.bmp"], out, options=small)
+  assert result["repeated"]
+  one.unlink()
+  (result,) = predict_images([there / "tile.bmp"], out, options=small)
+  assert result["repeated"]
+  # Neither name nor size nor time tell this one from what is gone.
+  (result,) = predict_images([other], out, options=small)
+  assert "repeated" not in result
+  assert result["settings"]["modified"] == first["settings"]["modified"]
+  (fresh,) = predict_images([other], tmp_path / "fresh", options=small)
+  for name in ("tile.csv", "tile.overlay.png"):
+    assert (out / name).read_bytes() == (tmp_path / "fresh" / name).read_bytes()
+  assert result["place"] == fresh["place"] == str(other)
+
+
+def test_records_of_versions_that_knew_no_place_are_made_again(image, tmp_path):
+  out = tmp_path / "out"
+  predict_images([image], out, options=options())
+  record = json.loads((out / "big.json").read_text())
+  del record["place"], record["settings"]["content"]
+  (out / "big.json").write_text(json.dumps(record))
+  (result,) = predict_images([image], out, options=options())
+  assert result["place"] == image
+  assert "repeated" not in result
 
 
 def test_rows_do_not_depend_on_the_tile(image, tmp_path):

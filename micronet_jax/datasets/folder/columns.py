@@ -1,6 +1,6 @@
 """The columns of index.csv: which are read, and which seem to mean one that is.
 
-Called by the builder of folders.
+Called by the builder of folders, its `index` and `annotate.folder`.
 """
 
 import difflib
@@ -46,8 +46,8 @@ def check_columns(index: pathlib.Path, table: tables.Table) -> None:
     InputError: a column that is read stands twice; or it is missing or empty, and
       another that is not seems to mean it.
   """
-  filled = [name for name in table.header if any(row[name] for _, row in table.rows)]
-  doubtful = []
+  filled = _filled(table)
+  doubtful: list[str] = []
   for column in _READ:
     with or_left_out():
       if table.header.count(column) > 1:
@@ -55,17 +55,8 @@ def check_columns(index: pathlib.Path, table: tables.Table) -> None:
           f"{index}, line 1: the header names the column {column}"
           f" {table.header.count(column)} times; one is needed."
         )
-  for column, meaning in _MEANING.items():
-    alike = [name for name in filled if name not in _KNOWN and _means(column, name)]
-    if column in filled or not alike:
-      continue
-    doubtful += alike
-    with or_left_out():
-      raise InputError(
-        f"{index}, line 1: the column {alike[0]} seems to say {column} ({meaning}), but"
-        f" is not read under this name; it must be named {column}, or go if it says"
-        " something else."
-      )
+  for column in _MEANING:
+    doubtful += check_column(index, table, column)
   unread = [name for name in filled if name not in (*_KNOWN, *doubtful)]
   if unread:
     logging.getLogger("micronet_jax").warning(
@@ -75,6 +66,33 @@ def check_columns(index: pathlib.Path, table: tables.Table) -> None:
         ", ".join(tables.shorten(name) or "one without name" for name in unread),
       ),
     )
+
+
+def check_column(index: pathlib.Path, table: tables.Table, column: str) -> list[str]:
+  """Refuses columns that seem to mean one of patient, mpp and organ.
+
+  Returns:
+    Their names, where faults are collected.
+
+  Raises:
+    InputError: that one is missing or empty, and another seems to mean it.
+  """
+  filled = _filled(table)
+  alike = [name for name in filled if name not in _KNOWN and _means(column, name)]
+  if column in filled or not alike:
+    return []
+  with or_left_out():
+    raise InputError(
+      f"{index}, line 1: the column {alike[0]} seems to say {column}"
+      f" ({_MEANING[column]}), but is not read under this name; it must be named"
+      f" {column}, or go if it says something else."
+    )
+  return alike
+
+
+def _filled(table: tables.Table) -> list[str]:
+  """The columns that say something."""
+  return [name for name in table.header if any(row[name] for _, row in table.rows)]
 
 
 def _means(column: str, name: str) -> bool:

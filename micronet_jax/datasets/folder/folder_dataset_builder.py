@@ -8,6 +8,7 @@ from micronet_jax.datasets.annotations import tables
 from micronet_jax.datasets.builders import FilesBuilder
 from micronet_jax.datasets.entries import UNKNOWN_ORGAN, Entry
 from micronet_jax.datasets.folder.columns import SIZE_COLUMNS, check_columns
+from micronet_jax.datasets.folder.index import INDEX, mpp_of, read_index
 from micronet_jax.datasets.folder.pairing import (
   ANNOTATION_FOLDERS,
   Files,
@@ -18,7 +19,6 @@ from micronet_jax.datasets.folder.pairing import (
 from micronet_jax.errors import InputError, or_left_out
 from micronet_jax.files import same_name
 from micronet_jax.imaging.opening import is_image, tell_unread
-from micronet_jax.imaging.resolution import MPP_RANGE
 
 log = logging.getLogger("micronet_jax")
 
@@ -66,7 +66,7 @@ class Builder(FilesBuilder):
         f" {Builder.MANUAL_DOWNLOAD_INSTRUCTIONS}."
       )
     pairs = pair_files(root)
-    index = root / "index.csv"
+    index = root / INDEX
     if index.exists():
       with or_left_out():
         return _indexed(index, pairs)
@@ -92,7 +92,7 @@ def _indexed(index: pathlib.Path, pairs: dict[str, Files]) -> list[Entry]:
   left_out = {same_name(path.stem) for path in folder.iterdir() if is_image(path)}
   lines: dict[str, int] = {}
   entries = []
-  table = tables.read_table(index, ("name",), numbers=("mpp", *SIZE_COLUMNS))
+  table = read_index(index)
   if table.remarks:
     log.warning("%s: %s", index, "; ".join(table.remarks))
   check_columns(index, table)
@@ -125,7 +125,7 @@ def _indexed(index: pathlib.Path, pairs: dict[str, Files]) -> list[Entry]:
           pairs[name],
           organ=same_name(row.get("organ", "")).lower() or _organ(name),
           patient=same_name(row.get("patient", "")) or None,
-          mpp=_mpp(index, line, row),
+          mpp=mpp_of(index, line, row),
           shape=_shape(index, line, row),
         )
       )
@@ -136,21 +136,6 @@ def _indexed(index: pathlib.Path, pairs: dict[str, Files]) -> list[Entry]:
         " index must go."
       )
   return entries
-
-
-def _mpp(index: pathlib.Path, line: int, row: dict[str, str]) -> float | None:
-  """Microns per pixel; None if the field is empty or there is no such column."""
-  text = row.get("mpp", "")
-  if not text:
-    return None
-  value = tables.number(index, line, "mpp", text)
-  low, high = MPP_RANGE
-  if not low <= value <= high:
-    raise InputError(
-      f"{index}, line {line}: field mpp must be within {low:g} and {high:g} microns, or"
-      f" empty, but it is '{tables.shorten(text)}'."
-    )
-  return value
 
 
 def _positive(

@@ -151,7 +151,8 @@ def pair_files(root: pathlib.Path) -> dict[str, Files]:
 
   A file belongs to the image of the same name. Names are the same in any form of
   Unicode, and without the `.ome` of `a.ome.tif` or what Fiji adds (`CellCounter_a.xml`,
-  `a_RoiSet.zip`). A COCO file of another name is for all images that it names.
+  `a_RoiSet.zip`). A COCO file of another name is for all images that it names, which
+  then have no other.
 
   Where images lie directly in the folder, or files of regions are there, people are
   annotating: images that have neither annotation nor regions are left out, and counted.
@@ -216,16 +217,21 @@ def _find_claims(root: pathlib.Path) -> tuple[dict[str, Claims], int]:
     annotations = found.get(name, [])
     own = name
     if annotations:
-      short, told = _OME.sub("", name), _names(annotations[0])
+      short, told = plain_name(name), _names(annotations[0])
       if told[0] != name and short in told and short not in images:
         own = short
     claims[own] = Claims(images[name], annotations, regions.get(name, []))
   return claims, passed_over
 
 
+def plain_name(name: str) -> str:
+  """A name without the `.ome` of `a.ome.tif`."""
+  return _OME.sub("", name)
+
+
 def _owners(images: Iterable[str]) -> dict[str, str]:
   """The image that each name is for, its own or without `.ome`."""
-  return {_OME.sub("", name): name for name in sorted(images)} | {n: n for n in images}
+  return {plain_name(name): name for name in sorted(images)} | {n: n for n in images}
 
 
 def _owned_regions(
@@ -273,7 +279,6 @@ def _owned(
   files = [path for path in files if annotation_ending(path) in ANNOTATION_ENDINGS]
   found: dict[str, list[pathlib.Path]] = {}
   others: dict[str, list[pathlib.Path]] = {}
-  shared: dict[str, list[pathlib.Path]] = {}
   passed_over = 0
   for path in files:
     owner = next((owners[name] for name in _names(path) if name in owners), None)
@@ -282,15 +287,15 @@ def _owned(
       if owner is not None:
         (others if common else found).setdefault(owner, []).append(path)
       elif annotation_ending(path) == ".json" and documents.is_shared(path):
-        for name in documents.shared_names(path):
-          if name in owners:
-            shared.setdefault(owners[name], [path])
+        for about in {owners.get(name) for name in documents.shared_names(path)}:
+          if about is not None:
+            found.setdefault(about, []).append(path)
       elif common:
         passed_over += 1
       else:
         raise _without_image(path, root)
   passed_over += sum(len(others[name]) for name in found.keys() & others.keys())
-  return shared | others | found, passed_over
+  return others | found, passed_over
 
 
 def _visible(folder: pathlib.Path) -> list[pathlib.Path]:
@@ -303,7 +308,7 @@ def _names(path: pathlib.Path) -> list[str]:
   """The names of images that an annotation file may belong to, the likeliest first."""
   stem = same_name(path.name[: -len(annotation_ending(path))])
   plain = _ADDED.sub("", stem)
-  return list(dict.fromkeys([stem, _OME.sub("", stem), plain, _OME.sub("", plain)]))
+  return list(dict.fromkeys([stem, plain_name(stem), plain, plain_name(plain)]))
 
 
 def _belong_together(one: pathlib.Path, other: pathlib.Path, name: str) -> InputError:

@@ -11,6 +11,7 @@ import hashlib
 import html
 import io
 import json
+import math
 import os
 import pathlib
 import platform
@@ -180,13 +181,17 @@ def _embedded(picture: np.ndarray) -> str:
 
 
 def _density(density: Density, ramp: list[list[float]]) -> dict[str, Any]:
+  """For the script: its cells, row by row; null where nothing was searched."""
   values = density.values
   rows, columns = values.shape
   return {
     "rows": rows,
     "columns": columns,
-    "values": [round(value, 1) for value in values.ravel().tolist()],
-    "most": round(float(values.max(initial=0)), 1),
+    "values": [
+      None if math.isnan(value) else round(value, 1)
+      for value in values.ravel().tolist()
+    ],
+    "most": round(density.top, 1),
     "unit": "/ 10⁴ px" if density.mpp is None else "/ mm²",
     "ramp": ramp,
   }

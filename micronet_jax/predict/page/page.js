@@ -18,7 +18,8 @@
   const scores = numbers.subarray(2 * count);
 
   const view = { scale: 1, x: width / 2, y: height / 2 }; // CSS px a pixel; the middle
-  let waiting = false, ratio = 1, levels = [], layer = null, heat = null;
+  let waiting = false, ratio = 1, levels = [], layer = null;
+  let veil = null, heat = null; // of the density
 
   function decoded(base64) {
     const text = atob(base64), bytes = new Uint8Array(text.length);
@@ -194,26 +195,28 @@
   }
 
   function drawDensity() {
-    if (!heat) heat = heated();
+    const { values, most, ramp } = data.density;
+    const last = ramp.length - 1, none = [0, 0, 0, 0];
+    // What was not searched has neither.
+    veil ||= ofCells(values.map((value) => value === null ? none : [255, 255, 255, 140]));
+    heat ||= ofCells(values.map((value) => value
+      ? [...ramp[most ? Math.min(Math.round((value / most) * last), last) : 0], 255]
+      : none));
     const scale = view.scale * ratio;
     const place = [-left() * scale, -top_() * scale, width * scale, height * scale];
-    paper.fillStyle = "rgba(255, 255, 255, 0.55)";
-    paper.fillRect(...place);
     paper.imageSmoothingEnabled = false;
+    paper.drawImage(veil, ...place);
     paper.globalAlpha = 0.75;
     paper.drawImage(heat, ...place);
     paper.globalAlpha = 1;
   }
 
-  function heated() {
-    const { rows, columns, values, most, ramp } = data.density;
+  function ofCells(colors) {
+    const { rows, columns } = data.density;
     const copy = Object.assign(document.createElement("canvas"),
       { width: columns, height: rows });
     const pixels = new ImageData(columns, rows);
-    values.forEach((value, i) => {
-      const place = most ? Math.round((value / most) * (ramp.length - 1)) : 0;
-      pixels.data.set([...ramp[place], value ? 255 : 0], 4 * i);
-    });
+    pixels.data.set(colors.flat());
     copy.getContext("2d").putImageData(pixels, 0, 0);
     return copy;
   }
@@ -350,7 +353,10 @@
 
   function start() {
     halved();
-    at("most").textContent = `${said(data.density.most)} ${data.density.unit}`;
+    const { most, unit, values } = data.density;
+    const beyond = values.some((value) => value > most) ? " or more" : "";
+    at("most").textContent = `${said(most)} ${unit}${beyond}`;
+    at("bare").hidden = !values.includes(null);
     at("boxes").hidden = !data.regions.length;
     picture.hidden = true;
     canvas.hidden = at("scale").hidden = false;
