@@ -6,6 +6,7 @@ Made by `datasets.entries` and the builders; read by training, evaluation and st
 import dataclasses
 import functools
 import re
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -152,20 +153,24 @@ def cut_middle(sample: Sample, side: int) -> Sample:
 
 
 def as_points(points: ArrayLike, name: str = "centers") -> np.ndarray:
-  """Checks that an array holds points.
+  """Checks that an array or a table holds points.
 
   Args:
-    points: `[N, 2]`, N >= 0; any empty array counts as N = 0.
+    points: `[N, 2]` (y, x), N >= 0; any empty array counts as N = 0. Or a table with
+      columns named x and y, in any order: pandas', Polars', PyArrow's, or an array with
+      named fields.
     name: what to call it in the message.
 
   Returns:
-    float64 `[N, 2]`.
+    float64 `[N, 2]` (y, x).
 
   Raises:
-    InputError: if it is not `[N, 2]` or holds NaN or infinity.
+    InputError: if it is not `[N, 2]`, is a table without x or y, or holds NaN or
+      infinity.
   """
+  columns = _columns(points, name)
   try:
-    array = np.asarray(points, np.float64)
+    array = np.asarray(points if columns is None else columns, np.float64)
   except (TypeError, ValueError) as error:  # rows of several lengths, or no numbers
     kind = type(points).__name__
     raise InputError(
@@ -178,3 +183,20 @@ def as_points(points: ArrayLike, name: str = "centers") -> np.ndarray:
   if not np.isfinite(array).all():
     raise InputError(f"{name}: NaN or infinite coordinates; every centre needs both")
   return array
+
+
+def _columns(points: Any, name: str) -> np.ndarray | None:
+  """Of what has columns named y and x `[N, 2]`; of what has no names None.
+
+  Raises:
+    InputError: it has others.
+  """
+  fields = getattr(getattr(points, "dtype", None), "names", None)
+  named = fields or getattr(points, "column_names", getattr(points, "columns", None))
+  if named is None:
+    return None
+  names = list(named)
+  if names.count("x") != 1 or names.count("y") != 1:
+    listed = ", ".join(map(str, names)) or "none"
+    raise InputError(f"{name}: expected a table with columns x and y, got {listed}")
+  return np.stack([np.asarray(points[each]) for each in ("y", "x")], -1)
