@@ -233,7 +233,8 @@ class Config:
 class PredictConfig:
   """How images are searched and what is written; see `Detector.detect`."""
 
-  # Microns per pixel of the images; None for what each file says.
+  # Microns per pixel of the images, whatever the files say (a line tells of more than
+  # 10 % between them); None for what each file says.
   mpp: float | None = setting(None, low=0.01, high=5.0, unit="microns")
   # Least score of a nucleus; None for the checkpoint's own.
   threshold: float | None = setting(None, low=0, high=1)

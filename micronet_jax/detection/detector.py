@@ -122,8 +122,8 @@ class Detector:
         statistics and extended, as `detection.tiling` says.
 
     Returns:
-      float32 `[H, W]`, in units of Eq. 1: about 1 at centres, 0 far from them; of a
-      pixel classifier, the probability that a centre is near. Before `smoothing`.
+      float32 `[H, W]`, not smoothed: Eq. 1, which is 1 at centres, though the base
+      reaches about 0.4; of a pixel classifier, the probability that one is near.
     """
     with open_image(image) as reader:
       height, width = reader.levels[0]
@@ -191,7 +191,8 @@ class Detector:
       image: a path to anything `imaging.opening.open_image` reads, an array (uint8,
         uint16, bool, or float in [0, 1]; `[H, W]`, RGB or RGBA), or a Pillow image.
       mpp: its microns per pixel, by default what the file says, else 0.25; the image
-        is brought to the resolution that the network works at.
+        is brought to the resolution that the network works at. More than 10 % from
+        what the file says is told.
       threshold: least score of a nucleus. By default the checkpoint's ξ times what its
         rule makes it a share of (`detection.units`).
       regions: (x, y, width, height) each, in the image's own pixels; none for all.

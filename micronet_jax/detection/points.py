@@ -28,8 +28,9 @@ class Detections(_Found):
   Attributes:
     centers: float32 `[N, 2]` (y, x) in the image's own pixels; (0, 0) is the centre
       of the top-left pixel.
-    scores: float32 `[N]`, the predicted proximity, about 1 at a clear nucleus;
-      falling.
+    scores: float32 `[N]`, the predicted proximity, falling. Training aims at 1 at a
+      centre, but a network may stay far below: the packaged base reaches 0.3 to 0.5,
+      and takes what has about 0.2. So choose relative to the scores that there are.
     origin: (x, y) in the image of the first pixel that QuPath shows, `Reader.origin`.
   """
 
