@@ -23,6 +23,8 @@ _REGION = re.compile(r"(.+)@(\d+),(\d+),(\d+),(\d+)")
 class Sample:
   """One annotated image.
 
+  Made of anything else than what is said here, it raises `InputError`.
+
   Attributes:
     name: unique within its data set, for instance `kidney__TCGA-HE-7128_r1c1`; of a
       region of an image, `NAME@x,y,width,height`.
@@ -30,7 +32,7 @@ class Sample:
     patient: what splits keep together; the image's name if nobody said.
     mpp: microns per pixel, or None if not known.
     image: uint8 `[H, W, 3]`, RGB.
-    centers: float32 `[N, 2]` in (y, x); (0, 0) is the centre of the top-left
+    centers: float32 `[N, 2]` in (y, x), finite; (0, 0) is the centre of the top-left
       pixel; N = 0 allowed.
     origin: digests of pixels and points before the sample was resampled or cut; None
       for one that was not.
@@ -43,6 +45,23 @@ class Sample:
   image: np.ndarray
   centers: np.ndarray
   origin: tuple[str, str] | None = None
+
+  def __post_init__(self) -> None:
+    image, centers = self.image, self.centers
+    if not _is_array(image, "u", (..., ..., 3)) or image.dtype != np.uint8:
+      raise InputError(
+        f"sample {self.name!r}: image is {_described(image)}; it must be an array uint8"
+        " [H, W, 3], RGB of 0 to 255"
+      )
+    if not _is_array(centers, "fiu", (..., 2)):
+      raise InputError(
+        f"sample {self.name!r}: centers is {_described(centers)}; it must be an array"
+        " float32 [N, 2] of (y, x)"
+      )
+    if not np.isfinite(centers).all():
+      raise InputError(
+        f"sample {self.name!r}: NaN or infinite centers; every centre needs both y and x"
+      )
 
   @property
   def pixels_digest(self) -> str:
@@ -99,6 +118,23 @@ class Sample:
     return dataclasses.replace(
       self, image=image, centers=centers, mpp=mpp, origin=self._digests
     )
+
+
+def _is_array(value: Any, kinds: str, shape: tuple[Any, ...]) -> bool:
+  """Whether it is an array of numbers of that kind, its sides as said; `...` is any."""
+  return (
+    isinstance(value, np.ndarray)
+    and value.dtype.kind in kinds
+    and value.ndim == len(shape)
+    and all(a in (..., b) for a, b in zip(shape, value.shape, strict=True))
+  )
+
+
+def _described(value: Any) -> str:
+  """What was given, in a few words."""
+  if isinstance(value, np.ndarray):
+    return f"an array {value.dtype} {list(value.shape)}"
+  return f"of type {type(value).__name__}"
 
 
 def region_name(image: str, x: int, y: int, width: int, height: int) -> str:
