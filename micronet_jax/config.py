@@ -58,7 +58,7 @@ class SplitConfig:
 class ModelConfig:
   """The network, by the arguments of its class; None is the network's own default.
 
-  With `init_from`, what is None follows the checkpoint.
+  With `init_from`, what is None follows the checkpoint, and so does the default name.
   """
 
   # "micronet", "frcn", "fcrna", "fcrnb", "unet", "fcn".

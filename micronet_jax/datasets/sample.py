@@ -60,7 +60,7 @@ class Sample:
       )
     if not np.isfinite(centers).all():
       raise InputError(
-        f"sample {self.name!r}: NaN or infinite centers; every centre needs both y and x"
+        f"sample {self.name!r}: NaN or infinite centers; every centre needs y and x"
       )
 
   @property
