@@ -10,7 +10,7 @@ import dataclasses
 import re
 from typing import Any
 
-from micronet_jax.errors import InputError
+from micronet_jax.errors import InputError, check_type
 from micronet_jax.settings import as_dict, as_python, check_ranges, from_dict, setting
 
 RELATIVE, ABSOLUTE, MEDIAN = "relative", "absolute", "median"
@@ -268,11 +268,8 @@ def check_predict(options: PredictConfig) -> PredictConfig:
   Raises:
     InputError: naming the field, its value and what would be right.
   """
-  if not isinstance(options, PredictConfig):
-    raise InputError(
-      f"options is of type {type(options).__name__}; it must be a PredictConfig of"
-      " micronet_jax.config, such as PredictConfig(mpp=0.5)"
-    )
+  wanted = "a PredictConfig of micronet_jax.config, such as PredictConfig(mpp=0.5)"
+  check_type(options, PredictConfig, "options", wanted)
   fields = dataclasses.fields(options)
   plain = {each.name: as_python(getattr(options, each.name)) for each in fields}
   regions = _regions(plain["regions"])
@@ -318,8 +315,10 @@ def check_config(config: Config) -> Config:
     The same, in plain types: numbers may be NumPy's, and folders paths.
 
   Raises:
-    InputError: naming the field, its value and what would be right.
+    InputError: naming the field, its value and what would be right; or no `Config`.
   """
+  wanted = "a Config of micronet_jax.config, such as Config(num_steps=600)"
+  check_type(config, Config, "config", wanted)
   config = from_dict(Config, as_dict(config))
   check_ranges(config)
   for field in ("eval_every", "snapshot_every", "num_steps"):

@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from micronet_jax.errors import InputError
+from micronet_jax.errors import InputError, check_type
 from micronet_jax.files import digest
 from micronet_jax.imaging.resampling import rescale_centers, rescale_image
 from micronet_jax.lengths import REFERENCE_MPP, in_network_pixels, scale_between
 
 _REGION = re.compile(r"(.+)@(\d+),(\d+),(\d+),(\d+)")
+
+_NUMBERS = np.typecodes["Float"] + np.typecodes["AllInteger"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -47,21 +49,13 @@ class Sample:
   origin: tuple[str, str] | None = None
 
   def __post_init__(self) -> None:
-    image, centers = self.image, self.centers
-    if not _is_array(image, "u", (..., ..., 3)) or image.dtype != np.uint8:
-      raise InputError(
-        f"sample {self.name!r}: image is {_described(image)}; it must be an array uint8"
-        " [H, W, 3], RGB of 0 to 255"
-      )
-    if not _is_array(centers, "fiu", (..., 2)):
-      raise InputError(
-        f"sample {self.name!r}: centers is {_described(centers)}; it must be an array"
-        " float32 [N, 2] of (y, x)"
-      )
-    if not np.isfinite(centers).all():
-      raise InputError(
-        f"sample {self.name!r}: NaN or infinite centers; every centre needs y and x"
-      )
+    name = f"sample {self.name!r}: "
+    image = "uint8 [H, W, 3], RGB of 0 to 255"
+    _check_array(self.image, name + "image", image, kinds="B", sides=3)
+    centers = "float32 [N, 2] of (y, x)"
+    _check_array(self.centers, name + "centers", centers, kinds=_NUMBERS, sides=2)
+    if not np.isfinite(self.centers).all():
+      raise InputError(f"{name}NaN or infinite centers; every centre needs y and x")
 
   @property
   def pixels_digest(self) -> str:
@@ -120,21 +114,24 @@ class Sample:
     )
 
 
-def _is_array(value: Any, kinds: str, shape: tuple[Any, ...]) -> bool:
-  """Whether it is an array of numbers of that kind, its sides as said; `...` is any."""
-  return (
-    isinstance(value, np.ndarray)
-    and value.dtype.kind in kinds
-    and value.ndim == len(shape)
-    and all(a in (..., b) for a, b in zip(shape, value.shape, strict=True))
-  )
+def _check_array(value: Any, name: str, wanted: str, *, kinds: str, sides: int) -> None:
+  """Makes sure of an array of so many sides, of which the last is as long.
 
+  Args:
+    value: what may be one.
+    name: what to call it in the message.
+    wanted: what it must be, likewise.
+    kinds: codes of NumPy's types (`dtype.char`) that it may have.
+    sides: how many.
 
-def _described(value: Any) -> str:
-  """What was given, in a few words."""
-  if isinstance(value, np.ndarray):
-    return f"an array {value.dtype} {list(value.shape)}"
-  return f"of type {type(value).__name__}"
+  Raises:
+    InputError: saying what it is, and what is wanted.
+  """
+  check_type(value, np.ndarray, name, f"an array {wanted}")
+  if value.dtype.char not in kinds or value.ndim != sides or value.shape[-1] != sides:
+    raise InputError(
+      f"{name} is an array {value.dtype} {list(value.shape)}; it must be {wanted}"
+    )
 
 
 def region_name(image: str, x: int, y: int, width: int, height: int) -> str:

@@ -7,7 +7,9 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from micronet_jax.datasets.sample import as_points
 from micronet_jax.errors import InputError
 from micronet_jax.predict import tables
 
@@ -20,6 +22,14 @@ if TYPE_CHECKING:
 class _Found(NamedTuple):
   centers: np.ndarray
   scores: np.ndarray
+
+
+def _as_numbers(scores: ArrayLike) -> np.ndarray:
+  try:
+    return np.asarray(scores, np.float32)
+  except (TypeError, ValueError) as error:
+    kind = type(scores).__name__
+    raise InputError(f"scores is a {kind} that is no list of numbers") from error
 
 
 class Detections(_Found):
@@ -37,9 +47,21 @@ class Detections(_Found):
   origin: tuple[int, int]
 
   def __new__(
-    cls, centers: np.ndarray, scores: np.ndarray, *, origin: tuple[int, int] = (0, 0)
+    cls, centers: ArrayLike, scores: ArrayLike, *, origin: tuple[int, int] = (0, 0)
   ) -> "Detections":
-    """See the attributes."""
+    """See the attributes; arrays stay as they are, and lists become float32.
+
+    Raises:
+      InputError: not `[N, 2]` numbers, and one for each.
+    """
+    if not isinstance(centers, np.ndarray):
+      centers = as_points(centers).astype(np.float32)
+    scores = scores if isinstance(scores, np.ndarray) else _as_numbers(scores)
+    if centers.shape != (*scores.shape, 2) or scores.ndim != 1:
+      raise InputError(
+        f"centers is {list(centers.shape)} and scores {list(scores.shape)}; they must"
+        " be [N, 2] and [N]"
+      )
     made = super().__new__(cls, centers, scores)
     made.origin = origin
     return made
