@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from micronet_jax.datasets.sample import as_points
 from micronet_jax.errors import InputError
 from micronet_jax.predict import tables
 
@@ -55,6 +54,8 @@ class Detections(_Found):
       InputError: not `[N, 2]` numbers, and one for each.
     """
     if not isinstance(centers, np.ndarray):
+      from micronet_jax.datasets.sample import as_points  # who detects has arrays
+
       centers = as_points(centers).astype(np.float32)
     scores = scores if isinstance(scores, np.ndarray) else _as_numbers(scores)
     if centers.shape != (*scores.shape, 2) or scores.ndim != 1:
