@@ -374,23 +374,23 @@ def transfer(source: Tree, into: Tree) -> Tree:
     into: the tree to fill, with the shapes of the model.
 
   Raises:
-    InputError: entries (all listed) are missing, extra or mis-shaped.
+    InputError: entries (some listed) are missing, extra or mis-shaped.
   """
   have, want = flatten(source), flatten(into)
-  lines = [f"missing from the checkpoint: {path}" for path in want if path not in have]
-  lines += [f"only in the checkpoint: {path}" for path in have if path not in want]
-  lines += [
-    f"shape: {path} is {have[path].shape} in the checkpoint, {want[path].shape} here"
+  differ = [
+    f"{path} is {have[path].shape} in the checkpoint, {want[path].shape} here"
     for path in want
     if path in have and have[path].shape != want[path].shape
   ]
-  if lines:
+  differ += [f"the checkpoint lacks {path}" for path in want if path not in have]
+  differ += [f"only the checkpoint has {path}" for path in have if path not in want]
+  if differ:
+    listed = ", ".join(differ[:3]) + (", ..." if len(differ) > 3 else "")
     raise InputError(
       "the checkpoint is of another model (same model: set config.model as it was "
-      "trained; take over only what fits: config.init_partial=True); "
-      f"{len(lines)} entries differ:\n  " + "\n  ".join(lines)
+      "trained; take over only what fits: config.init_partial=True): "
+      f"{len(differ)} of {len(want)} entries differ: {listed}"
     )
-
   return unflatten({path: have[path].astype(want[path].dtype) for path in want}, into)
 
 

@@ -10,7 +10,7 @@ import dataclasses
 import re
 from typing import Any
 
-from micronet_jax.errors import InputError
+from micronet_jax.errors import InputError, check_type
 from micronet_jax.settings import as_dict, as_python, check_ranges, from_dict, setting
 
 RELATIVE, ABSOLUTE, MEDIAN = "relative", "absolute", "median"
@@ -58,7 +58,7 @@ class SplitConfig:
 class ModelConfig:
   """The network, by the arguments of its class; None is the network's own default.
 
-  With `init_from`, what is None follows the checkpoint.
+  With `init_from`, what is None follows the checkpoint, and so does the default name.
   """
 
   # "micronet", "frcn", "fcrna", "fcrnb", "unet", "fcn".
@@ -234,7 +234,8 @@ class Config:
 class PredictConfig:
   """How images are searched and what is written; see `Detector.detect`."""
 
-  # Microns per pixel of the images; None for what index.csv or each file says.
+  # Microns per pixel of the images, whatever the files say (a line tells of more than
+  # 10 % between them); None for what index.csv or each file says.
   mpp: float | None = setting(None, low=0.01, high=5.0, unit="microns")
   # Least score of a nucleus; None for the checkpoint's own.
   threshold: float | None = setting(None, low=0, high=1)
@@ -268,11 +269,8 @@ def check_predict(options: PredictConfig) -> PredictConfig:
   Raises:
     InputError: naming the field, its value and what would be right.
   """
-  if not isinstance(options, PredictConfig):
-    raise InputError(
-      f"options is of type {type(options).__name__}; it must be a PredictConfig of"
-      " micronet_jax.config, such as PredictConfig(mpp=0.5)"
-    )
+  wanted = "a PredictConfig of micronet_jax.config, such as PredictConfig(mpp=0.5)"
+  check_type(options, PredictConfig, "options", wanted)
   fields = dataclasses.fields(options)
   plain = {each.name: as_python(getattr(options, each.name)) for each in fields}
   regions = _regions(plain["regions"])
@@ -318,8 +316,10 @@ def check_config(config: Config) -> Config:
     The same, in plain types: numbers may be NumPy's, and folders paths.
 
   Raises:
-    InputError: naming the field, its value and what would be right.
+    InputError: naming the field, its value and what would be right; or no `Config`.
   """
+  wanted = "a Config of micronet_jax.config, such as Config(num_steps=600)"
+  check_type(config, Config, "config", wanted)
   config = from_dict(Config, as_dict(config))
   check_ranges(config)
   for field in ("eval_every", "snapshot_every", "num_steps"):

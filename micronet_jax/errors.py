@@ -6,6 +6,7 @@ leave out what is wrong where `or_left_out` says that they can, and go on.
 
 import contextlib
 import contextvars
+import types
 from collections.abc import Iterator
 
 
@@ -21,6 +22,21 @@ class InputError(ValueError):
 def how_to_install(extra: str) -> str:
   """The command that brings an extra, for a sentence; the package is on no index."""
   return f"pip install -e '.[{extra}]' in the checkout of micronet_jax"
+
+
+def check_type(
+  value: object, kind: type | types.UnionType, name: str, wanted: str
+) -> None:
+  """Makes sure of the type of an argument, at a door where anybody may come in.
+
+  Raises:
+    InputError: saying of `name` what it is, and what is wanted.
+  """
+  if not isinstance(value, kind):
+    given = f"of type {type(value).__name__}"
+    if isinstance(value, type):
+      given = f"the class {value.__name__}, not one of it"
+    raise InputError(f"{name} is {given}; it must be {wanted}")
 
 
 class Stopped(Exception):

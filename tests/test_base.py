@@ -144,3 +144,11 @@ def _counts(detector, folder, name):
   apart = spatial.distance.cdist(detected, annotated)
   rows, columns = optimize.linear_sum_assignment(np.where(apart <= 12, apart, 1e6))
   return (apart[rows, columns] <= 12).sum(), sum(apart.shape)
+
+
+@pytest.mark.parametrize("organ", ["adrenal_gland", "eye", "prostate"])
+def test_scores_are_as_high_as_people_are_told(base, organ):
+  """`Detections`, docs/scale.md and notebook 1 say so to who chooses a threshold."""
+  found = base.detect(generate(organ, 1, size=256)[0], mpp=0.25)
+  assert 0.3 <= found.scores[0] <= 0.5
+  assert 0.1 < found.scores[-1] < 0.25

@@ -68,8 +68,33 @@ def test_a_checkpoint_s_network_is_followed():
   assert (followed.context, followed.test_norm) == (("up4",), "batch")
   chosen = follow_checkpoint(changed(Config(), {"model.width": 8}), meta).model
   assert chosen.width == 8
-  other = follow_checkpoint(changed(Config(), {"model.name": "unet"}), meta).model
+  part = {"model.name": "unet", "init_partial": True}
+  other = follow_checkpoint(changed(Config(), part), meta).model
   assert other.width == 64
+
+
+def test_the_kind_of_a_checkpoint_s_network_is_followed_and_said(caplog):
+  meta = {"model": {"name": "fcrna", "width": 2}}
+  config = Config(init_from="runs/old")
+  followed = follow_checkpoint(config, meta)
+  assert (followed.model.name, followed.model.width) == ("fcrna", 2)
+  assert followed.model.context is None
+  assert caplog.messages == ["the network is fcrna, as that of runs/old"]
+  assert follow_checkpoint(followed, meta) == followed
+  assert follow_checkpoint(changed(config, {"model.name": "fcrna"}), meta) == followed
+  assert len(caplog.messages) == 1
+  partly = follow_checkpoint(changed(config, {"init_partial": True}), meta)
+  assert partly.model.name == "micronet"
+
+
+def test_another_network_than_the_checkpoint_s_is_refused_in_a_sentence():
+  config = changed(Config(init_from="runs/old"), {"model.name": "unet"})
+  with pytest.raises(InputError) as caught:
+    follow_checkpoint(config, {"model": {"name": "fcrna", "width": 2}})
+  assert str(caught.value) == (
+    "config.model.name is 'unet', but the checkpoint runs/old is of fcrna, width 2; set"
+    " config.model.name=fcrna, or start from another one"
+  )
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,9 @@ import pathlib
 import re
 
 import nbformat
+import numpy as np
 import pytest
+import tifffile
 
 from benchmarks.compiling import QUICKLY
 
@@ -64,6 +66,28 @@ def test_a_notebook_runs(path):
   assert any("image/png" in output.get("data", {}) for _, output in _outputs(notebook))
   assert path.read_bytes() == before
   assert not (FOLDER / "runs").exists()
+
+
+def test_an_image_of_ones_own_without_nuclei_is_shown_as_such(tmp_path):
+  """White, of 0.5 microns as its file says: 100 pixels are 0.0025 mm²."""
+  white = np.full((100, 100, 3), 255, np.uint8)
+  density = {"resolution": (20_000, 20_000), "resolutionunit": "CENTIMETER"}
+  tifffile.imwrite(tmp_path / "white.tif", white, photometric="rgb", **density)
+  notebook = nbformat.read(FOLDER / "1_detect.ipynb", as_version=4)
+  cell = next(cell for cell in notebook.cells if cell.id == "image")
+  assert "IMAGE = None" in cell.source
+  own = f'IMAGE = r"{tmp_path / "white.tif"}"'
+  cell.source = cell.source.replace("IMAGE = None", own)
+  nbformat.write(notebook, tmp_path / "own.ipynb")
+  said = {
+    cell: o.text
+    for cell, o in _outputs(_execute(tmp_path / "own.ipynb"))
+    if o.get("name") == "stdout"
+  }
+  assert said["detect"].splitlines() == [
+    "0 nuclei in 100 x 100 pixels",
+    "0.0025 mm², 0 nuclei per mm²",
+  ]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -75,3 +75,54 @@ def test_the_wheel_holds_all_that_the_package_is_made_of(tmp_path, monkeypatch):
   assert "micronet = micronet_jax.cli:start" in doors
   assert "micronet-jax = micronet_jax:napari.yaml" in doors
   assert {name.split("/")[0] for name in held} == {"micronet_jax", about}
+
+
+A_CONFIG = r"config is {}; it must be a Config of micronet_jax.config, such as Config"
+
+
+@pytest.mark.parametrize("job", ["train_and_evaluate", "evaluate"])
+@pytest.mark.parametrize(
+  ("config", "given"),
+  [
+    ({"seed": 1}, "of type dict"),
+    (None, "of type NoneType"),
+    (mn.Config, "the class Config, not one of it"),
+    (mn.PredictConfig(), "of type PredictConfig"),
+    ("runs/mine", "of type str"),
+  ],
+)
+def test_a_job_takes_a_config(tmp_path, job, config, given):
+  with pytest.raises(mn.InputError, match=A_CONFIG.format(given)):
+    getattr(mn, job)(config, tmp_path / "run")
+  assert not (tmp_path / "run").exists()
+
+
+def test_swapped_and_other_arguments_are_told_in_a_sentence(tmp_path):
+  with pytest.raises(mn.InputError, match=A_CONFIG.format("of type str")):
+    mn.evaluate("runs/mine", mn.Config())
+  with pytest.raises(mn.InputError, match="workdir is of type NoneType"):
+    mn.evaluate(mn.Config(init_from="base"), None)
+  for wrong in (mn.Config(), None, 3):
+    kind = type(wrong).__name__
+    with pytest.raises(
+      mn.InputError, match=f"^path_or_name is of type {kind}; it must"
+    ):
+      mn.load(wrong)
+
+
+@pytest.mark.parametrize(
+  ("options", "message"),
+  [
+    ({"images": "2"}, "images is of type str; it must be a whole number"),
+    ({"images": 1.5}, "images is of type float; it must be a whole number"),
+    ({"size": "64"}, "size is of type str; it must be a whole number"),
+    ({"organs": 5}, "organs is of type int; it must be names, in a list or"),
+    ({"organs": [5]}, "one of organs is of type int; it must be a name"),
+    ({"data_dir": 5}, "data_dir is of type int; it must be a folder"),
+    ({"name": "folder", "root": 5}, "root is of type int; it must be a folder"),
+  ],
+)
+def test_data_are_asked_for_in_the_right_types(options, message):
+  asked = {"name": "synthetic_he", "organs": "eye", **options}
+  with pytest.raises(mn.InputError, match=message):
+    mn.load_samples(**asked)

@@ -5,13 +5,14 @@ so that nobody pays for it who only detects nuclei.
 """
 
 import importlib
+import numbers
 import os
 import pathlib
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from micronet_jax.datasets.sample import Sample
-from micronet_jax.errors import InputError, or_left_out
+from micronet_jax.errors import InputError, check_type, or_left_out
 
 if TYPE_CHECKING:
   from micronet_jax.datasets.entries import Entry
@@ -109,6 +110,7 @@ def read_samples(
 
 def _store(data_dir: str | os.PathLike[str] | None) -> pathlib.Path:
   """Where prepared data sets are kept."""
+  _check_path(data_dir, "data_dir")
   named = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
   return pathlib.Path(named).expanduser()
 
@@ -119,13 +121,20 @@ def _check_name(name: str) -> None:
 
 
 def _check_positive(field: str, value: int | None) -> None:
-  if value is not None and value < 1:
+  if value is None:
+    return
+  check_type(value, numbers.Integral, field, "a whole number")
+  if value < 1:
     raise InputError(f"{field} must be 1 or more, but it is {value}.")
 
 
 def _parse_organs(organs: str | Sequence[str] | None) -> list[str]:
   """The organs as a list without repetitions; empty if nobody chose."""
   parts = organs.split(",") if isinstance(organs, str) else organs or ()
+  check_type(parts, Iterable, "organs", "names, in a list or with commas between")
+  parts = list(parts)
+  for each in parts:
+    check_type(each, str, "one of organs", "a name")
   return list(dict.fromkeys(part.strip().lower() for part in parts if part.strip()))
 
 
@@ -153,6 +162,10 @@ def _first_of_each(
   return chosen
 
 
+def _check_path(value: object, name: str) -> None:
+  check_type(value, str | os.PathLike | None, name, "a folder, as text or a path")
+
+
 def _builder_module(name: str) -> Any:
   return importlib.import_module(f"{__name__}.{name}.{name}_dataset_builder")
 
@@ -161,6 +174,7 @@ def _find(
   name: str, root: str | os.PathLike[str] | None, store: pathlib.Path
 ) -> tuple[Any, pathlib.Path, list["Entry"]]:
   """The builder, the folder and the entries of a data set that lies in files."""
+  _check_path(root, "root")
   builder = _builder_module(name).Builder
   if not root and name == "folder":
     raise InputError(f"root is missing; {builder.MANUAL_DOWNLOAD_INSTRUCTIONS}.")

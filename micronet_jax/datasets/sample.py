@@ -6,21 +6,26 @@ Made by `datasets.entries` and the builders; read by training, evaluation and st
 import dataclasses
 import functools
 import re
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from micronet_jax.errors import InputError
+from micronet_jax.errors import InputError, check_type
 from micronet_jax.files import digest
 from micronet_jax.imaging.resampling import rescale_centers, rescale_image
 from micronet_jax.lengths import REFERENCE_MPP, in_network_pixels, scale_between
 
 _REGION = re.compile(r"(.+)@(\d+),(\d+),(\d+),(\d+)")
 
+_NUMBERS = np.typecodes["Float"] + np.typecodes["AllInteger"]
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Sample:
   """One annotated image.
+
+  Made of anything else than what is said here, it raises `InputError`.
 
   Attributes:
     name: unique within its data set, for instance `kidney__TCGA-HE-7128_r1c1`; of a
@@ -29,7 +34,7 @@ class Sample:
     patient: what splits keep together; the image's name if nobody said.
     mpp: microns per pixel, or None if not known.
     image: uint8 `[H, W, 3]`, RGB.
-    centers: float32 `[N, 2]` in (y, x); (0, 0) is the centre of the top-left
+    centers: float32 `[N, 2]` in (y, x), finite; (0, 0) is the centre of the top-left
       pixel; N = 0 allowed.
     origin: digests of pixels and points before the sample was resampled or cut; None
       for one that was not.
@@ -42,6 +47,15 @@ class Sample:
   image: np.ndarray
   centers: np.ndarray
   origin: tuple[str, str] | None = None
+
+  def __post_init__(self) -> None:
+    name = f"sample {self.name!r}: "
+    image = "uint8 [H, W, 3], RGB of 0 to 255"
+    _check_array(self.image, name + "image", image, kinds="B", sides=3)
+    centers = "float32 [N, 2] of (y, x)"
+    _check_array(self.centers, name + "centers", centers, kinds=_NUMBERS, sides=2)
+    if not np.isfinite(self.centers).all():
+      raise InputError(f"{name}NaN or infinite centers; every centre needs y and x")
 
   @property
   def pixels_digest(self) -> str:
@@ -100,6 +114,26 @@ class Sample:
     )
 
 
+def _check_array(value: Any, name: str, wanted: str, *, kinds: str, sides: int) -> None:
+  """Makes sure of an array of so many sides, of which the last is as long.
+
+  Args:
+    value: what may be one.
+    name: what to call it in the message.
+    wanted: what it must be, likewise.
+    kinds: codes of NumPy's types (`dtype.char`) that it may have.
+    sides: how many.
+
+  Raises:
+    InputError: saying what it is, and what is wanted.
+  """
+  check_type(value, np.ndarray, name, f"an array {wanted}")
+  if value.dtype.char not in kinds or value.ndim != sides or value.shape[-1] != sides:
+    raise InputError(
+      f"{name} is an array {value.dtype} {list(value.shape)}; it must be {wanted}"
+    )
+
+
 def region_name(image: str, x: int, y: int, width: int, height: int) -> str:
   """The name of the sample that a region of an image becomes."""
   return f"{image}@{x},{y},{width},{height}"
@@ -152,20 +186,24 @@ def cut_middle(sample: Sample, side: int) -> Sample:
 
 
 def as_points(points: ArrayLike, name: str = "centers") -> np.ndarray:
-  """Checks that an array holds points.
+  """Checks that an array or a table holds points.
 
   Args:
-    points: `[N, 2]`, N >= 0; any empty array counts as N = 0.
+    points: `[N, 2]` (y, x), N >= 0; any empty array counts as N = 0. Or a table with
+      columns named x and y, in any order: pandas', Polars', PyArrow's, or an array with
+      named fields.
     name: what to call it in the message.
 
   Returns:
-    float64 `[N, 2]`.
+    float64 `[N, 2]` (y, x).
 
   Raises:
-    InputError: if it is not `[N, 2]` or holds NaN or infinity.
+    InputError: if it is not `[N, 2]`, is a table without x or y, or holds NaN or
+      infinity.
   """
+  columns = _columns(points, name)
   try:
-    array = np.asarray(points, np.float64)
+    array = np.asarray(points if columns is None else columns, np.float64)
   except (TypeError, ValueError) as error:  # rows of several lengths, or no numbers
     kind = type(points).__name__
     raise InputError(
@@ -178,3 +216,20 @@ def as_points(points: ArrayLike, name: str = "centers") -> np.ndarray:
   if not np.isfinite(array).all():
     raise InputError(f"{name}: NaN or infinite coordinates; every centre needs both")
   return array
+
+
+def _columns(points: Any, name: str) -> np.ndarray | None:
+  """Of what has columns named y and x `[N, 2]`; of what has no names None.
+
+  Raises:
+    InputError: it has others.
+  """
+  fields = getattr(getattr(points, "dtype", None), "names", None)
+  named = fields or getattr(points, "column_names", getattr(points, "columns", None))
+  if named is None:
+    return None
+  names = list(named)
+  if names.count("x") != 1 or names.count("y") != 1:
+    listed = ", ".join(map(str, names)) or "none"
+    raise InputError(f"{name}: expected a table with columns x and y, got {listed}")
+  return np.stack([np.asarray(points[each]) for each in ("y", "x")], -1)

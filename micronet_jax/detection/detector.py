@@ -6,20 +6,13 @@ Called by whoever detects: `predict.job`, `evaluation.scoring`, `training.loop`,
 import collections
 import dataclasses
 import os
-import pathlib
-from collections.abc import (
-  Collection,
-  Generator,
-  Iterable,
-  Iterator,
-  Mapping,
-  Sequence,
-)
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 
 from micronet_jax import checkpoints, models
 from micronet_jax.config import ABSOLUTE, RELATIVE, Config, PredictConfig, check_predict
@@ -37,13 +30,13 @@ from micronet_jax.detection.searching import (
 from micronet_jax.detection.smoothing import kernel_radius
 from micronet_jax.detection.tiling import Tile, shared_side
 from micronet_jax.devices import check_count, make_room_for, replicate
-from micronet_jax.errors import InputError
+from micronet_jax.errors import InputError, check_type
 from micronet_jax.imaging.canvas import Box
 from micronet_jax.imaging.normalisation import normalise
 from micronet_jax.imaging.opening import open_image
 from micronet_jax.imaging.reader import Reader
 from micronet_jax.lengths import REFERENCE_MPP, in_network_pixels, window_radius
-from micronet_jax.models.graphs import abstract_model
+from micronet_jax.models.graphs import abstract_model, merge_model
 
 if TYPE_CHECKING:
   import PIL.Image
@@ -51,9 +44,7 @@ if TYPE_CHECKING:
 LARGEST_TILE = {"cpu": 1152}
 """Longest side of a tile by platform, in pixels of the network."""
 
-
 LARGEST_TILE_ELSEWHERE = 1536
-
 
 OWN_PROGRAM = 8
 """Images of a size from which on a program of its own is worth compiling, which takes
@@ -122,8 +113,8 @@ class Detector:
         statistics and extended, as `detection.tiling` says.
 
     Returns:
-      float32 `[H, W]`, in units of Eq. 1: about 1 at centres, 0 far from them; of a
-      pixel classifier, the probability that a centre is near. Before `smoothing`.
+      float32 `[H, W]`, not smoothed: Eq. 1, which is 1 at centres, though the base
+      reaches about 0.4; of a pixel classifier, the probability that one is near.
     """
     with open_image(image) as reader:
       height, width = reader.levels[0]
@@ -134,6 +125,14 @@ class Detector:
     maps = compile_predict(self._graph)(self.weights, jnp.asarray(padded)[None])
     scale = self.meta["proximity"]["scale"]
     return models.score_map(self._model, maps[0, :height, :width], scale)
+
+  def network(self) -> nnx.Module:
+    """The network with a copy of the weights, for `nnx.jit`, `nnx.grad` and the like.
+
+    It reads float32 `[B, H, W, 3]` at `mpp`, normalised, sides multiples of `STRIDE`;
+    it returns `[B, H, W]`, proximity times `meta["proximity"]["scale"]`, or logits.
+    """
+    return merge_model(self._graph, self.weights)
 
   def peaks(
     self,
@@ -191,7 +190,8 @@ class Detector:
       image: a path to anything `imaging.opening.open_image` reads, an array (uint8,
         uint16, bool, or float in [0, 1]; `[H, W]`, RGB or RGBA), or a Pillow image.
       mpp: its microns per pixel, by default what the file says, else 0.25; the image
-        is brought to the resolution that the network works at.
+        is brought to the resolution that the network works at. More than 10 % from
+        what the file says is told.
       threshold: least score of a nucleus. By default the checkpoint's ξ times what its
         rule makes it a share of (`detection.units`).
       regions: (x, y, width, height) each, in the image's own pixels; none for all.
@@ -386,7 +386,7 @@ class Detector:
     )
 
 
-def load(path_or_name: str | pathlib.Path) -> Detector:
+def load(path_or_name: str | os.PathLike[str]) -> Detector:
   """Loads a detector.
 
   Args:
@@ -396,4 +396,5 @@ def load(path_or_name: str | pathlib.Path) -> Detector:
   Raises:
     InputError: there is no such checkpoint, or it is damaged.
   """
-  return Detector(*checkpoints.load_weights(str(path_or_name)))
+  check_type(path_or_name, str | os.PathLike, "path_or_name", "a folder or a name")
+  return Detector(*checkpoints.load_weights(os.fspath(path_or_name)))

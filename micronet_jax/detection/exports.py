@@ -98,7 +98,8 @@ def describe_network(meta: Mapping[str, Any]) -> dict[str, str]:
     "input": "images: float32 [B, H, W, 3], RGB, at mpp microns a pixel, normalised; H"
     f" and W multiples of {model.STRIDE}: an image of other sides gets zeros below and"
     " to the right once it is normalised, and its map is cut back",
-    "output": "map: float32 [B, H, W], about 1 at the centre of a nucleus; neither"
+    "output": "map: float32 [B, H, W], highest at the centre of a nucleus, where"
+    " training aims at 1 but a network may stay far below (base: 0.3 to 0.5); neither"
     " smoothed nor searched",
     "normalisation": NORMALISATION,
     "search": SEARCH,

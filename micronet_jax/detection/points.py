@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from micronet_jax.errors import InputError
 from micronet_jax.predict import tables
@@ -22,23 +23,46 @@ class _Found(NamedTuple):
   scores: np.ndarray
 
 
+def _as_numbers(scores: ArrayLike) -> np.ndarray:
+  try:
+    return np.asarray(scores, np.float32)
+  except (TypeError, ValueError) as error:
+    kind = type(scores).__name__
+    raise InputError(f"scores is a {kind} that is no list of numbers") from error
+
+
 class Detections(_Found):
   """Nuclei found in one image: a pair of centres and scores.
 
   Attributes:
     centers: float32 `[N, 2]` (y, x) in the image's own pixels; (0, 0) is the centre
       of the top-left pixel.
-    scores: float32 `[N]`, the predicted proximity, about 1 at a clear nucleus;
-      falling.
+    scores: float32 `[N]`, the predicted proximity, falling. Training aims at 1 at a
+      centre, but a network may stay far below: the packaged base reaches 0.3 to 0.5,
+      and takes what has about 0.2. So choose relative to the scores that there are.
     origin: (x, y) in the image of the first pixel that QuPath shows, `Reader.origin`.
   """
 
   origin: tuple[int, int]
 
   def __new__(
-    cls, centers: np.ndarray, scores: np.ndarray, *, origin: tuple[int, int] = (0, 0)
+    cls, centers: ArrayLike, scores: ArrayLike, *, origin: tuple[int, int] = (0, 0)
   ) -> "Detections":
-    """See the attributes."""
+    """See the attributes; arrays stay as they are, and lists become float32.
+
+    Raises:
+      InputError: not `[N, 2]` numbers, and one for each.
+    """
+    if not isinstance(centers, np.ndarray):
+      from micronet_jax.datasets.sample import as_points  # who detects has arrays
+
+      centers = as_points(centers).astype(np.float32)
+    scores = scores if isinstance(scores, np.ndarray) else _as_numbers(scores)
+    if centers.shape != (*scores.shape, 2) or scores.ndim != 1:
+      raise InputError(
+        f"centers is {list(centers.shape)} and scores {list(scores.shape)}; they must"
+        " be [N, 2] and [N]"
+      )
     made = super().__new__(cls, centers, scores)
     made.origin = origin
     return made

@@ -45,6 +45,10 @@ SCORED = 16
 """So many samples' scores stand for those of a slide: seconds of work."""
 
 
+OTHER_SIZE = 1.1
+"""How many times as large a pixel may be said to be in one place as in another."""
+
+
 log = logging.getLogger("micronet_jax")
 
 
@@ -190,22 +194,41 @@ def _statistics(
 
 
 def _resolution(reader: Reader, mpp: float | None) -> float | None:
-  """What is known of the resolution; says so, once, where nothing is."""
+  """What is known of the resolution; says so, once, where nothing is or two are."""
   low, high = MPP_RANGE
   if mpp is not None and (isinstance(mpp, str) or not low <= mpp <= high):
     raise InputError(
       f"mpp is microns per pixel, a number from {low:g} to {high:g}, got {mpp!r} for"
       f" {reader.name}."
     )
+  if mpp is not None and reader.mpp is not None:
+    _compare(reader.name, stated=reader.mpp, given=mpp)
   mpp = reader.mpp if mpp is None else mpp
-  if mpp is None and "mpp" not in _told:
-    _told.add("mpp")
+  if mpp is None and _untold("mpp"):
     log.warning(
       "%s does not say its microns per pixel: taken as 0.25 (40x); mpp= or --mpp says "
       "otherwise (said once)",
       reader.name,
     )
   return mpp
+
+
+def _compare(name: str, *, stated: float, given: float) -> None:
+  """Says where the resolution that is given is not about the one that a file states."""
+  apart = max(stated, given) / min(stated, given) > OTHER_SIZE
+  if apart and _untold(f"{stated:.2g} or {given:g}"):
+    log.warning(
+      "%s says that it has %.4g microns per pixel, and is taken as %.4g, as mpp=,"
+      " --mpp or index.csv says; without that the file decides (said once of such files)",
+      *(name, stated, given),
+    )
+
+
+def _untold(what: str) -> bool:
+  """Whether it was not said yet; from now on it was."""
+  untold = what not in _told
+  _told.add(what)
+  return untold
 
 
 def _clip(region: Box, reader: Reader) -> Box:

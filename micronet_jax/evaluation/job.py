@@ -4,6 +4,7 @@ Called by `launch.py` (configs/evaluate.py) and as `micronet_jax.evaluate`.
 """
 
 import logging
+import os
 import pathlib
 import time
 from typing import Any
@@ -13,7 +14,7 @@ from micronet_jax.config import Config, check_config
 from micronet_jax.datasets.provenance import check_unseen, provenance_of
 from micronet_jax.datasets.sources import load_source, load_whole, source_name
 from micronet_jax.detection.detector import Detector
-from micronet_jax.errors import InputError
+from micronet_jax.errors import InputError, check_type
 from micronet_jax.evaluation.report import About, write_report
 from micronet_jax.settings import as_dict, as_python, changed
 from micronet_jax.workdir import claim_workdir, like_checkpoint
@@ -37,8 +38,9 @@ def evaluate(config: Config, workdir: str | pathlib.Path) -> dict[str, Any]:
       that cannot be used, or images that the checkpoint was trained on.
   """
   began = time.monotonic()
-  workdir = pathlib.Path(workdir)
   config = check_config(config)
+  check_type(workdir, str | os.PathLike, "workdir", "a folder, as text or a path")
+  workdir = pathlib.Path(workdir)
   if not config.init_from:
     raise InputError(
       "config.init_from is empty; name the checkpoint to evaluate, for instance 'base'"

@@ -58,16 +58,20 @@ def match(
   "Evaluation metrics").
 
   Args:
-    detected: `[N, 2]` (y, x) in pixels, N >= 0, or what `Detector.detect` found.
+    detected: `[N, 2]` (y, x) in pixels, N >= 0, a table with columns named x and y, or
+      what `Detector.detect` found.
     annotated: `[M, 2]`, likewise, or the sample that has them.
-    radius: in pixels, >= 0; a distance of exactly `radius` still matches.
+    radius: in the pixels that the centres are in, >= 0; a distance of exactly `radius`
+      still matches. Of a `Sample` or `Detections` these are the image's own, whatever
+      its `mpp`: of one of `mpp` microns a pixel, 12 pixels at 0.25 microns are a radius
+      of `12 * 0.25 / mpp`.
 
   Returns:
     The assignment.
 
   Raises:
-    InputError: if an array is not `[N, 2]` or holds NaN or infinity, or if `radius`
-      is no number, negative or NaN.
+    InputError: if centres are not `[N, 2]` or hold NaN or infinity, if a table has no
+      columns x and y, or if `radius` is no number, negative or NaN.
   """
   found, truth = _points_of(detected, "detected"), _points_of(annotated, "annotated")
   if not isinstance(radius, numbers.Real) or not 0 <= radius < np.inf:

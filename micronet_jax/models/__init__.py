@@ -158,8 +158,8 @@ def score_map(
     scale: what proximity was multiplied by for training.
 
   Returns:
-    Proximity, about 1 at centres; of a pixel classifier, the probability of being near
-    one.
+    Proximity, in which training aims at 1 at centres; of a pixel classifier, the
+    probability of being near one.
   """
   return jax.nn.sigmoid(output) if model.TARGET == "disks" else output / scale
 

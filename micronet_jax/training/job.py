@@ -48,8 +48,8 @@ def train_and_evaluate(config: Config, workdir: str | pathlib.Path) -> dict[str,
     Stopped: on SIGINT or SIGTERM before the scores, after saving.
   """
   began = time.monotonic()
-  workdir = pathlib.Path(workdir)
   config = check_config(config)
+  workdir = pathlib.Path(workdir)
   check_platform()
   use_compilation_cache()
   start = checkpoints.load_weights(config.init_from) if config.init_from else None

@@ -24,7 +24,7 @@ from micronet_jax.lengths import (
   warp_at,
 )
 from micronet_jax.models import graphs
-from micronet_jax.settings import as_dict
+from micronet_jax.settings import as_dict, changed
 from micronet_jax.training import step as steps
 from micronet_jax.training.data import Data
 from micronet_jax.training.losses import loss_divisor
@@ -115,15 +115,16 @@ def follow_checkpoint(config: Config, meta: Mapping[str, Any] | None) -> Config:
   checkpoint's, as usual.
 
   Args:
-    config: of the run.
+    config: of the run. The default network counts as not chosen, but where only what
+      fits is taken over.
     meta: of the checkpoint that it begins with, or None.
 
   Raises:
-    InputError: an unknown network or argument, another resolution than the
+    InputError: an unknown network or argument, another network or resolution than the
       checkpoint's, or more frozen blocks than there are.
   """
   if meta:
-    config = like_checkpoint(config, meta)
+    config = like_checkpoint(_with_its_network(config, meta["model"]), meta)
   config = with_whole_model(config, like=meta["model"] if meta else None)
   most = len(models.find_model(config.model.name).BLOCKS) - 1
   if config.freeze_blocks > most:
@@ -131,6 +132,25 @@ def follow_checkpoint(config: Config, meta: Mapping[str, Any] | None) -> Config:
       f"config.freeze_blocks is {config.freeze_blocks}; it must be from 0 to {most}"
     )
   return config
+
+
+def _with_its_network(config: Config, stored: Mapping[str, Any]) -> Config:
+  """The config with the kind of network of the checkpoint, if it has no other.
+
+  Raises:
+    InputError: it has.
+  """
+  asked, there = config.model.name, stored["name"]
+  if asked == there or config.init_partial:
+    return config
+  if asked != Config().model.name:
+    width = f", width {stored['width']}" if stored.get("width") else ""
+    raise InputError(
+      f"config.model.name is {asked!r}, but the checkpoint {config.init_from} is of"
+      f" {there}{width}; set config.model.name={there}, or start from another one"
+    )
+  log.warning("the network is %s, as that of %s", there, config.init_from)
+  return changed(config, {"model.name": there})
 
 
 def prepare_training(

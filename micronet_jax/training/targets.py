@@ -4,10 +4,13 @@ Called by `training.step`, inside the compiled step, and by `training.pool` befo
 """
 
 import math
+import numbers
+from collections.abc import Iterable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpy.typing as npt
 from jax.typing import ArrayLike
 from scipy.spatial import cKDTree
 
@@ -56,7 +59,7 @@ def disk(distance: ArrayLike, *, radius: float) -> jax.Array:
 
 
 def proximity_map(
-  centers: np.ndarray,
+  centers: npt.ArrayLike,
   shape: tuple[int, int],
   *,
   alpha: float = 3.0,
@@ -68,8 +71,9 @@ def proximity_map(
   sub-pixel position.
 
   Args:
-    centers: `[N, 2]` (y, x) in pixels, N >= 0; they may lie outside the image.
-    shape: (H, W).
+    centers: `[N, 2]` (y, x) in pixels, N >= 0, or a table with columns named x and y;
+      they may lie outside the image.
+    shape: (H, W) of the image, such as `image.shape[:2]`.
     alpha: α of Eq. 1; > 0.
     radius: d of Eq. 1, in pixels; > 0.
 
@@ -77,11 +81,12 @@ def proximity_map(
     float32 `[H, W]` in [0, 1].
 
   Raises:
-    InputError: `centers` is not `[N, 2]` or holds NaN or infinity, or α or d is not
-      above 0.
+    InputError: `centers` is not `[N, 2]`, is a table of other columns or holds NaN or
+      infinity, `shape` is not two whole numbers, or α or d is not above 0.
   """
   if not (alpha > 0 and radius > 0):
     raise InputError(f"alpha is {alpha} and radius {radius}; both must be above 0")
+  _check_shape(shape)
   centers = as_points(centers)
   if len(centers) == 0:
     return np.zeros(shape, np.float32)
@@ -134,6 +139,16 @@ def nearby_centers(
   table = np.full((rows * columns, rank.max(initial=0) + 1, 2), FAR_AWAY, np.float32)
   table[place, rank] = centers[owner]
   return table.reshape(rows, columns, -1, 2)
+
+
+def _check_shape(shape: tuple[int, int]) -> None:
+  """Raises InputError for what is not (H, W), as the three of a colour image."""
+  sides = tuple(shape) if isinstance(shape, Iterable) else ()
+  whole = all(isinstance(side, numbers.Integral) and side >= 0 for side in sides)
+  if len(sides) != 2 or not whole:
+    raise InputError(
+      f"shape is {shape!r}; it must be (height, width), such as image.shape[:2]"
+    )
 
 
 def _pixels(shape: tuple[int, int]) -> np.ndarray:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tissue
+from flax import nnx
 from networks import META, NETWORK
 from PIL import Image
 
@@ -47,6 +48,22 @@ def test_detections_are_the_maxima_of_the_map_over_the_threshold(detector, image
   np.testing.assert_allclose(result.scores, scores, rtol=1e-5)
   assert len(scores)
   assert scores.min() >= 0.4 * scores.max()
+
+
+def test_the_network_of_a_detector_is_a_module_of_its_own(detector, image):
+  """Compiled it gives the map; its gradient is the slope; changed, it alone is."""
+  network, before = detector.network(), np.asarray(detector.proximity(image))
+  pixels = jnp.asarray(normalise(image))[None]
+  maps = nnx.jit(lambda network: network(pixels))(network)
+  np.testing.assert_allclose(maps[0] / 5.0, before, atol=1e-5)
+  means = nnx.jit(nnx.value_and_grad(lambda network: network(pixels).mean()))
+  low, slopes = means(network)
+  steepness = sum(float((slope**2).sum()) for slope in jax.tree.leaves(slopes))
+  step = 1e-3 / steepness
+  weights = nnx.state(network, nnx.Param)
+  nnx.update(network, jax.tree.map(lambda x, y: x + step * y, weights, slopes))
+  np.testing.assert_allclose(means(network)[0] - low, 1e-3, rtol=0.1)
+  np.testing.assert_array_equal(detector.proximity(image), before)
 
 
 def test_the_map_is_the_networks_output_in_units_of_eq_1(detector, weights, image):

@@ -32,6 +32,37 @@ def test_qupath_shows_a_slide_from_its_origin_on(found, tmp_path):
   np.testing.assert_allclose(read_centers(tmp_path / "found.csv"), found.centers)
 
 
+def test_lists_become_arrays(tmp_path):
+  """And are written, as (y, x) = (1, 2) is x 2 and y 1."""
+  found = mn.Detections([[1, 2]], [0.5])
+  assert (found.centers.dtype, found.scores.dtype) == (np.float32, np.float32)
+  found.to_csv(tmp_path / "found.csv")
+  assert (tmp_path / "found.csv").read_text() == "x,y,score\n2.00,1.00,0.5000\n"
+  found.to_geojson(tmp_path / "found.geojson")
+  assert found.to_dataframe().to_numpy().tolist() == [[2, 1, 0.5]]
+  none = mn.Detections([], [])
+  assert (none.centers.shape, none.scores.shape) == ((0, 2), (0,))
+  none.to_csv(tmp_path / "found.csv")
+
+
+@pytest.mark.parametrize(
+  ("centers", "scores", "message"),
+  [
+    ([[1, 2], [3]], [0.5], "centers: expected an \\[N, 2\\] array"),
+    (None, [0.5], "centers: expected"),
+    ([[1, 2]], ["a"], "scores is a list that is no list of numbers"),
+    ([[1, 2]], None, "scores"),
+    ([[1, 2]], [0.5, 0.4], r"centers is \[1, 2\] and scores \[2\]; they must be"),
+    ([[1, 2]], [[0.5]], r"centers is \[1, 2\] and scores \[1, 1\]"),
+    (np.ones((2, 3)), np.ones(2), r"centers is \[2, 3\] and scores \[2\]"),
+    (np.ones((1, 1, 2)), np.ones((1, 1)), r"centers is \[1, 1, 2\]"),
+  ],
+)
+def test_detections_are_places_with_a_score_each(centers, scores, message):
+  with pytest.raises(mn.InputError, match=message):
+    mn.Detections(centers, scores)
+
+
 @pytest.fixture
 def image():
   return np.random.default_rng(0).integers(150, 250, (*SHAPE, 3), np.uint8)

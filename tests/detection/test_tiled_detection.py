@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tifffile
 import tissue
 from flax import nnx
 from networks import META, NETWORK
@@ -330,6 +331,28 @@ def test_an_unknown_resolution_is_told_once(detector, caplog, monkeypatch):
   for _ in range(2):
     detector.detect(image)
   assert caplog.text.count("does not say its microns per pixel") == 1
+
+
+def test_a_resolution_that_contradicts_the_file_is_told_once(
+  detector, tmp_path, caplog, monkeypatch
+):
+  """Of files of 0.5 microns, to 10 % up or down: 0.46 to 0.54."""
+  monkeypatch.setattr(scan_module, "_told", set())
+  image = tissue.dots("u", size=64).image
+  density = {"resolution": (20_000, 20_000), "resolutionunit": "CENTIMETER"}
+  for name in ("one.tif", "other.tif"):
+    tifffile.imwrite(tmp_path / name, image, photometric="rgb", **density)
+  for mpp in (None, 0.5, 0.46, 0.54):
+    detector.detect(tmp_path / "one.tif", mpp=mpp)
+  detector.detect(image, mpp=0.25)
+  assert not caplog.records
+  for name in ("one.tif", "other.tif", "one.tif"):
+    detector.detect(tmp_path / name, mpp=0.25)
+  [record] = caplog.records
+  assert "one.tif says that it has 0.5 microns per" in record.getMessage()
+  assert "taken as 0.25" in record.getMessage()
+  detector.detect(tmp_path / "other.tif", mpp=0.45)
+  assert "other.tif" in caplog.records[1].getMessage()
 
 
 @pytest.mark.parametrize(

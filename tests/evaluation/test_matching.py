@@ -3,6 +3,8 @@
 import itertools
 
 import numpy as np
+import pandas
+import pyarrow
 import pytest
 import tissue
 from hypothesis import given, settings
@@ -149,6 +151,54 @@ def test_bad_points(bad):
     matching.match(bad, NONE)
   with pytest.raises(InputError, match="annotated"):
     matching.match(NONE, bad)
+
+
+def named_fields(columns):
+  table = np.zeros(2, [(name, float) for name in columns])
+  for name, values in columns.items():
+    table[name] = values
+  return table
+
+
+class OnlyNames:
+  """What answers by names, and no more: Polars' frame, for instance."""
+
+  def __init__(self, columns):
+    self.columns = list(columns)
+    self._values = columns
+
+  def __getitem__(self, name):
+    return self._values[name]
+
+
+TABLES = [pandas.DataFrame, pyarrow.table, named_fields, OnlyNames]
+
+
+@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("order", ["xy", "yx", ("score", "x", "y")])
+def test_a_table_is_read_by_names(table, order):
+  """Of (y, x) = (50, 10) and (7, 90), which lie far from (10, 50) and (90, 7)."""
+  columns = {"x": [10.0, 90.0], "y": [50.0, 7.0], "score": [0.5, 0.4]}
+  given = table({name: columns[name] for name in order})
+  truth = [[50, 10], [7, 90]]
+  assert matching.match(given, truth, radius=0).tp == 2
+  assert matching.match(truth, given, radius=0).tp == 2
+
+
+@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("names", ["ab", "x", ("X", "Y"), ("y", "score")])
+def test_a_table_of_other_columns_is_no_points(table, names):
+  given = table({name: [1.0, 2.0] for name in names})
+  with pytest.raises(InputError, match=f"x and y, got {', '.join(names)}$"):
+    matching.match(given, NONE)
+
+
+def test_a_table_of_no_numbers_is_no_points():
+  for values, reason in (["a", "b"], "none"), ([1.0, np.nan], "NaN"):
+    given = pandas.DataFrame({"x": values, "y": [1.0, 2.0]})
+    with pytest.raises(InputError, match=reason):
+      matching.match(given, NONE)
+  assert matching.match(pandas.DataFrame({"x": [], "y": []}), NONE).tp == 0
 
 
 @pytest.mark.parametrize("radius", [-1, np.nan, np.inf, "2", None, [16], 1j])

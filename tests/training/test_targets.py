@@ -5,6 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -150,3 +151,17 @@ def test_bad_centers(function, bad):
 def test_constants_of_eq_1_that_mean_nothing(wrong):
   with pytest.raises(InputError, match="above 0"):
     proximity_map(np.zeros((1, 2)), (3, 3), **wrong)
+
+
+def test_a_table_is_drawn_by_the_names_of_its_columns():
+  table = pandas.DataFrame({"x": [3.0], "y": [20.0]})
+  drawn = proximity_map(table, (32, 8))
+  assert np.unravel_index(drawn.argmax(), drawn.shape) == (20, 3)
+
+
+@pytest.mark.parametrize("shape", [(4, 4, 3), 4, (4,), (4.0, 4.0), "44", None, (-1, 4)])
+def test_a_shape_is_two_sides(shape):
+  for centers in ([], [[1, 1]]):
+    with pytest.raises(InputError, match=r"^shape is .* image.shape\[:2\]$"):
+      proximity_map(centers, shape)
+  assert proximity_map([[1, 1]], np.array([4, 6])).shape == (4, 6)

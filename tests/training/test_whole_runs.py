@@ -244,9 +244,11 @@ def test_learning_happens(tmp_path):
   assert report["6"]["f1"] > 0.8
 
 
-def test_transfer_from_another_width_is_refused_entry_by_entry(whole, tmp_path):
+def test_transfer_from_another_width_is_refused(whole, tmp_path):
   start = checkpoints.load_weights(str(whole[0]))
-  with pytest.raises(InputError, match=r"down1/conv/dense/kernel is \(8, 4\)"):
+  with pytest.raises(
+    InputError, match=r"of 127 entries differ: .* is \(4,\) in .*, \(6,\) here"
+  ):
     _fit(tissue.config(model__width=3), tmp_path, start=start)
   assert not (tmp_path / "checkpoints").exists()
 
