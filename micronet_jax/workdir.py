@@ -11,7 +11,7 @@ from typing import Any
 
 from micronet_jax import models
 from micronet_jax.config import RELATIVE, SELECT_RADIUS, Config
-from micronet_jax.errors import InputError
+from micronet_jax.errors import InputError, check_type
 from micronet_jax.files import read_json, write_json
 from micronet_jax.lengths import REFERENCE_MPP, resolution_of, scale_between
 from micronet_jax.settings import as_dict, changed, determining, from_dict
@@ -20,6 +20,12 @@ _REPLACED = (
   *("report.json", "log.jsonl"),
   *("detections.png", "precision_recall.png", "training.png"),
 )
+
+
+def as_workdir(given: str | os.PathLike[str]) -> pathlib.Path:
+  """A run's folder as a path; InputError if it is neither text nor a path."""
+  check_type(given, str | os.PathLike, "workdir", "a folder, as text or a path")
+  return pathlib.Path(given)
 
 
 def claim_workdir(config: Config, workdir: pathlib.Path) -> None:

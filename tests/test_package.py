@@ -98,10 +98,11 @@ def test_a_job_takes_a_config(tmp_path, job, config, given):
 
 
 def test_swapped_and_other_arguments_are_told_in_a_sentence(tmp_path):
-  with pytest.raises(mn.InputError, match=A_CONFIG.format("of type str")):
-    mn.evaluate("runs/mine", mn.Config())
-  with pytest.raises(mn.InputError, match="workdir is of type NoneType"):
-    mn.evaluate(mn.Config(init_from="base"), None)
+  for job in (mn.evaluate, mn.train_and_evaluate):
+    with pytest.raises(mn.InputError, match=A_CONFIG.format("of type str")):
+      job("runs/mine", mn.Config())
+    with pytest.raises(mn.InputError, match="workdir is of type NoneType"):
+      job(mn.Config(init_from="base"), None)
   for wrong in (mn.Config(), None, 3):
     kind = type(wrong).__name__
     with pytest.raises(

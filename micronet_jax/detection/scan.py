@@ -219,7 +219,7 @@ def _compare(name: str, *, stated: float, given: float) -> None:
   if apart and _untold(f"{stated:.2g} or {given:g}"):
     log.warning(
       "%s says that it has %.4g microns per pixel, and is taken as %.4g, as mpp=,"
-      " --mpp or index.csv says; without that the file decides (said once of such files)",
+      " --mpp or index.csv says; without it the file decides (said once of such files)",
       *(name, stated, given),
     )
 

@@ -4,7 +4,6 @@ Called by `launch.py` (configs/evaluate.py) and as `micronet_jax.evaluate`.
 """
 
 import logging
-import os
 import pathlib
 import time
 from typing import Any
@@ -14,10 +13,10 @@ from micronet_jax.config import Config, check_config
 from micronet_jax.datasets.provenance import check_unseen, provenance_of
 from micronet_jax.datasets.sources import load_source, load_whole, source_name
 from micronet_jax.detection.detector import Detector
-from micronet_jax.errors import InputError, check_type
+from micronet_jax.errors import InputError
 from micronet_jax.evaluation.report import About, write_report
 from micronet_jax.settings import as_dict, as_python, changed
-from micronet_jax.workdir import claim_workdir, like_checkpoint
+from micronet_jax.workdir import as_workdir, claim_workdir, like_checkpoint
 
 log = logging.getLogger("micronet_jax")
 
@@ -39,8 +38,7 @@ def evaluate(config: Config, workdir: str | pathlib.Path) -> dict[str, Any]:
   """
   began = time.monotonic()
   config = check_config(config)
-  check_type(workdir, str | os.PathLike, "workdir", "a folder, as text or a path")
-  workdir = pathlib.Path(workdir)
+  workdir = as_workdir(workdir)
   if not config.init_from:
     raise InputError(
       "config.init_from is empty; name the checkpoint to evaluate, for instance 'base'"

@@ -29,7 +29,7 @@ from micronet_jax.stored import DIVERGED, read_stored
 from micronet_jax.training.data import Data, load_data
 from micronet_jax.training.loop import Diverged, fit, stop_if_asked
 from micronet_jax.training.run import follow_checkpoint, prepare_training
-from micronet_jax.workdir import claim_workdir
+from micronet_jax.workdir import as_workdir, claim_workdir
 
 
 def train_and_evaluate(config: Config, workdir: str | pathlib.Path) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def train_and_evaluate(config: Config, workdir: str | pathlib.Path) -> dict[str,
   """
   began = time.monotonic()
   config = check_config(config)
-  workdir = pathlib.Path(workdir)
+  workdir = as_workdir(workdir)
   check_platform()
   use_compilation_cache()
   start = checkpoints.load_weights(config.init_from) if config.init_from else None
