@@ -92,24 +92,20 @@ class Density:
   def values(self) -> np.ndarray:
     """float64 `[R, C]`: nuclei per mm², or per 10⁴ pixels if `mpp` is unknown.
 
-    Over what was searched of each cell; NaN where nothing was.
+    Over what was searched of each cell. NaN where less than half of it was, or one
+    nucleus in a strip of a few pixels would be the densest place of all; if half was
+    searched of none, NaN where nothing was.
     """
     unit = 1e4 if self.mpp is None else (1000 / self.mpp) ** 2
-    with np.errstate(divide="ignore"):
-      per_nucleus = unit / self.areas
-    return self.counts * np.where(self.areas > 0, per_nucleus, np.nan)
+    told = self.areas >= math.prod(self.cell) / 2
+    told = told if told.any() else self.areas > 0
+    areas = np.where(told, self.areas, np.nan)
+    return self.counts * (unit / areas)
 
   @property
   def top(self) -> float:
-    """Where the scale of colours ends: the highest of cells searched by half or more.
-
-    One nucleus in a strip of a few pixels would decide it otherwise. Of all cells if
-    those hold no nuclei; 0 if none do.
-    """
-    half = self.areas >= math.prod(self.cell) / 2
-    values = self.values
-    tops = (np.nanmax(values, where=where, initial=0) for where in (half, True))
-    return float(next(filter(None, tops), 0))
+    """Where the scale of colours ends: the highest value; 0 if there is none."""
+    return float(np.nanmax(self.values, initial=0))
 
 
 def density_grid(
@@ -173,7 +169,8 @@ def density_map(
   """Draws density as a heat map, and the tissue beside or above it.
 
   Cells without nuclei are white, where the scale of the colours starts, and grey where
-  nothing was searched. Axes are in mm, or in pixels if the resolution is unknown.
+  nothing, or less than half of a cell, was searched. Axes are in mm, or in pixels if
+  the resolution is unknown.
 
   Args:
     density: what `Density.counted` has filled.
@@ -200,8 +197,7 @@ def density_map(
   if thumbnail is not None:
     _show(axes[0], thumbnail, density, interpolation="antialiased")
   heat = _heat(axes[-1], density)
-  beyond = "max" if np.nanmax(density.values, initial=0) > heat.norm.vmax else "neither"
-  bar = figure.colorbar(heat, ax=axes.tolist(), pad=0.02, shrink=0.8, extend=beyond)
+  bar = figure.colorbar(heat, ax=axes.tolist(), pad=0.02, shrink=0.8)
   bar.set_label("nuclei / 10⁴ px" if density.mpp is None else "nuclei / mm²")
   bar.ax.yaxis.set_major_formatter("{x:,.6g}")
   unit = "px" if density.mpp is None else "mm"
@@ -237,7 +233,7 @@ def _heat(axes: "Axes", density: Density) -> "AxesImage":
   if np.isnan(values).any():
     bare = np.ma.masked_where(~np.isnan(values), np.zeros_like(values))
     _show(axes, bare, density, cmap=ListedColormap([NOT_SEARCHED]))
-    title += "; grey: not searched"
+    title += "; grey: not searched, or less than half"
   axes.set_title(title, fontsize=9)
   return heat
 

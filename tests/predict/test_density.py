@@ -54,10 +54,19 @@ def test_density_of_regions_worked_by_hand():
   centers = np.array([(150, 150), (50, 250), (50, 260), (300, 50)])
   [*grid.counted([(centers, np.ones(4))])]
   cell = 0.05**2  # mm²
-  expected = [[1 / (cell / 2), 2 / (cell / 4)], [1 / cell, np.nan]]
+  # A quarter of a cell tells nothing.
+  expected = [[1 / (cell / 2), np.nan], [1 / cell, np.nan]]
   np.testing.assert_allclose(grid.values[:2, :2], expected)
-  assert np.isnan(grid.values).sum() == 200 - 3
-  assert grid.top == pytest.approx(2 * 400)  # a quarter of a cell decides nothing
+  assert np.isnan(grid.values).sum() == 200 - 2
+  assert grid.top == pytest.approx(2 * 400)
+
+
+def test_density_of_a_region_within_a_cell():
+  """Less than half of any cell is searched: what there is tells."""
+  grid = density.density_grid((2000, 4000), mpp=0.25, regions=[Box(20, 20, 120, 120)])
+  [*grid.counted([(np.full((3, 2), 60.0), np.ones(3))])]
+  assert grid.top == grid.values[0, 0] == pytest.approx(3 / 0.025**2)
+  assert np.isnan(grid.values).sum() == 200 - 1
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -96,8 +105,7 @@ def test_one_nucleus_in_a_strip_does_not_decide_the_scale():
   [*grid.counted([(np.full((3, 2), 50.0), np.ones(3))])]
   assert grid.top == pytest.approx(3 * 400)
   [*grid.counted([(np.array([(50, 400)]), np.ones(1))])]
-  assert np.nanmax(grid.values) == pytest.approx(400 * 200)
-  assert grid.top == pytest.approx(3 * 400)
+  assert grid.top == np.nanmax(grid.values) == pytest.approx(3 * 400)
   assert density.density_map(grid).axes[-1].get_ylim() == (0, pytest.approx(3 * 400))
 
 
@@ -167,7 +175,9 @@ def test_density_map_of_a_region():
   grid = density.density_grid((2000, 2000), mpp=0.5, regions=[region])
   [*grid.counted([(np.full((9, 2), 250.0), np.ones(9))])]
   heat = density.density_map(grid).axes[0]
-  assert heat.get_title() == "cells of 50 × 50 µm; grey: not searched"
+  assert (
+    heat.get_title() == "cells of 50 × 50 µm; grey: not searched, or less than half"
+  )
   pixels = drawn(heat.figure)
 
   def at(y, x):  # in pixels of the image, half a micron each

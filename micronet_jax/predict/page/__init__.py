@@ -181,7 +181,7 @@ def _embedded(picture: np.ndarray) -> str:
 
 
 def _density(density: Density, ramp: list[list[float]]) -> dict[str, Any]:
-  """For the script: its cells, row by row; null where nothing was searched."""
+  """For the script: its cells, row by row; null where `Density.values` is NaN."""
   values = density.values
   rows, columns = values.shape
   return {

@@ -354,8 +354,7 @@
   function start() {
     halved();
     const { most, unit, values } = data.density;
-    const beyond = values.some((value) => value > most) ? " or more" : "";
-    at("most").textContent = `${said(most)} ${unit}${beyond}`;
+    at("most").textContent = `${said(most)} ${unit}`;
     at("bare").hidden = !values.includes(null);
     at("boxes").hidden = !data.regions.length;
     picture.hidden = true;
