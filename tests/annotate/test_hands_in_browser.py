@@ -1,0 +1,100 @@
+"""The page under a hand that slips, pans, slides, and takes back what is out of view."""
+
+import contextlib
+
+import numpy as np
+import pytest
+from serving import save_image, serving
+from test_browser import Tab
+
+EDITS = "() => window.micronet.page.model.did.length"
+FRAME = "() => window.micronet.viewer.frame()"
+CENTER = "() => window.micronet.viewer.center()"
+POINTS = np.array([(1500, 1000), (1560, 1000), (40, 30)])
+
+
+@pytest.fixture
+def opened(browser, folder):
+  """A tab on a large image with three points, marked by hand, and no network."""
+  rng = np.random.default_rng(0)
+  coarse = rng.integers(0, 256, (20, 30, 3), np.uint8)
+  save_image(folder / "0.png", np.kron(coarse, np.ones((100, 100, 1), np.uint8)))
+  for kind, text in (("points", "x,y\n"), ("regions", "x,y,width,height\n")):
+    (folder / kind).mkdir()
+    lines = [f"{x},{y}\n" for x, y in POINTS if kind == "points"]
+    (folder / kind / "0.csv").write_text(text + "".join(lines))
+  with contextlib.ExitStack() as stack:
+    server = stack.enter_context(serving(folder, "nowhere"))
+    tab = Tab(browser, server.url)
+    tab.folder = folder
+    tab.shown("0")
+    yield tab
+    tab.page.close()
+    assert tab.faults == []
+
+
+def own(tab):
+  """The points of the person, in the order in which they were made."""
+  return np.array(
+    tab.page.evaluate(
+      "() => (({x, y, there, size}) => [...x.slice(0, size)].map((x, i) => [x, y[i]])"
+      ".filter((_, i) => there[i]))(window.micronet.page.model.own)"
+    )
+  )
+
+
+def at_one(tab, place):
+  """A pixel of the image is one of the screen, and a place is in the middle."""
+  box = [*(np.array(place) - 100), 200, 200]
+  tab.page.evaluate(f"() => window.micronet.viewer.show({[*map(float, box)]})")
+  tab.press("1")
+  tab.until(f"() => Math.abs(({FRAME})().scale - 1) < 1e-3")
+  tab.press()
+
+
+def drag(tab, place, *moves):
+  """Presses on a place of the image, and lets go after moves in px of the screen."""
+  x, y = tab.screen(*place)
+  tab.page.mouse.move(x, y)
+  tab.page.mouse.down()
+  for dx, dy in moves:
+    tab.page.mouse.move(x + dx, y + dy, steps=3)
+  tab.page.mouse.up()
+  tab.press()
+  tab.settled()
+
+
+def test_a_pan_of_the_whole_image_moves_no_nucleus(opened):
+  opened.press("f")
+  assert opened.page.evaluate(FRAME)["scale"] < 0.5
+  before = opened.page.evaluate(CENTER)
+  drag(opened, POINTS[0] + 1, (-60, 0))
+  assert opened.page.evaluate(EDITS) == 0
+  assert opened.page.evaluate(CENTER)[0] > before[0] + 20
+  np.testing.assert_array_equal(own(opened), POINTS)
+
+
+def test_a_hand_that_slips_chooses_or_adds_where_it_pressed(opened):
+  at_one(opened, POINTS[0])
+  for slip in ((2, 0), (-2, 2), (4, 0)):
+    drag(opened, POINTS[0] + [5, 0], slip)  # chooses
+    assert opened.page.evaluate(EDITS) == 0
+    assert opened.page.evaluate("() => window.micronet.page.look.chosen.i") == 0
+  drag(opened, POINTS[0] + [0, 100], (3, 0))
+  np.testing.assert_allclose(own(opened)[3:], [POINTS[0] + [0, 100]], atol=0.51)
+
+
+@pytest.mark.parametrize("zooms", [0, 2])
+def test_a_drag_moves_a_nucleus_by_as_much_wherever_it_was_held(opened, zooms):
+  at_one(opened, POINTS[0])
+  opened.press(*"+" * zooms)
+  scale = opened.page.evaluate(FRAME)["scale"]
+  hold = np.array([6, -4]) / scale
+  drag(opened, POINTS[0] + hold, (30, 0), (30, 12))
+  want = POINTS[0] + np.array([30, 12]) / scale
+  np.testing.assert_allclose(own(opened)[-1], want, atol=0.011)
+  assert opened.page.evaluate(EDITS) == 1
+  # Away and back by less than a slip from where it was held: it is put down, no more.
+  drag(opened, want, (40, 0), (3, 0))
+  np.testing.assert_allclose(own(opened)[-1], want + [3 / scale, 0], atol=0.021)
+  assert len(own(opened)) == 3
