@@ -5,7 +5,7 @@ import contextlib
 import numpy as np
 import pytest
 from serving import save_image, serving
-from test_browser import Tab
+from test_browser import Tab, expect
 
 EDITS = "() => window.micronet.page.model.did.length"
 FRAME = "() => window.micronet.viewer.frame()"
@@ -98,3 +98,17 @@ def test_a_drag_moves_a_nucleus_by_as_much_wherever_it_was_held(opened, zooms):
   drag(opened, want, (40, 0), (3, 0))
   np.testing.assert_allclose(own(opened)[-1], want + [3 / scale, 0], atol=0.021)
   assert len(own(opened)) == 3
+
+
+def test_an_image_without_a_line_in_index_csv_is_said_before_fine_tuning(opened):
+  opened.until("() => window.micronet.page.state.detection.failed.length")  # no network
+  opened.press("w")
+  opened.until("() => window.micronet.page.model.regions.length === 1")
+  button = opened.page.locator("#tune-begin")
+  expect(button).to_be_enabled()
+  (opened.folder / "index.csv").write_text("name,mpp\na,0.5\n")
+  expect(opened.page.locator("#tune-index")).to_contain_text("no line for 0;")
+  expect(button).to_be_disabled()
+  (opened.folder / "index.csv").write_text("name,mpp\na,0.5\n0,\n")
+  expect(opened.page.locator("#tune-index")).to_be_hidden()
+  expect(button).to_be_enabled()

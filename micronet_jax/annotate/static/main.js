@@ -177,7 +177,7 @@ function footer() {
   $("zoom-level").textContent = `${percent < 10 ? percent.toFixed(1) : Math.round(percent)} %`;
   const place = page.look.cross ? viewer.center() : page.pointer;
   const size = `${number(model.width)} × ${number(model.height)} px`;
-  const resolution = model.mpp ? `${Number(model.mpp.toPrecision(3))} µm/px` : "no resolution known: taken as 0.25 µm/px (index.csv may say it)";
+  const resolution = model.mpp ? `${Number(model.mpp.toPrecision(3))} µm/px` : "no resolution known: taken as 0.25 µm/px (a line in index.csv for each image may say it)";
   const at = place && [place[0], place[1]].map((value) => Math.round(value));
   const inMicrons = place && model.mpp
     ? ` = ${number(Math.round(place[0] * model.mpp))}, ${number(Math.round(place[1] * model.mpp))} µm` : "";

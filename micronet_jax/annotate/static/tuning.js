@@ -42,7 +42,9 @@ export function showTuning(state) {
   const corrected = state.images.filter((image) => image.regions);
   const regions = corrected.reduce((sum, image) => sum + image.regions, 0);
   const running = tuning.state === "running";
-  $("tune-begin").disabled = running || !regions;
+  $("tune-begin").disabled = running || !regions || Boolean(state.unlisted);
+  $("tune-index").hidden = !regions || !state.unlisted;
+  $("tune-index").textContent = state.unlisted;
   $("tune-ready").textContent = regions
     ? `${plural(regions, "region")} in ${plural(corrected.length, "image")}.`
       + (regions < 3 ? " Three are needed to hold one out: there will be no score." : "")
