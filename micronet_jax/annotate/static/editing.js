@@ -211,7 +211,11 @@ export const KEYS = [
   ["drag", "move the image; on a nucleus, zoomed in: move it"], ["wheel", "zoom"],
 ];
 
-/** Every key; buttons and fields keep theirs. */
+const SLIDING = [
+  "ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End", "PageUp", "PageDown",
+];
+
+/** Every key; buttons and fields keep theirs. A slider that was dragged keeps none. */
 export function bindKeys(viewer, page) {
   const arrows = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
   const nearest = () => page.model.still(page.look.chosen) ?? (page.cross() ? page.model.hit(
@@ -263,6 +267,11 @@ export function bindKeys(viewer, page) {
     }
   }
 
+  document.addEventListener("pointerdown", ({ target }) => {
+    if (target.type !== "range") return;
+    const release = () => viewer.osd.element.focus({ preventScroll: true });
+    document.addEventListener("pointerup", release, { once: true });
+  });
   document.addEventListener("keydown", (event) => {
     if (document.querySelector("dialog[open]")) return;
     if (event.ctrlKey || event.metaKey || event.altKey) {
@@ -273,10 +282,8 @@ export function bindKeys(viewer, page) {
       return;
     }
     const field = event.target.closest("input, textarea, select");
-    if (field) {
-      if (event.key === "Escape") viewer.osd.element.focus();
-      return;
-    }
+    if (field && event.key === "Escape") viewer.osd.element.focus();
+    if (field && (field.type !== "range" || SLIDING.includes(event.key))) return;
     if (event.key === "?") return page.help();
     const by = { n: 1, p: -1 }[event.key.toLowerCase()];
     if (by) return page.step(by);
