@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from serving import save_image, serving
 from test_browser import Tab, expect
+from test_mishaps_in_browser import Network
 
-EDITS = "() => window.micronet.page.model.did.length"
+EDITS = "() => window.micronet.page.model.history.did.length"
 FRAME = "() => window.micronet.viewer.frame()"
 CENTER = "() => window.micronet.viewer.center()"
 POINTS = np.array([(1500, 1000), (1560, 1000), (40, 30)])
@@ -47,9 +48,9 @@ def at_one(tab, place):
   """A pixel of the image is one of the screen, and a place is in the middle."""
   box = [*(np.array(place) - 100), 200, 200]
   tab.page.evaluate(f"() => window.micronet.viewer.show({[*map(float, box)]})")
+  tab.press()
   tab.press("1")
   tab.until(f"() => Math.abs(({FRAME})().scale - 1) < 1e-3")
-  tab.press()
 
 
 def drag(tab, place, *moves):
@@ -112,3 +113,96 @@ def test_an_image_without_a_line_in_index_csv_is_said_before_fine_tuning(opened)
   (opened.folder / "index.csv").write_text("name,mpp\na,0.5\n0,\n")
   expect(opened.page.locator("#tune-index")).to_be_hidden()
   expect(button).to_be_enabled()
+
+
+def test_after_the_slider_was_used_every_key_does_what_it_did(opened):
+  page = opened.page
+  Network(page).known = 40
+  page.evaluate("() => window.micronet.page.refresh()")
+  slider = page.locator("#threshold")
+  expect(slider).to_be_enabled()
+  box = slider.bounding_box()
+  page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+  page.mouse.down()
+  page.mouse.move(box["x"] + box["width"] / 4, box["y"] + 200, steps=4)
+  page.mouse.up()
+  threshold = "() => window.micronet.page.state.threshold"
+  opened.until(f"() => ({threshold})() !== null && !window.micronet.page.sliding")
+  stored, center = page.evaluate(threshold), page.evaluate(CENTER)
+  opened.press("+", "ArrowRight", "1")  # the image moves, the threshold does not
+  assert page.evaluate(CENTER)[0] > center[0]
+  assert page.evaluate(threshold) == stored
+  # Who came by Tab slides by the arrows, and has all other keys too.
+  slider.focus()
+  opened.press("ArrowRight")
+  opened.until(f"() => ({threshold})() !== {stored}")
+  assert page.evaluate(threshold) == pytest.approx(stored + 0.01)
+  at_one(opened, POINTS[0])
+  slider.focus()
+  opened.press("h")
+  assert page.evaluate("() => window.micronet.page.look.hidden")
+  opened.press("h", "a")
+  assert "already" in page.inner_text("#toast")
+  opened.press("Delete")
+  assert len(own(opened)) == 2
+  opened.press("z", "n")
+  opened.shown("a")
+
+
+def test_what_is_undone_out_of_view_comes_into_view(opened):
+  at_one(opened, POINTS[0])
+  drag(opened, POINTS[0], (30, 0))
+  at_one(opened, (2700, 1800))
+  opened.press("z")
+  np.testing.assert_array_equal(np.sort(own(opened), 0), np.sort(POINTS, 0))
+  np.testing.assert_allclose(
+    opened.page.evaluate(CENTER), POINTS[0] + [15, 0], atol=1
+  )
+  drag(opened, POINTS[0] + [0, 150], (0, 100))  # within the view nothing moves
+  center = opened.page.evaluate(CENTER)
+  opened.press("Shift+Z")
+  assert opened.page.evaluate(CENTER) == center
+  assert POINTS[0].tolist() not in own(opened).tolist()
+
+
+def test_who_comes_back_to_an_image_undoes_what_was_done_there(opened):
+  at_one(opened, POINTS[0])
+  drag(opened, POINTS[0] + [0, 100])
+  drag(opened, POINTS[0] + [0, 200])
+  opened.press("z", "n")
+  opened.shown("a")
+  expect(opened.page.locator("#undo")).to_be_disabled()
+  opened.press("p")
+  opened.shown("0")
+  opened.press("Shift+Z")
+  assert len(own(opened)) == 5
+  opened.press("z", "z")
+  opened.settled()
+  np.testing.assert_array_equal(own(opened), POINTS)
+  lines = (opened.folder / "points/0.csv").read_text().split()[1:]
+  assert len(lines) == len(POINTS)
+  # Not if others changed it meanwhile.
+  opened.press("n")
+  opened.shown("a")
+  (opened.folder / "points/0.csv").write_text("x,y\n1,2\n")
+  opened.press("p")
+  opened.shown("0")
+  expect(opened.page.locator("#redo")).to_be_disabled()
+
+
+def test_after_an_outage_the_image_is_shown(opened):
+  page = opened.page
+  page.route("**/api/**", lambda route: route.abort())
+  opened.press("n")
+  expect(page.locator("#empty")).to_contain_text("the server does not answer")
+  page.unroute("**/api/**")
+  opened.shown("a")
+  expect(page.locator("#empty")).to_be_hidden()
+  expect(page.locator("#banner")).to_be_hidden()
+  # A page that was opened meanwhile shows an image too.
+  page.route("**/api/**", lambda route: route.fulfill(status=503, body="busy"))
+  page.reload()
+  expect(page.locator("#banner")).to_contain_text("busy")
+  page.unroute("**/api/**")
+  opened.shown("a")
+  opened.faults.clear()  # the browser's own lines on requests that failed
