@@ -1,4 +1,4 @@
-"""The page under a hand that slips, pans, slides, and takes back what is out of view."""
+"""The page under a hand that slips, pans, slides, and undoes what is out of view."""
 
 import contextlib
 
@@ -97,7 +97,9 @@ def test_a_drag_moves_a_nucleus_by_as_much_wherever_it_was_held(opened, zooms):
   assert opened.page.evaluate(EDITS) == 1
   # Away and back by less than a slip from where it was held: it is put down, no more.
   drag(opened, want, (40, 0), (3, 0))
-  np.testing.assert_allclose(own(opened)[-1], want + [3 / scale, 0], atol=0.021)
+  np.testing.assert_allclose(
+    own(opened)[-1], want + np.array([3 / scale, 0]), atol=0.021
+  )
   assert len(own(opened)) == 3
 
 
@@ -155,9 +157,7 @@ def test_what_is_undone_out_of_view_comes_into_view(opened):
   at_one(opened, (2700, 1800))
   opened.press("z")
   np.testing.assert_array_equal(np.sort(own(opened), 0), np.sort(POINTS, 0))
-  np.testing.assert_allclose(
-    opened.page.evaluate(CENTER), POINTS[0] + [15, 0], atol=1
-  )
+  np.testing.assert_allclose(opened.page.evaluate(CENTER), POINTS[0] + [15, 0], atol=1)
   drag(opened, POINTS[0] + [0, 150], (0, 100))  # within the view nothing moves
   center = opened.page.evaluate(CENTER)
   opened.press("Shift+Z")
@@ -206,3 +206,35 @@ def test_after_an_outage_the_image_is_shown(opened):
   page.unroute("**/api/**")
   opened.shown("a")
   opened.faults.clear()  # the browser's own lines on requests that failed
+
+
+@pytest.mark.parametrize("before", [0.9, 1.0])
+def test_a_result_on_regions_without_corrections_says_so(opened, before):
+  def scores(f1):
+    return {"radius_px": {"12": {"f1": f1, "precision": f1, "recall": f1}}}
+
+  report = {"part": "test", "images": 2, "nuclei": 90, "detector": "fine-tuned"}
+  report |= scores(0.98)
+  report["compared"] = {
+    "base": scores(before),
+    "base, threshold re-chosen": scores(0.95),
+  }
+  tuning = {"state": "done", "run": "finetune-1", "folder": "runs/finetune-1",
+            "command": "micronet finetune", "records": [], "steps": 9,
+            "report": report, "pictures": []}  # fmt: skip
+
+  def done(route):
+    said = route.fetch().json()
+    route.fulfill(json=said | {"tuning": tuning})
+
+  opened.page.route("**/api/state", done)
+  note = opened.page.locator("#use-note")
+  expect(note).to_contain_text("the images are searched anew")
+  said = "hold no correction" in note.inner_text()
+  assert said == (before == 1)
+  cells = opened.page.locator("#result-table th")
+  boxes = [cells.nth(i).bounding_box() for i in range(4)]
+  assert all(box["height"] < 25 for box in boxes)
+  # "threshold re-chosen" breaks between its words, if at all.
+  row = opened.page.locator("#result-table tr").nth(2)
+  assert row.bounding_box()["height"] < 48
