@@ -5,15 +5,16 @@ is looked up here, so no path is ever made of what a browser sent. Called by all
 `annotate`.
 """
 
-import contextlib
 import dataclasses
+import functools
 import logging
 import os
 import pathlib
+from collections.abc import Iterable
 
 from micronet_jax.datasets.folder.columns import check_columns
 from micronet_jax.datasets.folder.index import INDEX, mpp_of, read_index, stated_mpp
-from micronet_jax.datasets.folder.pairing import check_layout, image_folder
+from micronet_jax.datasets.folder.pairing import check_layout, image_folder, plain_name
 from micronet_jax.errors import InputError
 from micronet_jax.files import digest, same_name
 from micronet_jax.imaging.opening import is_image, tell_unread
@@ -131,15 +132,17 @@ class Folder:
     return path
 
   def stamp(self, picture: Picture) -> int:
-    """Another whenever the image is, or index.csv, which may say its resolution.
+    """Another whenever the image is, or what index.csv says of its resolution.
 
     Raises:
       FileNotFoundError: the image is gone.
     """
     stamp = picture.path.stat().st_mtime_ns
-    with contextlib.suppress(FileNotFoundError):
-      stamp += self.place(INDEX).stat().st_mtime_ns
-    return stamp
+    try:
+      stated = self.stated_mpp(picture)
+    except InputError as error:  # whoever opens the image says so
+      return stamp + _number(str(error))
+    return stamp if stated is None else stamp + _number(stated)
 
   def stated_mpp(self, picture: Picture) -> float | None:
     """What index.csv says of microns per pixel; None if it says nothing.
@@ -148,3 +151,41 @@ class Folder:
       InputError: it is wrong, or a link to what lies outside.
     """
     return stated_mpp(self.place(INDEX), picture.path)
+
+  def unlisted(self, pictures: Iterable[Picture]) -> str:
+    """Why training would refuse index.csv: images that it has no line for; else "".
+
+    Args:
+      pictures: those that are trained on.
+    """
+    try:
+      index = self.place(INDEX)
+      at = index.stat()
+      names = _names(index, at.st_size, at.st_mtime_ns)
+    except FileNotFoundError:
+      return ""
+    except InputError as error:
+      return str(error)
+    left = [
+      picture.name
+      for picture in pictures
+      if names.isdisjoint((name := same_name(picture.name), plain_name(name)))
+    ]
+    if not left:
+      return ""
+    more = f" and {len(left) - 1} more" if len(left) > 1 else ""
+    return (
+      f"{INDEX} has no line for {left[0]}{more}; every image that is corrected needs"
+      " one, or the index must go."
+    )
+
+
+@functools.lru_cache(maxsize=2)  # the page asks every second
+def _names(index: pathlib.Path, *_: int) -> frozenset[str]:
+  """The images that an index names, while it has this size and time."""
+  return frozenset(same_name(row["name"]) for _, row in read_index(index).rows)
+
+
+def _number(said: float | str) -> int:
+  """Another for whatever else is said; small beside what 64 bits hold."""
+  return int(digest([said], digits=14), 16)

@@ -178,11 +178,13 @@ class Site:
   def state(self) -> dict[str, Any]:
     """What the page looks at again and again."""
     self.store.refresh()
-    entries = [self._entry(picture) for picture in self.folder.refresh()]
+    pictures = self.folder.refresh()
+    entries = [self._entry(picture) for picture in pictures]
     return {
       "folder": self.folder.root.name,
       "path": str(self.folder.root),
       "left_out": self.folder.left_out,
+      "unlisted": self.folder.unlisted(filter(self.store.annotated, pictures)),
       "weights": self.weights,
       "threshold": self.threshold,
       "images": entries,

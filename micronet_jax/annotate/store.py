@@ -155,6 +155,13 @@ class Store:
     _, files = self._files(picture)
     return any((*files[1:], self._hidden(picture).exists()))
 
+  def annotated(self, picture: Picture) -> bool:
+    """Whether training reads a file about an image, or would refuse what is there."""
+    try:
+      return any(self._files(picture)[1][1:])
+    except InputError:
+      return True
+
   def _own(self, picture: Picture) -> tuple[pathlib.Path, pathlib.Path]:
     """Where points and regions are written."""
     file = f"{picture.name}.csv"

@@ -251,3 +251,34 @@ def test_what_training_would_overlook_is_refused_before_anything_is_marked(folde
   (folder / "index.csv").write_text("name;mpp\na;0,5\n")
   opened = Folder(folder)
   assert [opened.stated_mpp(each) for each in opened.refresh()] == [0.5, None]
+
+
+def test_only_what_index_csv_says_of_an_image_makes_it_another(folder):
+  opened = Folder(folder)
+  a, b = opened.refresh()
+  bare = opened.stamp(a), opened.stamp(b)
+  index = folder / "index.csv"
+  index.write_text("name,mpp\nb,0.5\n")
+  stated = opened.stamp(b)
+  assert opened.stamp(a) == bare[0]  # so what was detected in it stays
+  assert stated != bare[1]
+  index.write_text("name,mpp,patient\nb,0.5,p1\na,,p2\n")
+  assert (opened.stamp(a), opened.stamp(b)) == (bare[0], stated)
+  index.write_text("name,mpp\nb,400\na,\n")
+  assert opened.stamp(a) != bare[0]  # who opens it says what is wrong
+  index.unlink()
+  assert (opened.stamp(a), opened.stamp(b)) == bare
+
+
+def test_images_that_index_csv_has_no_line_for_are_said_before_training_refuses(folder):
+  opened = Folder(folder)
+  pictures = opened.refresh()
+  assert opened.unlisted(pictures) == ""  # there is none
+  index = folder / "index.csv"
+  index.write_text("name,mpp\nc,0.5\n")
+  assert opened.unlisted(pictures).startswith("index.csv has no line for a and 1 more;")
+  index.write_text("name,mpp\na,0.25\nother,0.25\n")
+  assert "no line for b;" in opened.unlisted(pictures)
+  assert opened.unlisted(pictures[:1]) == ""
+  index.write_text("names,mpp\na,0.25\n")
+  assert "index.csv" in opened.unlisted(pictures)

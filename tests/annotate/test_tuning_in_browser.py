@@ -51,7 +51,7 @@ def test_fine_tuning_to_the_end_and_using_the_result(corrected, browser, monkeyp
     state = "() => ['done', 'failed'].includes(window.micronet.page.state.tuning.state)"
     wait(page, state)
     assert page.evaluate("() => window.micronet.page.state.tuning.state") == "done"
-    rows = ["within 3 µm", "before", "threshold re-chosen", "fine-tuned"]
+    rows = ["within 3 µm", "before", "threshold re\u2011chosen", "fine-tuned"]
     heads = page.locator("#result-table tr > :first-child")
     expect(heads).to_have_text(rows)
     expect(page.locator("#result-note")).to_contain_text("never saw")

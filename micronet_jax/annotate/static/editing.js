@@ -3,6 +3,8 @@
 import { get, post } from "./server.js";
 
 const REACH = 9; // screen px around a point that mean it
+const SLIP = 5; // screen px by which a hand slips while it clicks, as OpenSeadragon has it
+const HELD = 2; // `model.near`, 1.5 microns, that REACH may be where a drag moves a nucleus
 const LEAST_REGION = 8; // pixels of the image along a region
 
 /** Binds the editor to a viewer.
@@ -12,7 +14,9 @@ const LEAST_REGION = 8; // pixels of the image along a region
  */
 export function bindMouse(viewer, page) {
   const { osd } = viewer;
-  let dragging = null; // {model, from} of a region, or {model, hit} of a nucleus
+  // {model, place, at} of a press on the image and on the screen, and `from` of a region
+  // or `hit`, a nucleus; {held} where a drag moves it, by {offset}; {far} beyond a slip.
+  let pressed = null;
 
   const reach = () => REACH / viewer.frame().scale;
   const hitAt = (position) => {
@@ -23,46 +27,56 @@ export function bindMouse(viewer, page) {
   osd.addHandler("canvas-press", ({ position }) => {
     page.keyboard(false);
     const { model } = page;
-    dragging = null;
+    pressed = null;
     if (!model?.editable || model.refused) return;
+    const place = viewer.toImage(position);
+    pressed = { model, place, at: position };
     if (page.look.marking) {
-      dragging = { model, from: viewer.toImage(position) };
+      pressed.from = place;
       return;
     }
-    const hit = hitAt(position);
-    if (hit) dragging = { model, hit };
+    const hit = (pressed.hit = hitAt(position));
+    pressed.held = hit && reach() <= HELD * model.near;
+    if (hit) pressed.offset = model.place(hit).map((value, axis) => value - place[axis]);
   });
 
   osd.addHandler("canvas-drag", (event) => {
-    if (!dragging || dragging.model !== page.model) return; // another image came meanwhile
+    if (!pressed || pressed.model !== page.model) return; // another image came meanwhile
+    const { at, from, held, offset } = pressed;
+    pressed.far ||= event.position.distanceTo(at) > SLIP;
+    if (!from && !held) return; // the image moves
     event.preventDefaultAction = true;
     const place = viewer.toImage(event.position);
-    if (dragging.from) page.look.drawing = region(dragging.from, place, page.model);
-    else page.look.carried = dragging.to = place;
+    if (from) page.look.drawing = region(from, place, page.model);
+    else if (pressed.far) {
+      pressed.to = page.look.carried = place.map((value, axis) => value + offset[axis]);
+    }
     page.redraw();
   });
 
   osd.addHandler("canvas-drag-end", () => {
-    const drag = dragging;
-    dragging = null;
+    const drag = pressed;
+    if (!drag?.far && !drag?.from) return; // a click, which is told next
+    pressed = null;
     page.look.carried = null;
-    if (!drag || drag.model !== page.model) return;
+    if (drag.model !== page.model) return;
     if (drag.from) finishRegion(page);
     else if (drag.to) putDown(page, drag.hit, drag.to);
   });
 
   osd.addHandler("canvas-click", (event) => {
     event.preventDefaultAction = true;
-    const drag = dragging;
-    dragging = null;
+    const press = pressed;
+    pressed = null;
     if (!event.quick || !page.model || page.look.marking || page.blocked()) return;
-    const hit = page.model.still(drag?.hit) ?? hitAt(event.position);
+    if (press?.model !== page.model || press.from) return;
+    const hit = page.model.still(press.hit);
     if (hit) {
       page.look.chosen = hit;
       page.redraw();
       return;
     }
-    addAt(page, viewer.toImage(event.position));
+    addAt(page, press.place);
   });
 
   osd.addHandler("canvas-nonprimary-press", (event) => {
@@ -80,7 +94,7 @@ export function bindMouse(viewer, page) {
     const box = element.getBoundingClientRect();
     const position = { x: event.clientX - box.left, y: event.clientY - box.top };
     page.pointer = viewer.toImage(position);
-    const hit = dragging ? null : hitAt(position);
+    const hit = event.buttons ? null : hitAt(position);
     const { under } = page.look;
     const moved = hit?.points !== under?.points || hit?.i !== under?.i;
     page.look.under = hit;
@@ -194,10 +208,14 @@ export const KEYS = [
   ["[ ]", "threshold down, up"], ["H", "hide or show the points"],
   ["Esc", "cancel"], ["?", "this help"],
   ["click", "add; on a nucleus: choose it"], ["right click", "remove"],
-  ["drag", "move the image; on a nucleus: move it"], ["wheel", "zoom"],
+  ["drag", "move the image; on a nucleus, zoomed in: move it"], ["wheel", "zoom"],
 ];
 
-/** Every key; buttons and fields keep theirs. */
+const SLIDING = [
+  "ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End", "PageUp", "PageDown",
+];
+
+/** Every key; buttons and fields keep theirs. A slider that was dragged keeps none. */
 export function bindKeys(viewer, page) {
   const arrows = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
   const nearest = () => page.model.still(page.look.chosen) ?? (page.cross() ? page.model.hit(
@@ -249,6 +267,11 @@ export function bindKeys(viewer, page) {
     }
   }
 
+  document.addEventListener("pointerdown", ({ target }) => {
+    if (target.type !== "range") return;
+    const release = () => viewer.osd.element.focus({ preventScroll: true });
+    document.addEventListener("pointerup", release, { once: true });
+  });
   document.addEventListener("keydown", (event) => {
     if (document.querySelector("dialog[open]")) return;
     if (event.ctrlKey || event.metaKey || event.altKey) {
@@ -259,10 +282,8 @@ export function bindKeys(viewer, page) {
       return;
     }
     const field = event.target.closest("input, textarea, select");
-    if (field) {
-      if (event.key === "Escape") viewer.osd.element.focus();
-      return;
-    }
+    if (field && event.key === "Escape") viewer.osd.element.focus();
+    if (field && (field.type !== "range" || SLIDING.includes(event.key))) return;
     if (event.key === "?") return page.help();
     const by = { n: 1, p: -1 }[event.key.toLowerCase()];
     if (by) return page.step(by);

@@ -3,13 +3,14 @@
 import { draw, scaleBar } from "./draw.js";
 import { KEYS, bindKeys, bindMouse, markRegion, mayMark, region } from "./editing.js";
 import { $, make, number } from "./elements.js";
-import { Model, inverse } from "./model.js";
+import { extent, historyOf, note, takeAgain, takeBack } from "./history.js";
+import { Model } from "./model.js";
 import { showNotices } from "./notices.js";
 import {
   listImages, reveal, showDetection, showNoDetection, showRegions, showSuggestions,
 } from "./panels.js";
 import { Saving } from "./saving.js";
-import { detections, get, post } from "./server.js";
+import { detections, get, passes, post } from "./server.js";
 import { bindTuning, showTuning } from "./tuning.js";
 import { Viewer } from "./viewer.js";
 
@@ -37,22 +38,11 @@ const page = {
   },
   commit(change) {
     if (page.blocked()) return;
-    page.model.did.push(change);
-    page.model.undone = [];
+    note(page.model.history, change);
     perform(change);
   },
-  undo() {
-    const change = page.model?.did.pop();
-    if (!change || page.model.refused) return page.say("There is nothing to undo.");
-    page.model.undone.push(change);
-    perform(inverse(change));
-  },
-  redo() {
-    const change = page.model?.undone.pop();
-    if (!change || page.model.refused) return page.say("There is nothing to redo.");
-    page.model.did.push(change);
-    perform(change);
-  },
+  undo: () => goBack(takeBack, "There is nothing to undo."),
+  redo: () => goBack(takeAgain, "There is nothing to redo."),
   mark(on) {
     page.look.marking = on;
     page.look.corner = page.look.drawing = null;
@@ -116,7 +106,7 @@ const saving = new Saving(tell);
 function tell() {
   const { waiting, fault } = saving, { model } = page;
   $("saved").textContent = fault ? `${waiting} not saved yet` : waiting ? "Saving"
-    : model?.did.length && !model.refused ? "Saved" : "";
+    : model?.history.did.length && !model.refused ? "Saved" : "";
   showNotices(saving, page.lost, (key) => {
     tell();
     choose(key, true);
@@ -134,6 +124,14 @@ function perform(change) {
   if (change.regions) page.saved().then(look).catch(() => {}); // `watch` says what is wrong
 }
 
+function goBack(take, otherwise) {
+  const { model } = page;
+  const change = model && !model.refused && take(model.history);
+  if (!change) return page.say(otherwise);
+  viewer.reveal(extent(change));
+  perform(change);
+}
+
 /** After the model changed. */
 function update() {
   const { model, state } = page;
@@ -142,8 +140,8 @@ function update() {
     go: (box) => viewer.show(box),
     remove: (box) => page.commit(model.unmarking(box)),
   });
-  $("undo").disabled = !model.did.length;
-  $("redo").disabled = !model.undone.length;
+  $("undo").disabled = !model.history.did.length;
+  $("redo").disabled = !model.history.undone.length;
   page.redraw();
 }
 
@@ -177,7 +175,7 @@ function footer() {
   $("zoom-level").textContent = `${percent < 10 ? percent.toFixed(1) : Math.round(percent)} %`;
   const place = page.look.cross ? viewer.center() : page.pointer;
   const size = `${number(model.width)} × ${number(model.height)} px`;
-  const resolution = model.mpp ? `${Number(model.mpp.toPrecision(3))} µm/px` : "no resolution known: taken as 0.25 µm/px (index.csv may say it)";
+  const resolution = model.mpp ? `${Number(model.mpp.toPrecision(3))} µm/px` : "no resolution known: taken as 0.25 µm/px (a line in index.csv for each image may say it)";
   const at = place && [place[0], place[1]].map((value) => Math.round(value));
   const inMicrons = place && model.mpp
     ? ` = ${number(Math.round(place[0] * model.mpp))}, ${number(Math.round(place[1] * model.mpp))} µm` : "";
@@ -188,10 +186,11 @@ function footer() {
 async function choose(key, again = false) {
   if (viewer.image?.key === key && !again) return;
   const turn = (page.turn = (page.turn ?? 0) + 1);
+  page.passing = false;
   page.leaveOff();
   const stays = again && page.model?.key === key;
   listImages(page.state.images, key, choose);
-  reveal(key);
+  if (key !== page.failed) reveal(key);
   try {
     // The pixels first: many points take a moment.
     const about = await get(`api/images/${key}`);
@@ -209,24 +208,25 @@ async function choose(key, again = false) {
       detect();
     }
     await saving.saved(key); // else what is loaded is older than what was done to it
-    const said = await get(`api/images/${key}/annotation`);
+    const { revision, ...said } = await get(`api/images/${key}/annotation`);
     if (turn !== page.turn) return;
-    page.model = new Model({ ...about, ...said });
+    page.model = new Model({ ...about, ...said, history: historyOf(key, revision) });
+    page.failed = null;
   } catch (error) {
-    if (turn === page.turn) fail(key, error.message);
+    if (turn === page.turn) fail(key, error.message, passes(error));
     return;
   }
   offer(key);
   tell();
   page.model.threshold = page.state.threshold ?? 0.5;
-  await receive();
+  await receive().catch(() => {}); // `watch` says what is wrong, and receives again
   if (turn === page.turn && page.model) update();
 }
 
-/** Nothing of an image is shown, but why. */
-function fail(key, text) {
+/** Nothing of an image is shown, but why; `passing` if it is tried again. */
+function fail(key, text, passing = false) {
   page.model = null;
-  page.failed = key;
+  Object.assign(page, { failed: key, passing });
   viewer.close();
   viewer.canvas.width = 0;
   $("scale").hidden = true;
@@ -292,8 +292,8 @@ const look = inTurn(async () => {
     fail(null, `There is no image in ${state.path} any more. It is shown here as soon as there is one.`);
   } else if (page.model && !state.images.some((image) => image.key === page.model.key)) {
     fail(page.model.key, `${page.model.name} is no longer in the folder.`);
-  } else if (was && !was.images.length) {
-    await choose(state.images[0].key);
+  } else if (page.passing || (was && !was.images.length)) {
+    await choose((state.images.find(({ key }) => key === page.failed) ?? state.images[0]).key);
   } else if (page.model) {
     await receive();
     if (page.model) showDetection(page.model, state);
@@ -386,6 +386,7 @@ async function begin() {
   const wanted = location.hash.slice(1);
   history.replaceState(null, "", location.pathname + location.hash); // the token goes
   await watch();
+  if (!page.state) Object.assign(page, { failed: wanted, passing: true });
   const images = page.state?.images ?? [];
   const first = images.find((image) => image.key === wanted) ?? images[0];
   if (first) await choose(first.key);

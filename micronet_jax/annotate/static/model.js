@@ -24,8 +24,6 @@ export class Model {
     this.search = { done: 0, total: 0 };
     this.networkThreshold = null;
     this.threshold = 0.5;
-    this.undone = [];
-    this.did = [];
   }
 
   get editable() {
@@ -170,12 +168,6 @@ export class Model {
     } else {
       for (const box of boxes) this.found.within(...box, (i) => this.decide(i));
     }
-  }
-
-  /** The box of a change, (x, y, width, height), so that it can be shown. */
-  static extent(change) {
-    const places = [...change.add, ...change.remove, ...change.hide, ...change.show];
-    return places.length === 1 || places.length === 2 ? places[places.length - 1] : null;
   }
 }
 

@@ -1,9 +1,8 @@
 // Sends every edit at once, one after the other, and keeps what could not be sent.
 
-import { post } from "./server.js";
+import { passes, post } from "./server.js";
 
 const AGAIN = 2000; // milliseconds until the next try
-const FINAL = [400, 404, 409, 413]; // the server's no to an edit itself; all else passes
 const TRIES = 3; // of an edit at which the server itself fails: others wait behind it
 
 export class Saving {
@@ -41,14 +40,14 @@ export class Saving {
       const { model, change } = this.queue[0];
       const { before, ...sent } = change;
       try {
-        const said = await post(`api/images/${model.key}/edit`, { ...sent, revision: model.revision });
-        model.revision = said.revision;
+        const said = await post(`api/images/${model.key}/edit`, { ...sent, revision: model.history.revision });
+        model.history.revision = said.revision;
         this.queue.shift();
         this.fault = null;
         this.failed = 0;
       } catch (error) {
         this.failed += error.status === 500;
-        if (FINAL.includes(error.status) || this.failed >= TRIES) {
+        if (!passes(error) || this.failed >= TRIES) {
           this.refuse(model, error);
         } else {
           this.fault = error;
@@ -69,5 +68,6 @@ export class Saving {
     this.fault = null;
     this.failed = 0;
     model.refused = error;
+    model.history.revision = null; // on disk is another state than it leads to
   }
 }

@@ -1,5 +1,10 @@
 // Asks the server, and says in one sentence what went wrong.
 
+const FINAL = [400, 404, 409, 413]; // the server's no to what was asked
+
+/** Whether what failed may succeed later: no answer, another token, a fault of the server. */
+export const passes = (error) => !FINAL.includes(error.status);
+
 export class Refused extends Error {
   constructor(status, message) {
     super(message);

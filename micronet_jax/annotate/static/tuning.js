@@ -42,7 +42,9 @@ export function showTuning(state) {
   const corrected = state.images.filter((image) => image.regions);
   const regions = corrected.reduce((sum, image) => sum + image.regions, 0);
   const running = tuning.state === "running";
-  $("tune-begin").disabled = running || !regions;
+  $("tune-begin").disabled = running || !regions || Boolean(state.unlisted);
+  $("tune-index").hidden = !regions || !state.unlisted;
+  $("tune-index").textContent = state.unlisted;
   $("tune-ready").textContent = regions
     ? `${plural(regions, "region")} in ${plural(corrected.length, "image")}.`
       + (regions < 3 ? " Three are needed to hold one out: there will be no score." : "")
@@ -118,7 +120,10 @@ function course(records, steps) {
   if (last) context.fillText(last.val_f1.toFixed(2), right + 5, down(last.val_f1) + 4);
 }
 
-const NAMES = { base: "before", "base, threshold re-chosen": "threshold re-chosen" };
+const NAMES = {
+  base: "before",
+  "base, threshold re-chosen": "threshold re\u2011chosen", // one word
+};
 
 function result(tuning, state) {
   const { report } = tuning;
@@ -138,9 +143,11 @@ function result(tuning, state) {
   const f1 = ([, entry]) => entry.radius_px["12"].f1 ?? 0;
   const best = rows.reduce((most, row) => Math.max(most, f1(row)), 0);
   const worse = rows.length > 0 && f1(rows[rows.length - 1]) < best;
+  const untouched = rows.some((row) => row[0] === "base" && f1(row) > 0.9995);
   $("use-note").textContent = used
     ? "The images are searched anew with it; your points and regions stay."
-    : (worse ? "It does no better here than what you have: correct more regions first. " : "")
+    : (untouched ? "These regions hold no correction (before found just these nuclei), so no gain can show. "
+      : worse ? "It does no better here than what you have: correct more regions first. " : "")
       + "If you use it, the images are searched anew; your points and regions stay.";
   if (rows.length) {
     const cells = (values, tag = "td") => values.map((value) => make(tag, { textContent: value }));

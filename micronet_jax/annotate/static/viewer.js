@@ -144,6 +144,19 @@ export class Viewer {
     this.osd.viewport.zoomTo(this.osd.viewport.imageToViewportZoom(1));
   }
 
+  /** Brings a box of the image into view if no part of it is: at this zoom, if it has room. */
+  reveal([x, y, w, h]) {
+    const [x0, y0, x1, y1] = this.view();
+    if (x <= x1 && y <= y1 && x + w >= x0 && y + h >= y0) return;
+    if (w > x1 - x0 || h > y1 - y0) {
+      this.show([x, y, w, h]);
+      return;
+    }
+    const W = this.image.width;
+    this.osd.viewport.panTo(new OSD.Point((x + w / 2 + 0.5) / W, (y + h / 2 + 0.5) / W));
+    this.osd.viewport.applyConstraints();
+  }
+
   /** Brings a box of the image into view. */
   show([x, y, w, h], margin = 1.15) {
     const W = this.image.width;
