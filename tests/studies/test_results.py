@@ -190,3 +190,20 @@ def test_findings_of_one_slide_an_organ_say_so(tmp_path):
   assert len(rows) == len(table)
   lines = read_lines(tmp_path)
   assert [each.source for each in lines] == ["3 seeds, 36 test images", "6 organs"]
+
+
+@pytest.mark.parametrize("path", [path for path in COMMITTED if path not in OLD])
+def test_what_was_run_is_what_the_plan_asks_for(path):
+  """Figs. 5, 7 and 8 choose bases and sources by Fig. 4 of the same set."""
+  values, rows = read_results(ROOT / path)
+  chosen = setting_from_json(values)
+  _, matrix = read_results(ROOT / path.parent.parent / "fig4/results.csv")
+  first = {(r.trained_on, r.organ): r.score() for r in matrix if r.seed == 0}
+  named = {each.label: each.name for each in chosen.organs}
+  f1 = {(named[label], tested): score for (label, tested), score in first.items()}
+  planned = rows_of(chosen, Made(f1))
+  places = [
+    sorted((r.panel, r.series, r.x, r.seed, r.checkpoint, r.organ) for r in each)
+    for each in (planned, rows)
+  ]
+  assert places[0] == places[1]
