@@ -31,7 +31,7 @@ from benchmarks.growth import (
 )
 from benchmarks.report import print_table
 from micronet_jax.config import PredictConfig
-from micronet_jax.predict import finding, job, outputs, tables
+from micronet_jax.predict import finding, identity, job, outputs, tables
 
 SITES = 10
 SMALL = 64  # side of an image that nothing is looked for in
@@ -134,11 +134,9 @@ def make_images(folder: pathlib.Path, case: Mapping[str, Any]) -> dict[str, Any]
   for number in range(1, case["images"]):
     image = first.with_name(f"{number}.png")
     image.touch()  # nobody opens it
-    file = image.stat()
-    known = {"file": image.name, "bytes": 0, "modified": file.st_mtime_ns}
-    settings = {**record["settings"], **known}
-    files = [f"{number}.csv"]
-    mine = {**record, "settings": settings, "files": files}
+    settings = {**record["settings"], **identity.identify(str(image))}
+    mine = {**record, "settings": settings, "files": [f"{number}.csv"]}
+    mine["place"] = str(image.resolve())
     (folder / "out" / f"{number}.json").write_text(json.dumps(mine))
     (folder / "out" / f"{number}.csv").touch()
   return {"result": f"{case['images']:,} images"}
