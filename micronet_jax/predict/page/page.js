@@ -200,7 +200,7 @@
     // What was not searched has neither.
     veil ||= ofCells(values.map((value) => value === null ? none : [255, 255, 255, 140]));
     heat ||= ofCells(values.map((value) => value
-      ? [...ramp[most ? Math.min(Math.round((value / most) * last), last) : 0], 255]
+      ? [...ramp[Math.round((value / most) * last)], 255]
       : none));
     const scale = view.scale * ratio;
     const place = [-left() * scale, -top_() * scale, width * scale, height * scale];
